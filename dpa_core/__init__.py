@@ -1,0 +1,1 @@
+"""The compact training core: Deep Perceptual Autoencoders on one device."""

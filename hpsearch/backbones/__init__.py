@@ -1,0 +1,1 @@
+"""Frozen feature networks: weights, channel statistics, and the making of vgg-mini."""

@@ -1,0 +1,177 @@
+"""How a running search looks: a live bar in a terminal, plain lines elsewhere, or JSON."""
+
+import json as json_format
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from hpsearch.listener import Listener, TrialReport
+from hpsearch.space import Params
+
+_PLAIN_SECONDS = 15.0  # between two plain lines about the same work
+
+
+class ShownListener(Listener, Protocol):
+    """A listener that is shown for as long as its block lasts."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None: ...
+
+
+def listener_for(*, json: bool) -> ShownListener:
+    """The listener that fits standard output."""
+    console = Console()
+    if json:
+        return JsonListener()
+    return LiveListener(console) if console.is_terminal else PlainListener(console.print)
+
+
+class LiveListener:
+    """One line a trial, and a bar with the time left below them."""
+
+    def __init__(self, console: Console) -> None:
+        self.bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+        )
+        self._tasks: dict[str, Any] = {}
+        self._table = TrialLines()
+
+    def __enter__(self) -> Self:
+        self.bars.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.bars.stop()
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        """Move the bar of `what`."""
+        if what not in self._tasks:
+            self._tasks[what] = self.bars.add_task(what, total=total, completed=done)
+        self.bars.update(self._tasks[what], completed=done, total=total, visible=done < total)
+
+    def trial(self, report: TrialReport) -> None:
+        """Print a line above the bars."""
+        self.bars.console.print(self._table.line(report), highlight=False)
+
+    def note(self, message: str) -> None:
+        """Print a line above the bars."""
+        self.bars.console.print(message, highlight=False)
+
+
+class PlainListener:
+    """Plain lines, a few a minute, for logs."""
+
+    def __init__(self, write: Callable[[str], None]) -> None:
+        self.write = write
+        self._said: dict[str, float] = {}
+        self._started: dict[str, tuple[float, int]] = {}
+        self._table = TrialLines()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        return None
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        """Say how far `what` is and how long it will take, now and then and at its end."""
+        now = time.monotonic()
+        began, at = self._started.setdefault(what, (now, done))
+        if done < total and now - self._said.setdefault(what, now) < _PLAIN_SECONDS:
+            return
+        self._said[what] = now
+        left = (now - began) / (done - at) * (total - done) if done > at else 0.0
+        self.write(f"{what}: {done}/{total}" + (f", about {left:.0f} s left" if left else ""))
+
+    def trial(self, report: TrialReport) -> None:
+        """A line."""
+        self.write(self._table.line(report))
+
+    def note(self, message: str) -> None:
+        """A line."""
+        self.write(message)
+
+
+class JsonListener:
+    """One JSON object a line."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        return None
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        """An event `progress`."""
+        self._print(event="progress", what=what, done=done, total=total)
+
+    def trial(self, report: TrialReport) -> None:
+        """An event `trial`."""
+        self._print(event="trial", **asdict(report))
+
+    def note(self, message: str) -> None:
+        """An event `note`."""
+        self._print(event="note", message=message)
+
+    def _print(self, **event: Any) -> None:
+        print(json_format.dumps(event), flush=True)
+
+
+class TrialLines:
+    """Trials as lines that tell a configuration by the axes that differ."""
+
+    def __init__(self) -> None:
+        self.best = float("-inf")
+
+    def line(self, report: TrialReport) -> str:
+        """One line; the best value so far is marked."""
+        head = f"trial {report.number:>3}  "
+        if report.state == "failed":
+            return f"{head}failed: {report.failure}  {one_line(report.params)}"
+        folds = " ".join(f"{value:.3f}" for value in report.fold_aurocs)
+        value = report.value or 0.0
+        mark = " "
+        if report.state == "complete" and value > self.best:
+            self.best, mark = value, "*"
+        state = "" if report.state == "complete" else f"  {report.state}"
+        return (
+            f"{head}AUC {value:.3f}{mark} (folds {folds})  {report.seconds:5.1f} s  "
+            f"{one_line(report.params)}{state}"
+        )
+
+
+def one_line(params: Params) -> str:
+    """A configuration without the axes that are at their usual value."""
+    usual = {"random_crop": 1.0, "central_crop": 1.0, "greyscale": False, "equalize": False}
+    return " ".join(f"{k}={v}" for k, v in params.items() if usual.get(k) != v)

@@ -1,0 +1,40 @@
+"""Entry point of `hpsearch`: the commands, and how errors end."""
+
+import sys
+
+import typer
+
+from hpsearch.cli.best import best
+from hpsearch.cli.check import check
+from hpsearch.cli.datasets import datasets
+from hpsearch.cli.run import run
+from hpsearch.cli.status import status
+from hpsearch.errors import HpsearchError, UserError
+
+USER_MISTAKE, FAILURE, INTERRUPTED = 2, 1, 130
+
+app = typer.Typer(
+    name="hpsearch",
+    help="Choose an image anomaly detector with many normal images and a few labelled anomalies.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+for command in (run, status, best, datasets, check):
+    app.command()(command)
+
+
+def main() -> None:
+    """Run the command line; an expected error is one line on standard error."""
+    try:
+        app()
+    except UserError as error:
+        _fail(f"hpsearch: {error}", USER_MISTAKE)
+    except HpsearchError as error:
+        _fail(f"hpsearch: {error}", FAILURE)
+    except KeyboardInterrupt:
+        _fail("hpsearch: stopped; the same command goes on from here", INTERRUPTED)
+
+
+def _fail(message: str, code: int) -> None:
+    print(message, file=sys.stderr)
+    sys.exit(code)

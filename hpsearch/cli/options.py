@@ -1,0 +1,85 @@
+"""Options that several commands share, and how they become settings of a study."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from hpsearch.errors import SpecError
+from hpsearch.space import PREPROCESSING, PREPROCESSING_AXES
+from hpsearch.spec import AxisValue
+
+RunsOption = Annotated[
+    Path,
+    typer.Option(
+        "--runs", envvar="HPSEARCH_RUNS", help="Folder of run directories.", show_default=True
+    ),
+]
+RunArgument = Annotated[
+    str | None,
+    typer.Argument(help="A run directory or a study name; the latest where left out."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+DatasetOption = Annotated[
+    str | None,
+    typer.Option(
+        "--dataset", help="A name, a CSV manifest, or a folder in MVTec AD layout (see `datasets`)."
+    ),
+]
+RootOption = Annotated[
+    Path | None, typer.Option("--root", help="Folder of the images, where it is not the default.")
+]
+NormalClassOption = Annotated[
+    str | None, typer.Option("--normal-class", help="The normal class of digits, cifar10 or svhn.")
+]
+
+DEFAULT_RUNS = Path("runs")
+
+
+def parse_axes(axes: Sequence[str], detector: str) -> dict[str, dict[str, list[AxisValue]]]:
+    """`NAME=V1,V2` options as the `space` section of a study.
+
+    Raises:
+        SpecError: an option of another form.
+    """
+    space: dict[str, dict[str, list[AxisValue]]] = {}
+    for text in axes:
+        name, equals, values = text.partition("=")
+        if not equals or not values:
+            raise SpecError(f"--axis {text!r}: write NAME=VALUE,VALUE, e.g. latent_dim=4,16")
+        section = PREPROCESSING if name in PREPROCESSING_AXES else detector
+        space.setdefault(section, {})[name] = [_value(part) for part in values.split(",")]
+    return space
+
+
+def set_options(**options: Any) -> dict[str, Any]:
+    """Dotted options that were given, as the nested mapping of a study."""
+    nested: dict[str, Any] = {}
+    for dotted, value in options.items():
+        if value is None:
+            continue
+        *sections, name = dotted.split("__")
+        target = nested
+        for section in sections:
+            target = target.setdefault(section, {})
+        target[name] = value
+    return nested
+
+
+def absolute(path: Path | None) -> str | None:
+    """A path that means the same from any folder, as text; None stays None."""
+    return os.path.abspath(path.expanduser()) if path is not None else None
+
+
+def _value(text: str) -> AxisValue:
+    words: dict[str, AxisValue] = {"true": True, "false": False}
+    if text.lower() in words:
+        return words[text.lower()]
+    for convert in (int, float):
+        try:
+            return convert(text)
+        except ValueError:
+            continue
+    return text

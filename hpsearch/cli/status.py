@@ -1,0 +1,67 @@
+"""`hpsearch status`: how far the studies are."""
+
+import json as json_format
+from collections import Counter
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from hpsearch.cli.listeners import one_line
+from hpsearch.cli.options import DEFAULT_RUNS, JsonOption, RunArgument, RunsOption
+from hpsearch.storage import load_study
+from hpsearch.study_dir import StudyDir, find_study, list_studies
+
+_COLUMNS = ("study", "complete", "pruned", "failed", "open", "best AUC", "final", "configuration")
+
+
+def status(
+    run: RunArgument = None, runs: RunsOption = DEFAULT_RUNS, json: JsonOption = False
+) -> None:
+    """Show how many trials of a study are done; of every study where none is named."""
+    studies = [find_study(run, runs)] if run else list_studies(runs) or [find_study(None, runs)]
+    rows = [_row(study) for study in studies]
+    if json:
+        print(json_format.dumps(rows, indent=1))
+        return
+    table = Table()
+    for column in _COLUMNS:
+        table.add_column(column)
+    for row in rows:
+        counts = [str(row[key]) for key in ("complete", "pruned", "failed", "open")]
+        value = "-" if row["best"] is None else f"{row['best']:.3f}"
+        table.add_row(
+            row["study"],
+            *counts,
+            value,
+            "trained" if row["final"] else "not yet",
+            row["best_params"],
+        )
+    console = Console()
+    console.print(table)
+    for row in rows:
+        for number, reason in row["failures"]:
+            console.print(f"{row['study']}: trial {number} failed: {reason}", highlight=False)
+
+
+def _row(folder: StudyDir) -> dict[str, Any]:
+    trials = load_study(folder.path).get_trials(deepcopy=False)
+    counts = Counter(trial.state.name for trial in trials)
+    complete = [trial for trial in trials if trial.state.name == "COMPLETE"]
+    top = max(complete, key=lambda trial: (trial.value, -trial.number), default=None)
+    return {
+        "study": folder.path.name,
+        "run_dir": str(folder.path.absolute()),
+        "complete": counts["COMPLETE"],
+        "pruned": counts["PRUNED"],
+        "failed": counts["FAIL"],
+        "open": counts["RUNNING"] + counts["WAITING"],
+        "best": top.value if top else None,
+        "best_params": one_line(top.params) if top else "",
+        "final": top is not None and (folder.final / str(top.number)).is_dir(),
+        "failures": [
+            (trial.number, trial.user_attrs.get("failure_message", "unknown"))
+            for trial in trials
+            if trial.state.name == "FAIL"
+        ],
+    }

@@ -1,0 +1,132 @@
+"""The end of a run on screen: the best five, the winner, its test figure, what to do next."""
+
+import json as json_format
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.trial import TrialState
+from rich.console import Console
+from rich.table import Table
+
+from hpsearch.cli.listeners import one_line
+from hpsearch.estimate import Estimate
+from hpsearch.final import FinalResult
+from hpsearch.metrics import hanley_mcneil_se
+from hpsearch.storage import load_study
+from hpsearch.study_dir import StudyDir
+
+_SHOWN = 5
+
+
+def summary_json(folder: StudyDir, result: FinalResult, study: optuna.Study) -> dict[str, Any]:
+    """What `hpsearch best --json` prints."""
+
+    def brief(estimate: Estimate | None) -> dict[str, Any] | None:
+        return asdict(estimate) if estimate else None
+
+    return {
+        "study": folder.path.name,
+        "run_dir": str(folder.path.absolute()),
+        "detector": folder.spec().detector,
+        "params": dict(result.params),
+        "value": result.value,
+        "fold_aurocs": list(result.fold_aurocs),
+        "trial": result.trial,
+        "n_trials": len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))),
+        "steps": result.steps,
+        "test_auroc": result.test.auroc,
+        "test_auroc_ci": [result.test.low, result.test.high],
+        "test_auroc_runs": list(result.runs),
+        "test": brief(result.test),
+        "test_seen_types": brief(result.seen),
+        "test_unseen_types": brief(result.unseen),
+        "references": {name: asdict(estimate) for name, estimate in result.references},
+        "model": str((folder.final / str(result.trial) / "model").absolute()),
+    }
+
+
+def print_summary(folder: StudyDir, result: FinalResult, *, json: bool) -> None:
+    """Print the summary, as one JSON object where `json` is set."""
+    study = load_study(folder.path)
+    if json:
+        print(json_format.dumps(summary_json(folder, result, study)), flush=True)
+        return
+    console = Console()
+    console.print()
+    console.print(_best_trials(study))
+    console.print(_uncertainty(folder, result), highlight=False)
+    console.print()
+    console.print(_test_figures(result))
+    for line in _closing(folder, result):
+        console.print(line, highlight=False, soft_wrap=True)
+
+
+def _best_trials(study: optuna.Study) -> Table:
+    trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    trials.sort(key=lambda trial: (-(trial.value or 0.0), trial.number))
+    table = Table(title=f"best {min(_SHOWN, len(trials))} of {len(trials)} configurations")
+    for column in ("trial", "validation AUC", "fold spread", "configuration"):
+        table.add_column(column)
+    for trial in trials[:_SHOWN]:
+        folds = trial.user_attrs["fold_aurocs"]
+        table.add_row(
+            str(trial.number),
+            f"{trial.value:.3f}",
+            f"{min(folds):.3f} - {max(folds):.3f}",
+            one_line(trial.params),
+        )
+    return table
+
+
+def _uncertainty(folder: StudyDir, result: FinalResult) -> str:
+    n_examples = folder.spec().labels.n_examples
+    value = float(np.clip(result.value, 0.5, 1.0))
+    error = hanley_mcneil_se(value, n_normal=10**6, n_anomaly=n_examples)
+    return (
+        f"{n_examples} labelled anomalies give a validation AUC a standard error of about "
+        f"{error:.3f}: closer configurations cannot be told apart."
+    )
+
+
+def _test_figures(result: FinalResult) -> Table:
+    table = Table(title="test ROC AUC, 95 % interval (bootstrap over groups)")
+    for column in ("what", "AUC", "interval", "normal + anomalous images"):
+        table.add_column(column)
+    rows: list[tuple[str, Estimate | None]] = [("winner", result.test)]
+    rows += [("  types seen in the search", result.seen), ("  types never seen", result.unseen)]
+    rows += list(result.references)
+    for name, estimate in rows:
+        if estimate is None:
+            table.add_row(name, "-", "no such test images", "")
+            continue
+        table.add_row(
+            name,
+            f"{estimate.auroc:.3f}",
+            f"{estimate.low:.3f} - {estimate.high:.3f}",
+            f"{estimate.n_normal} + {estimate.n_anomaly}",
+        )
+    return table
+
+
+def _closing(folder: StudyDir, result: FinalResult) -> list[str]:
+    test = result.test
+    lines = [
+        f"winner: {one_line(result.params)}, trained for {result.steps} steps on all normals",
+        f"test ROC AUC {test.auroc:.3f} (95 % interval {test.low:.3f} - {test.high:.3f})",
+    ]
+    name, reference = max(result.references, key=lambda row: row[1].auroc)
+    if reference.auroc >= test.auroc:
+        lines.append(
+            f"a simpler method is at least as good: {name} reaches {reference.auroc:.3f}; "
+            "try --detector features"
+        )
+    model = folder.final / str(result.trial) / "model"
+    return [
+        *lines,
+        f"study:  {folder.path}  (trials in {folder.path / 'study.db'})",
+        f"model:  {model}",
+        f"next:   hpsearch best {folder.path.name} --json | hpsearch status | "
+        "the same run with --n-trials or --n-examples raised",
+    ]

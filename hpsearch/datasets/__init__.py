@@ -1,0 +1,1 @@
+"""Image tables: adapters that read them, and the pixel cache that training reads."""

@@ -1,0 +1,134 @@
+"""A CSV manifest: `image_path,label_index,split` and optional columns, one row an image."""
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from hpsearch.datasets.reading import check_regular_file
+from hpsearch.datasets.table import ANOMALY, COLUMNS, NORMAL, SPLITS, Dataset
+from hpsearch.errors import DataError
+from hpsearch.files import printable
+
+MAX_BYTES = 256 * 1024**2  # about two million rows
+REQUIRED = ("image_path", "label_index", "split")
+
+_LABELS = {"0": NORMAL, "1": ANOMALY}
+
+
+def load_manifest(manifest: Path, root: Path | None = None, *, name: str = "") -> Dataset:
+    """The dataset of a CSV manifest; its paths are relative to `root`, else to the CSV's folder.
+
+    The columns are those of anomalib's tabular data: `image_path`, `label_index` (0 normal, 1
+    anomaly) and `split` (train or test). Optional are `anomaly_type`, `group` and `mask_path`;
+    other columns are ignored. The path as written is the image's id.
+
+    Raises:
+        DataError: the file or a row breaks a rule; the message names the row's line in the file.
+    """
+    reader = _Reader(manifest, (root or manifest.parent).resolve())
+    try:
+        rows = [reader.row(line, cells) for line, cells in _lines(manifest)]
+    except UnicodeDecodeError as error:
+        raise DataError(f"{printable(manifest)}: is not UTF-8 text; save it as UTF-8") from error
+    except csv.Error as error:
+        what = f"is not a well-formed CSV file ({printable(error)})"
+        raise DataError(f"{printable(manifest)}: {what}; mend or export it again") from error
+    if not rows:
+        raise DataError(f"{printable(manifest)}: has a header and no rows; add a row an image")
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    return Dataset(name or _name(manifest), table, root=reader.root)
+
+
+def _name(manifest: Path) -> str:
+    return manifest.resolve().parent.name if manifest.stem == "manifest" else manifest.stem
+
+
+def _lines(manifest: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    """Each row's first line number and its cells by column name."""
+    check_regular_file(manifest)
+    if (size := manifest.stat().st_size) > MAX_BYTES:
+        what = f"has {size // 1024**2} MB, more than {MAX_BYTES // 1024**2}"
+        raise DataError(f"{printable(manifest)}: {what}; split the dataset")
+    with manifest.open(encoding="utf-8-sig", newline="") as file:
+        lines = csv.reader(file, strict=True)
+        header = [cell.strip() for cell in next(lines, [])]
+        _check_header(manifest, header)
+        line = lines.line_num + 1
+        for cells in lines:
+            if cells and len(cells) != len(header):
+                what = f"has {len(cells)} cells under {len(header)} columns"
+                raise DataError(f"{printable(manifest)} row {line}: {what}; mend its commas")
+            if cells:
+                yield line, dict(zip(header, cells, strict=True))
+            line = lines.line_num + 1
+
+
+def _check_header(manifest: Path, header: list[str]) -> None:
+    missing = [column for column in REQUIRED if column not in header]
+    if missing:
+        found = ",".join(header)[:100] or "nothing"
+        what = f"lacks {', '.join(missing)} (found: {printable(found)})"
+        rule = f"begin it with {','.join(REQUIRED)}"
+        raise DataError(f"{printable(manifest)} row 1: {what}; {rule}")
+    if len(set(header)) < len(header):
+        raise DataError(f"{printable(manifest)} row 1: a column comes twice; rename one")
+
+
+@dataclass
+class _Reader:
+    manifest: Path
+    root: Path
+    seen: dict[Path, int] = field(default_factory=dict)  # file, and the row that named it
+
+    def row(self, line: int, cells: dict[str, str]) -> tuple[str | int, ...]:
+        image_path = cells["image_path"]
+        file = self._inside(line, "image_path", image_path)
+        if file in self.seen:
+            what = f"{printable(image_path)} is the file of row {self.seen[file]} again"
+            raise self._error(line, what, "keep one row an image")
+        self.seen[file] = line
+        label = _LABELS.get(cells["label_index"].strip())
+        if label is None:
+            what = f"label_index is {self._quoted(cells['label_index'])}"
+            raise self._error(line, what, "write 0 for normal, 1 for anomaly")
+        anomaly_type = cells.get("anomaly_type", "").strip()
+        if label == NORMAL and anomaly_type:
+            what = f"label_index is 0 but anomaly_type is {self._quoted(anomaly_type)}"
+            raise self._error(line, what, "leave the type of a normal image empty")
+        split = cells["split"].strip()
+        if split not in SPLITS:
+            raise self._error(line, f"split is {self._quoted(split)}", "write train or test")
+        mask_path = cells.get("mask_path", "")
+        if mask_path:
+            mask_path = str(self._inside(line, "mask_path", mask_path).relative_to(self.root))
+        path = str(file.relative_to(self.root))
+        group = cells.get("group", "").strip()
+        return image_path, path, label, anomaly_type, group, split, mask_path
+
+    def _inside(self, line: int, column: str, text: str) -> Path:
+        """The existing file that `text` names, with its symbolic links followed, below the root."""
+        if not text or "\0" in text:
+            what = f"{column} is empty" if not text else f"{column} holds a NUL character"
+            raise self._error(line, what, "write a file's path")
+        try:
+            file = (self.root / text).resolve()
+            exists = file.exists()
+        except (OSError, RuntimeError) as error:  # a loop of links, a name that is too long
+            what = f"{column} {self._quoted(text)} cannot be opened"
+            raise self._error(line, what, "mend the path") from error
+        if not file.is_relative_to(self.root):
+            what = f"{column} {self._quoted(text)} leads out of {printable(self.root)}"
+            raise self._error(line, what, "keep the files below it or give another --root")
+        if not exists:
+            what = f"{column} {self._quoted(text)} does not exist in {printable(self.root)}"
+            raise self._error(line, what, "mend the path or give the images' folder as --root")
+        return file
+
+    def _quoted(self, text: str) -> str:
+        return f"'{printable(text if len(text) <= 200 else text[:200] + '…')}'"
+
+    def _error(self, line: int, what: str, mend: str) -> DataError:
+        return DataError(f"{printable(self.manifest)} row {line}: {what}; {mend}")

@@ -1,0 +1,172 @@
+"""Decoded pixels: each preprocessing of a dataset is made once, then every training maps it."""
+
+import contextlib
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from hpsearch.cache import sole_writer
+from hpsearch.datasets.each_image import BadImage, each_image
+from hpsearch.datasets.reading import read_mode
+from hpsearch.datasets.table import Dataset
+from hpsearch.errors import DataError, SpecError
+from hpsearch.files import atomic_path, printable
+from hpsearch.progress import Progress, silent
+
+VERSION = 1  # raise it with every change to the pixels that one preprocessing gives
+LISTED = 5  # bad images that a message names
+
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What is done to an image before it is stored, in this order: grey, equalise, crop, resize.
+
+    Raises:
+        SpecError: a value is out of its range.
+    """
+
+    size: int  # stored side, in pixels
+    greyscale: bool = False
+    equalize: bool = False  # flatten the histogram of the luminance
+    central_crop: float = 1.0  # kept fraction of the shorter side; the kept part is square
+
+    def __post_init__(self) -> None:
+        if self.size < 1:
+            raise SpecError(f"the stored side must be at least 1 px, got {self.size}")
+        if not 0 < self.central_crop <= 1:
+            raise SpecError(f"central_crop must be above 0 and at most 1, got {self.central_crop}")
+
+
+def load_pixels(
+    dataset: Dataset,
+    preprocessing: Preprocessing,
+    *,
+    cache_dir: Path,
+    workers: int = 1,
+    progress: Progress = silent,
+) -> Pixels:
+    """Memory map `(N, size, size, C)`, read-only, rows as in the table.
+
+    C is 1 when `greyscale` is asked for or every image is grey, else 3. Decoded on the first call,
+    in `workers` processes; later calls with the same data find the file.
+
+    Raises:
+        DataError: some images cannot be read (the first few are named, the others counted), or the
+            cache folder has no room.
+    """
+    target = cache_dir / "pixels" / f"{_key(dataset, preprocessing)}.npy"
+    if not target.exists():
+        with sole_writer(target):
+            if not target.exists():
+                _write(target, dataset, preprocessing, workers, progress)
+    try:
+        return cast(Pixels, np.load(target, mmap_mode="r", allow_pickle=False))
+    except (OSError, ValueError, EOFError) as error:
+        what = f"is damaged ({printable(error)})"
+        raise DataError(f"{printable(target)}: {what}; delete it to make it again") from error
+
+
+def preprocess(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
+    """The image in mode "L" or "RGB" as it is stored, a square of side `size`."""
+    if preprocessing.greyscale:
+        image = image.convert("L")
+    if preprocessing.equalize:
+        image = _equalized(image)
+    image = image.crop(_central_square(*image.size, preprocessing.central_crop))
+    return image.resize((preprocessing.size, preprocessing.size), Image.Resampling.BILINEAR)
+
+
+def _equalized(image: Image.Image) -> Image.Image:
+    if image.mode == "L":
+        return ImageOps.equalize(image)
+    luminance, blue, red = image.convert("YCbCr").split()
+    return Image.merge("YCbCr", (ImageOps.equalize(luminance), blue, red)).convert("RGB")
+
+
+def _central_square(width: int, height: int, fraction: float) -> tuple[int, int, int, int]:
+    """Left, upper, right and lower bound; where it cannot be central it lies half a pixel off."""
+    side = max(1, round(min(width, height) * fraction))
+    left, upper = (width - side) // 2, (height - side) // 2
+    return left, upper, left + side, upper + side
+
+
+def _key(dataset: Dataset, preprocessing: Preprocessing) -> str:
+    parts = [VERSION, dataset.fingerprint, asdict(preprocessing)]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+
+
+def _write(
+    target: Path,
+    dataset: Dataset,
+    preprocessing: Preprocessing,
+    workers: int,
+    progress: Progress,
+) -> None:
+    channels = _n_channels(dataset, preprocessing)
+    shape = (len(dataset.table), preprocessing.size, preprocessing.size, channels)
+    _check_room(target.parent, int(np.prod(shape)))
+    stored = partial(_stored, preprocessing=preprocessing, mode="L" if channels == 1 else "RGB")
+    with atomic_path(target) as temporary, temporary.open("wb") as file:
+        # A full disk makes these writes raise; through a memory map it would kill the process.
+        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        _append(
+            file,
+            each_image(dataset, stored, workers=workers, what="decoding", progress=progress),
+            dataset.name,
+        )
+
+
+def _append(file: BinaryIO, chunks: Iterator[list[bytes | BadImage]], name: str) -> None:
+    """Write all images, or read on to the end to know all that are bad."""
+    bad: list[str] = []
+    for chunk in chunks:
+        bad += [result.message for result in chunk if isinstance(result, BadImage)]
+        if not bad:
+            file.writelines(result for result in chunk if isinstance(result, bytes))
+    if bad:
+        raise DataError(_bad_images(name, bad))
+
+
+def _bad_images(name: str, messages: list[str]) -> str:
+    if len(messages) == 1:
+        return messages[0]
+    shown = " | ".join(messages[:LISTED])
+    more = f" | and {len(messages) - LISTED} more" if len(messages) > LISTED else ""
+    return f"{printable(name)}: {len(messages)} images cannot be used: {shown}{more}"
+
+
+def _stored(image: Image.Image, preprocessing: Preprocessing, mode: str) -> bytes:
+    return preprocess(image, preprocessing).convert(mode).tobytes()
+
+
+def _n_channels(dataset: Dataset, preprocessing: Preprocessing) -> int:
+    if preprocessing.greyscale:
+        return 1
+    if dataset.arrays is not None:
+        return int(dataset.arrays.shape[3])
+    for position in range(len(dataset.table)):
+        # A bad file is reported with all others when they are decoded.
+        with contextlib.suppress(DataError):
+            if read_mode(dataset.file(position)) == "RGB":
+                return 3
+    return 1
+
+
+def _check_room(folder: Path, needed: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        what = f"{needed / 1e6:.0f} MB are needed and {free / 1e6:.0f} MB are free"
+        mend = "make room or set HPSEARCH_CACHE to another folder"
+        raise DataError(f"cache folder {printable(folder)}: {what}; {mend}")

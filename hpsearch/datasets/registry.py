@@ -1,0 +1,97 @@
+"""From the name that the user gives to a dataset."""
+
+import difflib
+from dataclasses import dataclass
+from pathlib import Path
+
+from hpsearch.datasets.catalogue import DatasetInfo, dataset_infos
+from hpsearch.datasets.digits import NAME as DIGITS
+from hpsearch.datasets.digits import load_digits
+from hpsearch.datasets.manifest import load_manifest
+from hpsearch.datasets.mvtec import load_mvtec
+from hpsearch.datasets.synthetic import NAME as SYNTHETIC
+from hpsearch.datasets.synthetic import load_synthetic_histology
+from hpsearch.datasets.table import Dataset
+from hpsearch.datasets.torchvision_sets import (
+    CIFAR10,
+    SVHN,
+    load_torchvision,
+    torchvision_root,
+)
+from hpsearch.datasets.unavailable import OBTAINED_SETS, load_obtained
+from hpsearch.errors import SpecError
+from hpsearch.files import printable
+from hpsearch.progress import Progress, silent
+
+__all__ = ["NAMES", "DatasetInfo", "DatasetRequest", "dataset_infos", "load_dataset"]
+
+_TORCHVISION = {source.name: source for source in (CIFAR10, SVHN)}
+_OBTAINED = {source.name: source for source in OBTAINED_SETS}
+
+NAMES = (SYNTHETIC, DIGITS, *_TORCHVISION, *_OBTAINED)
+
+
+@dataclass(frozen=True)
+class DatasetRequest:
+    """Which dataset, and where and how it is read."""
+
+    name: str  # one of NAMES, a CSV manifest, or a folder in MVTec AD layout
+    root: Path | None = None  # the folder of the images, where it is not the default
+    normal_class: str | None = None  # of a set of classes: the one that is normal
+    seed: int = 0  # of what is generated or split at random
+
+
+def load_dataset(
+    request: DatasetRequest, *, cache_dir: Path, progress: Progress = silent
+) -> Dataset:
+    """The dataset that `request` names; downloads and generates what it must into `cache_dir`.
+
+    Raises:
+        SpecError: the name is unknown, or an option does not fit it.
+        DataError: the data are missing or break a rule.
+    """
+    name = request.name
+    _check_options(request)
+    if name == SYNTHETIC:
+        return load_synthetic_histology(seed=request.seed, cache_dir=cache_dir, progress=progress)
+    if name == DIGITS:
+        return load_digits(request.normal_class, seed=request.seed)
+    if name in _TORCHVISION:
+        root = request.root or torchvision_root(cache_dir)
+        return load_torchvision(_TORCHVISION[name], request.normal_class, root=root)
+    if name in _OBTAINED:
+        return load_obtained(_OBTAINED[name], root=request.root)
+    path = Path(name).expanduser()
+    if path.suffix.lower() == ".csv":
+        return load_manifest(path, request.root)
+    return load_mvtec(path)
+
+
+def _check_options(request: DatasetRequest) -> None:
+    name = request.name
+    is_manifest = Path(name).suffix.lower() == ".csv"
+    if name not in NAMES and not is_manifest and not _is_folder(name):
+        raise SpecError(_unknown(name))
+    if request.normal_class is not None and name not in (DIGITS, *_TORCHVISION):
+        takers = ", ".join((DIGITS, *_TORCHVISION))
+        raise SpecError(f"--normal-class does not fit {printable(name)}; it is for {takers}")
+    if request.root is not None and name not in (*_TORCHVISION, *_OBTAINED) and not is_manifest:
+        takers = ", ".join((*_TORCHVISION, *_OBTAINED))
+        rule = f"it is for {takers} and CSV manifests"
+        raise SpecError(f"--root does not fit {printable(name)}; {rule}")
+
+
+def _is_folder(name: str) -> bool:
+    try:
+        return bool(name) and Path(name).expanduser().is_dir()
+    except (OSError, ValueError, RuntimeError):
+        return False
+
+
+def _unknown(name: str) -> str:
+    close = difflib.get_close_matches(name, NAMES, n=1)
+    meant = f"; did you mean {close[0]}?" if close else ";"
+    return (
+        f"--dataset '{printable(name)[:200]}' is unknown{meant} give one of {', '.join(NAMES)}, "
+        "a CSV manifest or a folder in MVTec AD layout"
+    )

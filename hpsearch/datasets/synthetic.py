@@ -1,0 +1,53 @@
+"""`synthetic-histology`: generated on first use, then read from the cache."""
+
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pandas as pd
+
+from hpsearch.cache import sole_writer
+from hpsearch.datasets.histology import generate as histology
+from hpsearch.datasets.table import Dataset
+from hpsearch.errors import DataError
+from hpsearch.files import printable, write_directory_atomic
+from hpsearch.progress import Progress, silent
+
+NAME = "synthetic-histology"
+GENERATOR_VERSION = 1  # raise it with every change to the pixels that one seed gives
+
+_IMAGES, _TABLE = "images.npy", "table.csv"
+
+
+def load_synthetic_histology(
+    *, seed: int = 0, cache_dir: Path, progress: Progress = silent
+) -> Dataset:
+    """The tiles of `seed`; their pixels stay on the disk, mapped read-only.
+
+    Raises:
+        DataError: the cached copy is damaged.
+    """
+    folder = stored_at(cache_dir, seed)
+    if not folder.exists():
+        with sole_writer(folder):
+            if not folder.exists():
+                _generate(folder, seed, progress)
+    try:
+        table = pd.read_csv(folder / _TABLE, keep_default_na=False, dtype={"anomaly_type": str})
+        arrays = np.load(folder / _IMAGES, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        what = f"is damaged ({printable(error)})"
+        raise DataError(f"{printable(folder)}: {what}; delete it to generate it again") from error
+    return Dataset(NAME, table, arrays=arrays)
+
+
+def stored_at(cache_dir: Path, seed: int) -> Path:
+    """The folder of the generated tiles; it exists when they are whole."""
+    return cache_dir / NAME / f"v{GENERATOR_VERSION}-seed{seed}"
+
+
+def _generate(folder: Path, seed: int, progress: Progress) -> None:
+    table, arrays = histology.generate(seed=seed, workers=joblib.cpu_count(), progress=progress)
+    with write_directory_atomic(folder) as temporary:
+        table.to_csv(temporary / _TABLE, index=False)
+        np.save(temporary / _IMAGES, arrays)

@@ -1,0 +1,165 @@
+"""CIFAR-10 and SVHN through torchvision's own classes: downloaded once, checked by their hashes."""
+
+import os
+from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path
+from tarfile import TarError
+from tempfile import TemporaryDirectory
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from hpsearch.cache import sole_writer
+from hpsearch.datasets.table import Dataset
+from hpsearch.errors import DataError, SpecError
+from hpsearch.files import printable
+
+Split = Literal["train", "test"]
+SPLITS: tuple[Split, Split] = ("train", "test")
+
+
+@dataclass(frozen=True)
+class TorchvisionSet:
+    """What the adapter must know of one of torchvision's sets."""
+
+    name: str
+    classes: tuple[str, ...]  # as the paper names them, by label
+    aliases: dict[str, str]  # other names of a class
+    payload: tuple[str, ...]  # what lies in the root when it is downloaded
+    download_megabytes: int
+    n_images: int
+    n_first_class: int
+
+    def files(self, root: Path) -> list[Path]:
+        """What torchvision reads below `root`."""
+        return [root / entry for entry in self.payload]
+
+    def on_disk(self, root: Path) -> bool:
+        """Whether everything lies in `root`; its content is checked when it is read."""
+        return all(entry.exists() for entry in self.files(root))
+
+
+CIFAR10 = TorchvisionSet(
+    "cifar10",
+    ("plane", "car", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
+    {"airplane": "plane", "automobile": "car"},
+    ("cifar-10-batches-py",),
+    download_megabytes=163,
+    n_images=60000,
+    n_first_class=6000,
+)
+SVHN = TorchvisionSet(
+    "svhn",
+    tuple("0123456789"),
+    {},
+    ("train_32x32.mat", "test_32x32.mat"),
+    download_megabytes=235,
+    n_images=99289,
+    n_first_class=6692,
+)
+
+
+def torchvision_root(cache_dir: Path) -> Path:
+    """Where the sets lie when the user names no root."""
+    return cache_dir / "torchvision"
+
+
+def load_torchvision(source: TorchvisionSet, normal_class: str | None, *, root: Path) -> Dataset:
+    """One class (the first unless told) is normal, each other class a type of anomaly.
+
+    Args:
+        source: `CIFAR10` or `SVHN`.
+        normal_class: name or number of the class.
+        root: torchvision's root folder; downloaded there when it is not on the disk.
+
+    Raises:
+        SpecError: there is no such class.
+        DataError: the set can neither be read from `root` nor downloaded.
+    """
+    normal = _class_index(source, normal_class)
+    if not source.on_disk(root):
+        _download(source, root)
+    try:
+        parts = [_read(source, root, split) for split in SPLITS]
+    except (RuntimeError, OSError, ValueError, EOFError) as error:
+        where = printable(", ".join(map(str, source.files(root))))
+        what = f"{where} does not match torchvision's hashes"
+        raise DataError(f"{source.name}: {what}; delete it to download it again") from error
+    tables = [
+        _table(source, labels, normal, split)
+        for (_, labels), split in zip(parts, SPLITS, strict=True)
+    ]
+    arrays = np.concatenate([images for images, _ in parts])
+    return Dataset(source.name, pd.concat(tables), arrays=arrays)
+
+
+def _class_index(source: TorchvisionSet, text: str | None) -> int:
+    text = source.classes[0] if text is None else text.strip().lower()
+    name = source.aliases.get(text, text)
+    if name in source.classes:
+        return source.classes.index(name)
+    if name.isascii() and name.isdigit() and int(name) < len(source.classes):
+        return int(name)
+    what = f"--normal-class {printable(text)} is not in {source.name}"
+    raise SpecError(f"{what}; give one of {', '.join(source.classes)}")
+
+
+def _open(source: TorchvisionSet, root: Path, split: Split, *, download: bool) -> Any:
+    # torchvision takes seconds to import; who only lists the datasets should not wait for it.
+    from torchvision import datasets
+
+    if source is CIFAR10:
+        return datasets.CIFAR10(root, train=split == "train", download=download)
+    return datasets.SVHN(root, split=split, download=download)
+
+
+def _read(
+    source: TorchvisionSet, root: Path, split: Split
+) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Images `(N, 32, 32, 3)` and labels `(N,)`."""
+    data = _open(source, root, split, download=False)
+    if source is CIFAR10:
+        return data.data, np.asarray(data.targets)
+    return data.data.transpose(0, 2, 3, 1), data.labels
+
+
+def _table(
+    source: TorchvisionSet, labels: NDArray[np.int64], normal: int, split: Split
+) -> pd.DataFrame:
+    ids = [f"{split}-{position:05d}" for position in range(len(labels))]
+    classes = np.asarray(source.classes)[labels]
+    return pd.DataFrame(
+        {
+            "image_id": ids,
+            "path": "",
+            "label": (labels != normal).astype(int),
+            "anomaly_type": np.where(labels == normal, "", classes),
+            "group": ids,
+            "split": split,
+            "mask_path": "",
+        }
+    )
+
+
+def _download(source: TorchvisionSet, root: Path) -> None:
+    """Download into a folder beside, so that a broken download leaves nothing in `root`."""
+    with sole_writer(root / source.name):
+        if source.on_disk(root):
+            return
+        try:
+            # The name is one that `sole_writer` sweeps after a kill.
+            with TemporaryDirectory(dir=root, prefix=".tmp-", suffix=f"-{source.name}") as folder:
+                for split in SPLITS:
+                    _open(source, Path(folder), split, download=True)
+                for entry in source.payload:
+                    os.replace(Path(folder, entry), root / entry)
+        except (OSError, RuntimeError, EOFError, HTTPException, TarError) as error:
+            what = f"is not in {printable(root)} and cannot be downloaded ({printable(error)})"
+            ways = (
+                f"connect ({source.download_megabytes} MB), give torchvision's folder as --root, "
+                "or take --dataset digits, which needs no download"
+            )
+            raise DataError(f"{source.name}: {what}; {ways}") from error

@@ -1,0 +1,1 @@
+"""Detectors: anything that is fitted on normal images and scores any image."""

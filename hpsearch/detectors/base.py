@@ -1,0 +1,124 @@
+"""What the search asks of a detector, and how one is found by its name."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import ClassVar, Protocol
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from dpa_core.features import VGGArchitecture
+from hpsearch.backbones.backbone import Backbone
+from hpsearch.errors import SpecError
+from hpsearch.space import Params
+from hpsearch.spec import AxisChoices, TrainingSpec
+
+_GROUP = "hpsearch.detectors"
+
+CURVE_COLUMNS = ("step", "train_loss", "held_out_loss", "seconds")
+
+
+@dataclass(frozen=True, eq=False)
+class ImageView:
+    """Some images of one stored variant, read only when asked for.
+
+    Attributes:
+        pixels: uint8 `(N, S, S, C)`, usually a memory map.
+        positions: `(n,)` rows of `pixels`.
+        key: tells this variant's pixels from any other's.
+    """
+
+    pixels: NDArray[np.uint8]
+    positions: NDArray[np.intp]
+    key: str
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def array(self) -> NDArray[np.uint8]:
+        """The images in memory, `(n, S, S, C)`."""
+        return np.asarray(self.pixels[self.positions])
+
+
+@dataclass(frozen=True, eq=False)
+class Setup:
+    """All that a detector is built from."""
+
+    params: Params
+    training: TrainingSpec
+    backbone: Backbone
+    normals: ImageView  # every training normal of the study, for statistics of the features
+    seed: int
+    device: str
+    cache_dir: Path
+
+
+@dataclass(frozen=True, eq=False)
+class Training:
+    """How a training went.
+
+    Attributes:
+        best_step: the step whose weights were kept; 0 for a detector without steps.
+        best_loss: on the images held out for early stopping, None where there were none.
+        curve: one row a validation, columns `CURVE_COLUMNS`.
+    """
+
+    best_step: int
+    best_loss: float | None
+    curve: pd.DataFrame
+
+
+class Detector(Protocol):
+    """Fitted on normal images alone; scores rise with abnormality."""
+
+    axes: ClassVar[Mapping[str, AxisChoices]]
+    """The axes that it adds to the search space, with the choices where a study names none."""
+
+    def __init__(self, setup: Setup) -> None: ...
+
+    @staticmethod
+    def check(params: Params, architecture: VGGArchitecture) -> None:
+        """Raise SpecError where a configuration cannot be built."""
+
+    def fit(
+        self,
+        train: ImageView,
+        early_stop: ImageView | None,
+        *,
+        max_steps: int,
+        checkpoints: Path | None = None,
+    ) -> Training:
+        """Train on `train`; stop early by `early_stop`, or take `max_steps` where it is None.
+
+        Raises:
+            TaskError: the training failed for a reason worth recording.
+        """
+
+    def score(self, images: ImageView) -> NDArray[np.float64]:
+        """Anomaly scores `(n,)`."""
+
+    def save(self, folder: Path) -> None:
+        """Write the fitted model into a new folder; nothing in it can run code."""
+
+
+def detector_names() -> tuple[str, ...]:
+    """Names of the installed detectors, this project's and plug-ins'."""
+    return tuple(sorted(entry_points(group=_GROUP).names))
+
+
+def load_detector(name: str) -> type[Detector]:
+    """The detector class registered under `name` in the entry point group `hpsearch.detectors`.
+
+    Raises:
+        SpecError: there is none of that name.
+    """
+    found = entry_points(group=_GROUP, name=name)
+    if not found:
+        raise SpecError(
+            f"detector {name!r}: none of that name; choose {', '.join(detector_names())}"
+        )
+    detector: type[Detector] = next(iter(found)).load()
+    return detector

@@ -1,0 +1,165 @@
+"""Outlier scores on pooled features of the frozen network: no training, and hard to beat."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar, Protocol
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from sklearn.covariance import LedoitWolf
+from sklearn.ensemble import IsolationForest
+from sklearn.neighbors import NearestNeighbors
+from sklearn.preprocessing import StandardScaler
+
+from dpa_core.checkpoint import save_checkpoint
+from dpa_core.errors import ConfigError
+from dpa_core.features import VGGArchitecture
+from hpsearch.detectors.base import CURVE_COLUMNS, ImageView, Setup, Training
+from hpsearch.detectors.pooled import COLOUR, USUAL_LAYERS, pooled_features
+from hpsearch.errors import SpecError
+from hpsearch.space import Params
+from hpsearch.spec import AxisChoices
+
+Matrix = NDArray[np.float64]
+
+_NEIGHBOURS = 5
+
+
+class FeaturesDetector:
+    """Mahalanobis distance, nearest neighbours or isolation forest on one vector per image."""
+
+    axes: ClassVar[Mapping[str, AxisChoices]] = {
+        "kind": ("mahalanobis", "knn", "isolation_forest"),
+        "layer": USUAL_LAYERS,
+    }
+
+    def __init__(self, setup: Setup) -> None:
+        self.setup = setup
+        self.layer = str(setup.params["layer"])
+        self.kind = str(setup.params["kind"])
+        self.scaler = StandardScaler()
+        self.model: OutlierModel = _MODELS[self.kind](setup.seed)
+        self.normals: Matrix = np.empty((0, 0))
+
+    @staticmethod
+    def check(params: Params, architecture: VGGArchitecture) -> None:
+        """Raise SpecError where a configuration cannot be built."""
+        if params["kind"] not in _MODELS:
+            raise SpecError(
+                f"space: kind must be one of {', '.join(_MODELS)}, got {params['kind']!r}"
+            )
+        if params["layer"] != COLOUR:
+            try:
+                architecture.depth(str(params["layer"]))
+            except ConfigError as error:
+                raise SpecError(f"space: {error}, or colour") from None
+
+    def fit(
+        self,
+        train: ImageView,
+        early_stop: ImageView | None,
+        *,
+        max_steps: int,
+        checkpoints: Path | None = None,
+    ) -> Training:
+        """Fit on all of `train`; nothing is iterated, so the other arguments do not matter."""
+        self.normals = self.scaler.fit_transform(self._vectors(train))
+        self.model.fit(self.normals)
+        return Training(0, None, pd.DataFrame(columns=list(CURVE_COLUMNS)))
+
+    def score(self, images: ImageView) -> Matrix:
+        """Distance from the normal images, `(n,)`."""
+        return self.model.score(self.scaler.transform(self._vectors(images)))
+
+    def save(self, folder: Path) -> None:
+        """The scaled training vectors, from which the model is fitted again in seconds."""
+        tensors = {
+            "normals": torch.from_numpy(self.normals),
+            "mean": torch.from_numpy(np.asarray(self.scaler.mean_)),
+            "scale": torch.from_numpy(np.asarray(self.scaler.scale_)),
+        }
+        state = {
+            "detector": "features",
+            "params": dict(self.setup.params),
+            "seed": self.setup.seed,
+            "backbone": self.setup.backbone.architecture.name,
+            "backbone_digest": self.setup.backbone.digest,
+        }
+        save_checkpoint(folder, tensors, state, name="model")
+
+    def _vectors(self, images: ImageView) -> Matrix:
+        return pooled_features(
+            images,
+            self.layer,
+            self.setup.backbone,
+            device=self.setup.device,
+            cache_dir=self.setup.cache_dir,
+        )
+
+
+class OutlierModel(Protocol):
+    """Fitted on vectors of normal images; scores rise with abnormality."""
+
+    def __init__(self, seed: int) -> None: ...
+
+    def fit(self, normals: Matrix) -> None:
+        """Fit on `(n, C)`."""
+
+    def score(self, vectors: Matrix) -> Matrix:
+        """Scores `(m,)` of vectors `(m, C)`."""
+
+
+class Mahalanobis:
+    """Squared Mahalanobis distance under a Ledoit-Wolf covariance."""
+
+    def __init__(self, seed: int) -> None:
+        self.covariance = LedoitWolf()
+
+    def fit(self, normals: Matrix) -> None:
+        """Estimate mean and covariance."""
+        self.covariance.fit(normals)
+
+    def score(self, vectors: Matrix) -> Matrix:
+        """Distances `(m,)`."""
+        return np.asarray(self.covariance.mahalanobis(vectors))
+
+
+class NearestNeighbourDistance:
+    """Mean distance to the five nearest normal vectors."""
+
+    def __init__(self, seed: int) -> None:
+        self.index = NearestNeighbors()
+
+    def fit(self, normals: Matrix) -> None:
+        """Index the normal vectors."""
+        self.index.set_params(n_neighbors=min(_NEIGHBOURS, len(normals)))
+        self.index.fit(normals)
+
+    def score(self, vectors: Matrix) -> Matrix:
+        """Distances `(m,)`."""
+        distances, _ = self.index.kneighbors(vectors)
+        return np.asarray(distances.mean(axis=1))
+
+
+class Forest:
+    """Isolation forest, its score turned so that it rises with abnormality."""
+
+    def __init__(self, seed: int) -> None:
+        self.forest = IsolationForest(n_estimators=200, random_state=seed)
+
+    def fit(self, normals: Matrix) -> None:
+        """Grow the trees."""
+        self.forest.fit(normals)
+
+    def score(self, vectors: Matrix) -> Matrix:
+        """Scores `(m,)`."""
+        return -np.asarray(self.forest.score_samples(vectors))
+
+
+_MODELS: Mapping[str, type[OutlierModel]] = {
+    "mahalanobis": Mahalanobis,
+    "knn": NearestNeighbourDistance,
+    "isolation_forest": Forest,
+}

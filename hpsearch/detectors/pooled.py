@@ -1,0 +1,74 @@
+"""One feature vector per image, computed once for a stored image variant and cached."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from hpsearch.backbones.backbone import Backbone
+from hpsearch.backbones.extractor import build_extractor
+from hpsearch.cache import sole_writer
+from hpsearch.detectors.base import ImageView
+from hpsearch.files import atomic_path
+
+COLOUR = "colour"
+USUAL_LAYERS = ("r12", "r22", "r32", "r42")
+_CHUNK = 64  # images a pass
+
+
+def pooled_features(
+    images: ImageView, layer: str, backbone: Backbone, *, device: str, cache_dir: Path
+) -> NDArray[np.float64]:
+    """Feature vectors `(n, C)`.
+
+    Args:
+        images: which images.
+        layer: a VGG layer, averaged over positions, or `colour`: the mean and the standard
+            deviation of each colour channel.
+        backbone: the network of the layers.
+        device: where it runs.
+        cache_dir: folder that keeps the vectors of all images of the variant.
+    """
+    if layer == COLOUR:
+        return colour_statistics(images.array())
+    # The usual layers come out of one pass, so that a search over layers costs no more than one.
+    layers = USUAL_LAYERS if layer in USUAL_LAYERS else (layer,)
+    key = json.dumps([backbone.digest, layers, images.key])
+    path = cache_dir / "pooled" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.npz"
+    if not path.exists():
+        with sole_writer(path):
+            if not path.exists():
+                _write(path, images.pixels, layers, backbone, device)
+    with np.load(path, allow_pickle=False) as stored:
+        vectors: NDArray[np.float64] = stored[layer][images.positions].astype(np.float64)
+    return vectors
+
+
+def colour_statistics(images: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Mean and standard deviation of each channel of `(n, H, W, C)`, as `(n, 2 C)`."""
+    values = images.astype(np.float64) / 255
+    return np.concatenate([values.mean(axis=(1, 2)), values.std(axis=(1, 2))], axis=1)
+
+
+def _write(
+    path: Path,
+    pixels: NDArray[np.uint8],
+    layers: tuple[str, ...],
+    backbone: Backbone,
+    device: str,
+) -> None:
+    known = tuple(layer for layer in layers if layer in backbone.architecture.layers)
+    extractor = build_extractor(backbone, known or layers)
+    extractor.to(device, memory_format=torch.channels_last)
+    chunks: dict[str, list[NDArray[np.float32]]] = {layer: [] for layer in extractor.layers}
+    for start in range(0, len(pixels), _CHUNK):
+        batch = torch.from_numpy(np.array(pixels[start : start + _CHUNK])).to(device)
+        with torch.inference_mode():
+            features = extractor(batch.permute(0, 3, 1, 2).float() / 127.5 - 1)
+        for layer, values in features.items():
+            chunks[layer].append(values.mean(dim=(2, 3)).float().cpu().numpy())
+    with atomic_path(path) as partial:
+        np.savez(partial, **{layer: np.concatenate(parts) for layer, parts in chunks.items()})

@@ -1,0 +1,163 @@
+"""The winner, trained on all normals, and its test figure beside what it has to beat."""
+
+import json
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pandas as pd
+from optuna.trial import FrozenTrial, TrialState
+
+from hpsearch.budget import TestRoles
+from hpsearch.engine import Engine
+from hpsearch.errors import StudyError, TaskError
+from hpsearch.estimate import Estimate, estimate
+from hpsearch.files import write_directory_atomic
+from hpsearch.listener import Listener
+from hpsearch.results import FoldResult
+from hpsearch.space import Params
+from hpsearch.task import Task
+
+RESULT = "result.json"
+REFERENCES: Mapping[str, Params] = {
+    "colour statistics, Mahalanobis": {"kind": "mahalanobis", "layer": "colour"},
+    "colour statistics, isolation forest": {"kind": "isolation_forest", "layer": "colour"},
+    "frozen VGG r32, Mahalanobis": {"kind": "mahalanobis", "layer": "r32"},
+    "frozen VGG r42, Mahalanobis": {"kind": "mahalanobis", "layer": "r42"},
+}
+"""Rows of the `features` detector beside every result, at the winner's preprocessing."""
+
+
+@dataclass(frozen=True)
+class FinalResult:
+    """The answer of a study.
+
+    Attributes:
+        trial: number of the winning trial.
+        params: its configuration.
+        value: its mean validation ROC AUC.
+        fold_aurocs: of its folds.
+        steps: that each final training took.
+        test: test ROC AUC over all anomalies of the final figure.
+        seen: of the types that the search saw, None where no test image of them is left.
+        unseen: of types that it never saw, None where there are none.
+        runs: test ROC AUC of each final training.
+        references: name and estimate of what the winner has to beat.
+        tasks: digests of the final trainings.
+    """
+
+    trial: int
+    params: Params
+    value: float
+    fold_aurocs: tuple[float, ...]
+    steps: int
+    test: Estimate
+    seen: Estimate | None
+    unseen: Estimate | None
+    runs: tuple[float, ...]
+    references: tuple[tuple[str, Estimate], ...]
+    tasks: tuple[str, ...]
+
+
+def winner(study: optuna.Study) -> FrozenTrial:
+    """The completed trial of the highest value, the earliest of several.
+
+    Raises:
+        StudyError: no trial has been completed.
+    """
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    if not complete:
+        raise StudyError(
+            f"study {study.study_name}: no trial was completed, see `hpsearch status`; "
+            "mend what failed, or give it more time"
+        )
+    return max(complete, key=lambda trial: (trial.value, -trial.number))
+
+
+def run_tasks(
+    tasks: Iterable[Task], engine: Engine, listener: Listener, what: str
+) -> dict[str, FoldResult]:
+    """Results by digest of tasks that must all succeed.
+
+    Raises:
+        StudyError: one of them failed.
+    """
+    waiting = {task.digest: task for task in tasks}
+    total = len(waiting)
+    queue = list(waiting.values())
+    results: dict[str, FoldResult] = {}
+    while len(results) < total:
+        while queue and engine.idle > 0:
+            engine.submit(queue.pop())
+        for finished in engine.wait():
+            if isinstance(finished.outcome, TaskError):
+                raise StudyError(
+                    f"{what}: {finished.outcome.message}; change what failed and rerun"
+                )
+            results[finished.task.digest] = finished.outcome
+            listener.progress(what, len(results), total)
+    return results
+
+
+def final_result(
+    trial: FrozenTrial,
+    runs: Sequence[FoldResult],
+    references: Mapping[str, FoldResult],
+    *,
+    table: pd.DataFrame,
+    roles: TestRoles,
+    steps: int,
+    seed: int,
+) -> FinalResult:
+    """Put the test figures together from stored scores."""
+
+    def figure(results: Sequence[FoldResult], anomalies: Any) -> Estimate:
+        return estimate(results, table, roles.normals, anomalies, seed=seed)
+
+    return FinalResult(
+        trial=trial.number,
+        params=trial.params,
+        value=float(trial.value or 0.0),
+        fold_aurocs=tuple(trial.user_attrs["fold_aurocs"]),
+        steps=steps,
+        test=figure(runs, roles.headline),
+        seen=figure(runs, roles.seen) if len(roles.seen) else None,
+        unseen=figure(runs, roles.unseen) if len(roles.unseen) else None,
+        runs=tuple(figure([run], roles.headline).auroc for run in runs),
+        references=tuple(
+            (name, figure([result], roles.headline)) for name, result in references.items()
+        ),
+        tasks=tuple(run.digest for run in runs),
+    )
+
+
+def mean_best_step(trial: FrozenTrial) -> int:
+    """Steps of the final training: the mean of the folds' best steps, rounded."""
+    steps: list[int] = trial.user_attrs["best_steps"]
+    return max(1, round(sum(steps) / len(steps)))
+
+
+def write_final(folder: Path, result: FinalResult, model: Path) -> None:
+    """Write `final/<trial>/{result.json, model/}`, replacing an earlier one of the same trial."""
+    target = folder / str(result.trial)
+    shutil.rmtree(target, ignore_errors=True)
+    with write_directory_atomic(target) as partial:
+        (partial / RESULT).write_text(json.dumps(asdict(result), indent=1))
+        shutil.copytree(model, partial / "model")
+
+
+def read_final(folder: Path, trial: int) -> FinalResult | None:
+    """The result of a trial's final model, None where it has not been trained."""
+    path = folder / str(trial) / RESULT
+    if not path.exists():
+        return None
+    values = json.loads(path.read_text())
+    for name in ("test", "seen", "unseen"):
+        values[name] = Estimate(**values[name]) if values[name] else None
+    values["references"] = tuple((name, Estimate(**e)) for name, e in values["references"])
+    for name in ("fold_aurocs", "runs", "tasks"):
+        values[name] = tuple(values[name])
+    return FinalResult(**values)

@@ -1,0 +1,138 @@
+"""Everything that a study reads, checked before anything is written for it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from hpsearch.backbones.backbone import Backbone
+from hpsearch.backbones.registry import load_backbone
+from hpsearch.budget import (
+    LabelBudget,
+    LabelledAnomalies,
+    TestRoles,
+    draw_labelled,
+    labelled_for_fold,
+    test_roles,
+)
+from hpsearch.datasets.audit import check_budget
+from hpsearch.datasets.pixels import Preprocessing, load_pixels
+from hpsearch.datasets.registry import DatasetRequest, load_dataset
+from hpsearch.datasets.table import Dataset
+from hpsearch.detectors.base import load_detector
+from hpsearch.final import REFERENCES
+from hpsearch.listener import Listener
+from hpsearch.space import (
+    PREPROCESSING_AXES,
+    Params,
+    SearchSpace,
+    build_space,
+    preprocessing_of,
+)
+from hpsearch.spec import StudySpec, TrainingSpec
+from hpsearch.splits import make_folds
+from hpsearch.task import Task
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A study whose every input has been checked and is in memory or in the cache."""
+
+    spec: StudySpec
+    space: SearchSpace
+    dataset: Dataset
+    backbone: Backbone
+    labelled: LabelledAnomalies
+    roles: TestRoles
+    pixels: Mapping[Preprocessing, Path]
+
+    def task(self, params: Params, fold: int) -> Task:
+        """The task of one fold of a configuration."""
+        return self._task(self.spec.detector, params, fold=fold, seed=self.spec.search.seed)
+
+    def final_task(self, params: Params, *, run: int, steps: int) -> Task:
+        """The task that trains a configuration on all normals."""
+        seed = self.spec.search.seed + run
+        return self._task(self.spec.detector, params, fold=None, seed=seed, steps=steps)
+
+    def reference_tasks(self, params: Params) -> dict[str, Task]:
+        """The reference rows, at the preprocessing of `params`."""
+        same = {axis: params[axis] for axis in PREPROCESSING_AXES}
+        plain = TrainingSpec()
+        return {
+            name: self._task("features", {**same, **own}, fold=None, seed=0, training=plain)
+            for name, own in REFERENCES.items()
+        }
+
+    def _task(
+        self,
+        detector: str,
+        params: Params,
+        *,
+        fold: int | None,
+        seed: int,
+        steps: int | None = None,
+        training: TrainingSpec | None = None,
+    ) -> Task:
+        return Task(
+            detector=detector,
+            params=params,
+            training=training or self.spec.training,
+            backbone_digest=self.backbone.digest,
+            data_fingerprint=self.dataset.fingerprint,
+            fold=fold,
+            n_folds=self.spec.search.n_folds,
+            split_seed=self.spec.search.seed,
+            seed=seed,
+            steps=steps,
+        )
+
+
+def prepare_study(
+    spec: StudySpec, *, cache_dir: Path, workers: int, listener: Listener
+) -> Prepared:
+    """Check every setting and every image before anything is written for the study.
+
+    Raises:
+        UserError: whatever is wrong, in one line.
+    """
+    detector = load_detector(spec.detector)
+    space = build_space(spec, detector.axes)
+    dataset = load_dataset(
+        DatasetRequest(
+            spec.dataset.name,
+            root=spec.dataset.root,
+            normal_class=spec.dataset.normal_class,
+            seed=spec.dataset.seed,
+        ),
+        cache_dir=cache_dir,
+        progress=listener.progress,
+    )
+    labels, seed = spec.labels, spec.search.seed
+    check_budget(dataset.table, n_types=labels.n_anomaly_types, n_examples=labels.n_examples)
+    budget = LabelBudget(labels.n_anomaly_types, labels.n_examples, labels.anomalies)
+    labelled = draw_labelled(dataset.table, budget, seed=seed)
+    labelled_for_fold(labelled, 0, spec.search.n_folds)
+    roles = test_roles(dataset.table, labelled)
+    make_folds(dataset.table, n_folds=spec.search.n_folds, seed=seed)
+    backbone = load_backbone(spec.backbone.name, weights_file=spec.backbone.weights)
+    for params in space.grid:
+        detector.check(params, backbone.architecture)
+    variants = {preprocessing_of(params) for params in space.grid}
+    pixels = {
+        variant: _stored(dataset, variant, cache_dir, workers, listener)
+        for variant in sorted(variants, key=repr)
+    }
+    return Prepared(spec, space, dataset, backbone, labelled, roles, pixels)
+
+
+def _stored(
+    dataset: Dataset, variant: Preprocessing, cache_dir: Path, workers: int, listener: Listener
+) -> Path:
+    pixels = load_pixels(
+        dataset, variant, cache_dir=cache_dir, workers=workers, progress=listener.progress
+    )
+    if not isinstance(pixels, np.memmap) or pixels.filename is None:
+        raise TypeError("load_pixels must return a memory map of a file")
+    return Path(pixels.filename)

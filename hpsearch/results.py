@@ -1,0 +1,94 @@
+"""Results of one training as a directory of plain files that appears whole or not at all.
+
+`tasks/<digest>/` holds `task.json` (what was run), `result.json` (how it went), `scores.csv` (one
+row an image) and `curve.csv` (one row a validation).
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from hpsearch.errors import StudyError
+from hpsearch.files import write_directory_atomic
+
+ROLES = ("normal", "early_stop", "anomaly", "test")
+"""Why an image was scored: as a fold's normal, held out of training, labelled, or to test on."""
+
+
+@dataclass(frozen=True, eq=False)
+class FoldResult:
+    """What a training left behind.
+
+    Attributes:
+        digest: of the task; the name of its directory.
+        scores: columns `image_id`, `role` (one of `ROLES`) and `score`; an image has one row.
+        best_step: the step whose weights were kept.
+        best_loss: on the normals held out for early stopping, None where there were none.
+        curve: one row a validation.
+        seconds: of training and scoring.
+        peak_memory_mb: of the device on CUDA, else of the process.
+        device: such as `cpu` or the name of a GPU.
+    """
+
+    digest: str
+    scores: pd.DataFrame
+    best_step: int
+    best_loss: float | None
+    curve: pd.DataFrame
+    seconds: float
+    peak_memory_mb: float
+    device: str
+
+
+def write_result(
+    tasks: Path,
+    task: Mapping[str, Any],
+    result: FoldResult,
+    *,
+    save_model: Callable[[Path], None] | None = None,
+) -> None:
+    """Write `tasks/<digest>/`, with the fitted model in `model/` where `save_model` is given."""
+    facts = {
+        "digest": result.digest,
+        "best_step": result.best_step,
+        "best_loss": result.best_loss,
+        "seconds": result.seconds,
+        "peak_memory_mb": result.peak_memory_mb,
+        "device": result.device,
+    }
+    with write_directory_atomic(tasks / result.digest) as folder:
+        (folder / "task.json").write_text(json.dumps(task, indent=1, sort_keys=True))
+        (folder / "result.json").write_text(json.dumps(facts, indent=1))
+        result.scores.to_csv(folder / "scores.csv", index=False)
+        result.curve.to_csv(folder / "curve.csv", index=False)
+        if save_model:
+            save_model(folder / "model")
+
+
+def read_result(tasks: Path, digest: str) -> FoldResult | None:
+    """The result in `tasks/<digest>/`, or None where that training has not finished.
+
+    Raises:
+        StudyError: the directory is there and damaged.
+    """
+    folder = tasks / digest
+    if not folder.is_dir():
+        return None
+    try:
+        facts = json.loads((folder / "result.json").read_text())
+        scores = pd.read_csv(
+            folder / "scores.csv",
+            dtype={"image_id": str, "role": str, "score": float},
+            float_precision="round_trip",
+            keep_default_na=False,
+        )
+        curve = pd.read_csv(folder / "curve.csv", float_precision="round_trip")
+        return FoldResult(scores=scores, curve=curve, **facts)
+    except (OSError, ValueError, TypeError) as error:
+        raise StudyError(
+            f"{folder}: damaged ({error}); delete this directory and run again"
+        ) from error

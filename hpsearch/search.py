@@ -1,0 +1,248 @@
+"""The search: ask Optuna for configurations, run their folds, tell it their mean ROC AUC.
+
+A fold's result is on disk before Optuna hears of it, so a kill at any moment loses the folds under
+way and nothing else; running the same search again takes up the open trials where they were.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import optuna
+from optuna.trial import TrialState
+
+from hpsearch.engine import Engine, Finished
+from hpsearch.errors import TaskError
+from hpsearch.listener import Listener, TrialReport
+from hpsearch.objective import Objective
+from hpsearch.records import FoldRecord, FoldRecords
+from hpsearch.results import FoldResult
+from hpsearch.space import Params, SearchSpace, config_digest
+from hpsearch.task import Task
+
+CONFIG = "config_digest"  # user attribute of a trial
+_ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+
+
+@dataclass(frozen=True)
+class SearchPlan:
+    """What is searched, and how far.
+
+    Attributes:
+        space: the configurations.
+        n_trials: how many trials end the search.
+        n_folds: of the cross-validation.
+        exhaustive: the sampler is the grid, every point once.
+        pruning: a pruner is at work, so that the first folds of all trials come first.
+        timeout: seconds after which no fold is started, None for no limit.
+    """
+
+    space: SearchSpace
+    n_trials: int
+    n_folds: int
+    exhaustive: bool
+    pruning: bool
+    timeout: float | None = None
+
+
+@dataclass(eq=False)
+class OpenTrial:
+    """A trial whose folds are not all scored."""
+
+    trial: optuna.Trial
+    params: Params
+    pending: list[int]  # folds that no worker has yet
+    results: dict[int, FoldResult] = field(default_factory=dict)
+    aurocs: dict[int, float] = field(default_factory=dict)
+
+    @property
+    def number(self) -> int:
+        """Optuna's number of the trial."""
+        return self.trial.number
+
+    @property
+    def value(self) -> float:
+        """Mean ROC AUC of the folds scored so far."""
+        return sum(self.aurocs.values()) / len(self.aurocs)
+
+
+class Search:
+    """One study being run by this process, its only writer.
+
+    Args:
+        study: Optuna's study.
+        plan: what is searched.
+        make_task: the task of a configuration and a fold.
+        known: the stored result of a task, None where there is none.
+        objective: ROC AUC of a fold.
+        engine: where tasks run.
+        records: table of fold results.
+        listener: told of progress.
+    """
+
+    def __init__(
+        self,
+        study: optuna.Study,
+        plan: SearchPlan,
+        *,
+        make_task: Callable[[Params, int], Task],
+        known: Callable[[Task], FoldResult | None],
+        objective: Objective,
+        engine: Engine,
+        records: FoldRecords,
+        listener: Listener,
+    ) -> None:
+        self.study = study
+        self.plan = plan
+        self.make_task = make_task
+        self.known = known
+        self.objective = objective
+        self.engine = engine
+        self.records = records
+        self.listener = listener
+        self.open: dict[int, OpenTrial] = {}
+        self._under_way: dict[str, list[tuple[int, int]]] = {}  # task digest: (trial, fold)
+        self._folds_done = 0
+        self._deadline = time.monotonic() + plan.timeout if plan.timeout else None
+
+    def run(self) -> None:
+        """Search until the plan is fulfilled or its time is up."""
+        if self.plan.exhaustive:
+            queue_grid(self.study, self.plan)
+        ended = self.study.get_trials(deepcopy=False, states=_ENDED)
+        self._folds_done = len(ended) * self.plan.n_folds
+        for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            self._take_up(optuna.Trial(self.study, trial._trial_id))
+        while True:
+            self._fill()
+            finished = self.engine.wait() if self._under_way else []
+            if not finished and not self._under_way:
+                return
+            for result in finished:
+                self._receive(result)
+
+    def _fill(self) -> None:
+        """Give every idle worker a fold."""
+        while self.engine.idle > 0 and not self._out_of_time():
+            following = self._next_fold()
+            if following is None:
+                return
+            trial, fold = following
+            trial.pending.remove(fold)
+            task = self.make_task(trial.params, fold)
+            waiting = self._under_way.setdefault(task.digest, [])
+            waiting.append((trial.number, fold))
+            if len(waiting) == 1:  # another trial of the same configuration shares the result
+                self.engine.submit(task)
+
+    def _next_fold(self) -> tuple[OpenTrial, int] | None:
+        """The fold to run next: of the oldest trial, or with pruning the lowest fold of all."""
+        while self._may_ask() and (self.plan.pruning and self.plan.exhaustive):
+            self._take_up(self.study.ask())
+        while not (candidates := self._candidates()) and self._may_ask():
+            self._take_up(self.study.ask())
+        return min(candidates, key=self._priority, default=None)
+
+    def _candidates(self) -> list[tuple[OpenTrial, int]]:
+        return [(trial, fold) for trial in self.open.values() for fold in trial.pending]
+
+    def _priority(self, candidate: tuple[OpenTrial, int]) -> tuple[int, int]:
+        trial, fold = candidate
+        return (fold, trial.number) if self.plan.pruning else (trial.number, fold)
+
+    def _may_ask(self) -> bool:
+        if self.plan.exhaustive:
+            return bool(self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,)))
+        return len(self.study.get_trials(deepcopy=False)) < self.plan.n_trials
+
+    def _take_up(self, trial: optuna.Trial) -> None:
+        """Open a trial, new or left by a killed run; folds that are on disk are not run again."""
+        params = self.plan.space.suggest(trial)
+        trial.set_user_attr(CONFIG, config_digest(params))
+        opened = OpenTrial(trial, params, pending=list(range(self.plan.n_folds)))
+        self.open[trial.number] = opened
+        for fold in range(self.plan.n_folds):
+            result = self.known(self.make_task(params, fold))
+            if result is not None and trial.number in self.open:
+                opened.pending.remove(fold)
+                self._score_fold(opened, fold, result)
+
+    def _receive(self, finished: Finished) -> None:
+        for number, fold in self._under_way.pop(finished.task.digest):
+            trial = self.open.get(number)
+            if trial is None:  # pruned or failed by another fold meanwhile
+                continue
+            if isinstance(finished.outcome, TaskError):
+                self._fail(trial, finished.outcome)
+            else:
+                self._score_fold(trial, fold, finished.outcome)
+
+    def _score_fold(self, trial: OpenTrial, fold: int, result: FoldResult) -> None:
+        auroc = self.objective(result, fold)
+        trial.results[fold], trial.aurocs[fold] = result, auroc
+        self.records.add(FoldRecord(trial.number, fold, auroc), result)
+        self._folds_done += 1
+        self._tell_progress()
+        if len(trial.aurocs) == self.plan.n_folds:
+            self._end(trial, TrialState.COMPLETE)
+            return
+        trial.trial.report(trial.value, step=len(trial.aurocs))
+        if self.plan.pruning and trial.trial.should_prune():
+            self._end(trial, TrialState.PRUNED)
+
+    def _fail(self, trial: OpenTrial, error: TaskError) -> None:
+        trial.trial.set_user_attr("failure", error.reason)
+        trial.trial.set_user_attr("failure_message", error.message)
+        self._end(trial, TrialState.FAIL, failure=error.reason)
+
+    def _end(self, trial: OpenTrial, state: TrialState, *, failure: str | None = None) -> None:
+        """Every trial ends here, in exactly one state."""
+        folds = sorted(trial.aurocs)
+        aurocs = tuple(trial.aurocs[fold] for fold in folds)
+        seconds = sum(result.seconds for result in trial.results.values())
+        trial.trial.set_user_attr("fold_aurocs", list(aurocs))
+        trial.trial.set_user_attr("tasks", [trial.results[fold].digest for fold in folds])
+        trial.trial.set_user_attr("best_steps", [trial.results[fold].best_step for fold in folds])
+        trial.trial.set_user_attr("seconds", seconds)
+        trial.trial.set_user_attr("devices", sorted({r.device for r in trial.results.values()}))
+        value = trial.value if state is TrialState.COMPLETE else None
+        self.study.tell(trial.trial, value, state)
+        del self.open[trial.number]
+        self._folds_done += self.plan.n_folds - len(folds)
+        self._tell_progress()
+        names = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned"}
+        self.listener.trial(
+            TrialReport(
+                number=trial.number,
+                params=trial.params,
+                state=names.get(state, "failed"),  # type: ignore[arg-type]
+                value=trial.value if aurocs else None,
+                fold_aurocs=aurocs,
+                seconds=seconds,
+                failure=failure,
+            )
+        )
+
+    def _tell_progress(self) -> None:
+        total = self.plan.n_trials * self.plan.n_folds
+        self.listener.progress("searching", min(self._folds_done, total), total)
+
+    def _out_of_time(self) -> bool:
+        return self._deadline is not None and time.monotonic() >= self._deadline
+
+
+def queue_grid(study: optuna.Study, plan: SearchPlan) -> None:
+    """Queue each point of the grid that no trial of the study has, up to `n_trials` in all.
+
+    Optuna's GridSampler repeats and skips points after failures; this ledger of configuration
+    hashes does not.
+    """
+    trials = study.get_trials(deepcopy=False)
+    taken = {trial.user_attrs.get(CONFIG) for trial in trials}
+    for params in plan.space.grid:
+        if len(taken) >= plan.n_trials:
+            return
+        digest = config_digest(params)
+        if digest not in taken:
+            study.enqueue_trial(dict(params), user_attrs={CONFIG: digest})
+            taken.add(digest)

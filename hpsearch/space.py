@@ -1,0 +1,108 @@
+"""The search space: named axes of choices, as a grid or as an Optuna distribution."""
+
+import hashlib
+import itertools
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import optuna
+
+from hpsearch.datasets.pixels import Preprocessing
+from hpsearch.errors import SpecError
+from hpsearch.spec import AxisChoices, AxisValue, StudySpec
+
+Params = Mapping[str, AxisValue]
+"""One configuration: a value for every axis of the space."""
+
+PREPROCESSING = "preprocessing"
+PREPROCESSING_AXES: Mapping[str, AxisChoices] = {
+    "resolution": (32,),  # px, side of the image that the detector sees
+    "random_crop": (1.0,),  # side of a training crop as a fraction of the stored image
+    "central_crop": (1.0,),  # central part of the original that is kept, as a fraction of its side
+    "greyscale": (False,),
+    "equalize": (False,),  # histogram equalisation
+}
+"""Axes that every detector has, with the choice where a study names none."""
+
+
+@dataclass(frozen=True)
+class SearchSpace:
+    """Axes and their choices, in a fixed order."""
+
+    axes: Mapping[str, AxisChoices]
+
+    @property
+    def grid(self) -> list[Params]:
+        """Every configuration, the last axis varying fastest."""
+        return [
+            dict(zip(self.axes, values, strict=True))
+            for values in itertools.product(*self.axes.values())
+        ]
+
+    @property
+    def searched(self) -> tuple[str, ...]:
+        """Axes with more than one choice."""
+        return tuple(name for name, choices in self.axes.items() if len(choices) > 1)
+
+    def suggest(self, trial: optuna.Trial) -> Params:
+        """Draw, or read back, the trial's configuration."""
+        return {
+            name: trial.suggest_categorical(name, choices) for name, choices in self.axes.items()
+        }
+
+
+def build_space(spec: StudySpec, detector_axes: Mapping[str, AxisChoices]) -> SearchSpace:
+    """The axes of `spec.space` for its detector, completed with their defaults.
+
+    Raises:
+        SpecError: an axis that neither preprocessing nor the detector has, or an axis with no
+            choice or one given twice.
+    """
+    axes: dict[str, AxisChoices] = {}
+    for section, defaults in ((spec.detector, detector_axes), (PREPROCESSING, PREPROCESSING_AXES)):
+        chosen = spec.space.get(section, {})
+        for name in chosen:
+            if name not in defaults:
+                raise SpecError(
+                    f"space.{section}.{name}: no such axis; {section} has {', '.join(defaults)}"
+                )
+        axes |= {name: chosen.get(name, default) for name, default in defaults.items()}
+    for name, choices in axes.items():
+        if not choices or len(set(map(repr, choices))) < len(choices):
+            raise SpecError(
+                f"space: axis {name} needs one or more different choices, got {choices}"
+            )
+    return SearchSpace(axes)
+
+
+def preprocessing_of(params: Params) -> Preprocessing:
+    """The stored image variant that a configuration reads.
+
+    Raises:
+        SpecError: a value out of its range.
+    """
+    resolution, crop = int(params["resolution"]), float(params["random_crop"])
+    central = float(params["central_crop"])
+    if not 8 <= resolution <= 1024:
+        raise SpecError(f"space: resolution must be from 8 to 1024 px, got {resolution}")
+    for name, fraction in (("random_crop", crop), ("central_crop", central)):
+        if not 0.1 <= fraction <= 1:
+            raise SpecError(f"space: {name} must be from 0.1 to 1, got {fraction}")
+    return Preprocessing(
+        size=round(resolution / crop),
+        greyscale=bool(params["greyscale"]),
+        equalize=bool(params["equalize"]),
+        central_crop=central,
+    )
+
+
+def config_digest(params: Params) -> str:
+    """A short hash that is the same for the same configuration."""
+    canonical = json.dumps(dict(params), sort_keys=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def describe(params: Params, axes: tuple[str, ...] | None = None) -> str:
+    """A configuration on one line, e.g. `latent_dim=4 layers=r42`; all axes or those given."""
+    return " ".join(f"{name}={params[name]}" for name in (axes or tuple(params)))

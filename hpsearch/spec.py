@@ -1,0 +1,133 @@
+"""The whole study as one checked value: defaults < study YAML < options."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from hpsearch.errors import SpecError
+
+AxisValue = bool | int | float | str
+AxisChoices = tuple[AxisValue, ...]
+
+EXECUTION_FIELDS = frozenset({"search.n_trials", "search.timeout", "final.n_runs"})
+"""What may change when a study goes on, for it changes how much is run and not what."""
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class DatasetSpec(_Model):
+    """Which images: a registered name, a CSV manifest, or a folder in MVTec AD layout."""
+
+    name: str = Field("synthetic-histology", min_length=1)
+    root: Path | None = None
+    normal_class: str | None = None
+    seed: int = Field(0, ge=0)  # of what is generated or split at random
+
+
+class LabelsSpec(_Model):
+    """The labelled anomalies that the search may see (paper, section 3.3)."""
+
+    n_anomaly_types: int = Field(1, ge=1)
+    n_examples: int = Field(20, ge=1)  # in all, spread over the types
+    anomalies: Literal["shared", "partition"] = "shared"  # scored by every fold, or a third by each
+
+
+class BackboneSpec(_Model):
+    """The frozen network whose features are compared."""
+
+    name: Literal["vgg19", "vgg-mini"] = "vgg19"
+    weights: Path | None = None
+
+
+class TrainingSpec(_Model):
+    """How each fold is trained; a detector without gradient steps ignores it."""
+
+    max_steps: int = Field(100_000, ge=1)
+    batch_size: int = Field(128, ge=1)  # images a step
+    check_every: int = Field(1_000, ge=1)  # steps between validations on held-out normals
+    patience: int = Field(3, ge=1)  # validations without improvement that end a training
+    min_improvement: float = Field(1e-3, ge=0)  # of the held-out loss
+    learning_rate: float | None = Field(None, gt=0)  # None: by the width of the bottleneck
+    flips: bool = False  # random horizontal and vertical flips
+    feature_cache_mb: int = Field(1024, ge=0)  # device memory for features of the input
+    compile: bool = False  # torch.compile
+
+
+class SearchSpec(_Model):
+    """How configurations are chosen, and when the search ends."""
+
+    sampler: Literal["auto", "grid", "tpe", "random"] = "auto"
+    pruner: Literal["none", "median", "hyperband"] = "none"
+    n_trials: int | None = Field(None, ge=1)  # None: the whole grid
+    timeout: float | None = Field(None, gt=0)  # seconds after which no training is started
+    n_folds: int = Field(3, ge=2, le=10)
+    seed: int = Field(0, ge=0)
+
+
+class FinalSpec(_Model):
+    """Trainings of the winner on all normals."""
+
+    n_runs: int = Field(1, ge=1)
+
+
+class StudySpec(_Model):
+    """Everything that decides a study's results."""
+
+    study_name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
+    dataset: DatasetSpec = DatasetSpec()
+    labels: LabelsSpec = LabelsSpec()
+    detector: str = "dpa"
+    backbone: BackboneSpec = BackboneSpec()
+    space: dict[str, dict[str, AxisChoices]] = {}  # per detector, and under `preprocessing`
+    training: TrainingSpec = TrainingSpec()
+    search: SearchSpec = SearchSpec()
+    final: FinalSpec = FinalSpec()
+
+
+def build_spec(study: Mapping[str, Any], options: Mapping[str, Any]) -> StudySpec:
+    """Lay `options` over the mapping of a study file and check the whole.
+
+    Raises:
+        SpecError: the first setting that breaks a rule, with the rule and the value received.
+    """
+    try:
+        return StudySpec.model_validate(_merge(study, options))
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "study"
+        rule = first["msg"][0].lower() + first["msg"][1:]
+        received = "" if first["type"] == "missing" else f", got {first['input']!r:.60}"
+        raise SpecError(f"{place}: {rule}{received}; mend it in the study or the option") from None
+
+
+def first_difference(old: StudySpec, new: StudySpec) -> str | None:
+    """The first setting by which two studies differ in what they compute, in words."""
+    before, after = (dict(_flatten(spec.model_dump(mode="json"))) for spec in (old, new))
+    for key in sorted(before.keys() | after.keys(), key=_reading_order):
+        if key not in EXECUTION_FIELDS and before.get(key) != after.get(key):
+            return f"{key} is {before.get(key)!r} there and {after.get(key)!r} now"
+    return None
+
+
+def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        nested = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = _merge(merged[key], value) if nested else value
+    return merged
+
+
+def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _reading_order(key: str) -> tuple[int, str]:
+    return list(StudySpec.model_fields).index(key.split(".")[0]), key

@@ -1,0 +1,140 @@
+"""The main job: check everything, search, train the winner, and say how good it is."""
+
+from pathlib import Path
+
+import optuna
+from optuna.trial import FrozenTrial
+
+from hpsearch.engine import LocalEngine, Workers, plan_workers
+from hpsearch.final import (
+    FinalResult,
+    final_result,
+    mean_best_step,
+    read_final,
+    run_tasks,
+    winner,
+    write_final,
+)
+from hpsearch.listener import Listener
+from hpsearch.objective import Objective
+from hpsearch.prepare import Prepared, prepare_study
+from hpsearch.provenance import environment
+from hpsearch.records import FoldRecords
+from hpsearch.results import read_result
+from hpsearch.samplers import build_pruner, build_sampler, choose_sampler
+from hpsearch.search import Search, SearchPlan
+from hpsearch.spec import StudySpec
+from hpsearch.storage import create_or_load_study, open_database, sole_writer_of
+from hpsearch.study_dir import StudyDir
+from hpsearch.task import TaskContext
+
+
+def run_study(
+    spec: StudySpec,
+    *,
+    runs: Path,
+    cache_dir: Path,
+    listener: Listener,
+    device: str = "auto",
+    workers: int | None = None,
+) -> tuple[StudyDir, FinalResult]:
+    """Run a study, or go on with it, to its final result.
+
+    Args:
+        spec: what to run.
+        runs: folder of run directories.
+        cache_dir: folder of what can be computed again.
+        listener: told of progress.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        workers: processes, None for as many as are useful.
+
+    Raises:
+        UserError: a mistake that the user can mend, in one line.
+    """
+    plan = plan_workers(device, workers)
+    prepared = prepare_study(
+        spec, cache_dir=cache_dir, workers=plan.count * plan.threads, listener=listener
+    )
+    folder = StudyDir(runs / spec.study_name)
+    facts = environment(prepared.dataset, prepared.backbone, ", ".join(plan.devices))
+    with sole_writer_of(folder.path):
+        folder.begin(spec, prepared.dataset.table, facts)
+        engine = LocalEngine(_context(prepared, folder, cache_dir), plan)
+        try:
+            study = _search(prepared, folder, engine, plan, listener)
+            return folder, _finish(prepared, folder, winner(study), engine, listener)
+        finally:
+            engine.close()
+
+
+def _context(prepared: Prepared, folder: StudyDir, cache_dir: Path) -> TaskContext:
+    return TaskContext(
+        table=prepared.dataset.table,
+        pixels=prepared.pixels,
+        backbone=prepared.spec.backbone.name,
+        backbone_weights=prepared.spec.backbone.weights,
+        tasks=folder.tasks,
+        cache_dir=cache_dir,
+        device="cpu",
+    )
+
+
+def _search(
+    prepared: Prepared, folder: StudyDir, engine: LocalEngine, workers: Workers, listener: Listener
+) -> optuna.Study:
+    spec = prepared.spec.search
+    n_trials = spec.n_trials or len(prepared.space.grid)
+    sampler = choose_sampler(spec.sampler, n_points=len(prepared.space.grid), n_trials=n_trials)
+    study = create_or_load_study(
+        folder.path,
+        prepared.spec.study_name,
+        sampler=build_sampler(sampler, seed=spec.seed),
+        pruner=build_pruner(spec.pruner, n_folds=spec.n_folds),
+    )
+    plan = SearchPlan(
+        space=prepared.space,
+        n_trials=min(n_trials, len(prepared.space.grid)) if sampler == "grid" else n_trials,
+        n_folds=spec.n_folds,
+        exhaustive=sampler == "grid",
+        pruning=spec.pruner != "none",
+        timeout=spec.timeout,
+    )
+    Search(
+        study,
+        plan,
+        make_task=prepared.task,
+        known=lambda task: read_result(folder.tasks, task.digest),
+        objective=Objective(prepared.dataset.table, prepared.labelled, spec.n_folds),
+        engine=engine,
+        records=FoldRecords(open_database(folder.path)),
+        listener=listener,
+    ).run()
+    return study
+
+
+def _finish(
+    prepared: Prepared,
+    folder: StudyDir,
+    trial: FrozenTrial,
+    engine: LocalEngine,
+    listener: Listener,
+) -> FinalResult:
+    """Train the winner and the reference rows, unless a finished run of this study has."""
+    n_runs, steps = prepared.spec.final.n_runs, mean_best_step(trial)
+    known = read_final(folder.final, trial.number)
+    if known is not None and len(known.runs) == n_runs:
+        return known
+    finals = [prepared.final_task(trial.params, run=run, steps=steps) for run in range(n_runs)]
+    references = prepared.reference_tasks(trial.params)
+    done = run_tasks([*references.values(), *finals], engine, listener, "training the winner")
+    result = final_result(
+        trial,
+        [done[task.digest] for task in finals],
+        {name: done[task.digest] for name, task in references.items()},
+        table=prepared.dataset.table,
+        roles=prepared.roles,
+        steps=steps,
+        seed=prepared.spec.search.seed,
+    )
+    write_final(folder.final, result, folder.tasks / finals[0].digest / "model")
+    return result

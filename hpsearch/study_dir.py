@@ -1,0 +1,119 @@
+"""The run directory of a study: what lies where, and which one the user means.
+
+`runs/<study>/{study.db, spec.yaml, images.csv, env.json, tasks/, final/}` and `runs/latest.txt`.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from hpsearch.errors import StudyError
+from hpsearch.files import write_text_atomic
+from hpsearch.spec import StudySpec, build_spec, first_difference
+from hpsearch.storage import DATABASE
+
+_LATEST = "latest.txt"
+
+
+class StudyDir:
+    """Paths and identity of one study.
+
+    Args:
+        path: `runs/<study>`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.tasks = path / "tasks"
+        self.final = path / "final"
+        self.spec_file = path / "spec.yaml"
+        self.images_file = path / "images.csv"
+        self.environment_file = path / "env.json"
+
+    def begin(self, spec: StudySpec, table: pd.DataFrame, environment: Mapping[str, Any]) -> None:
+        """Write what the study is, or check that it is the one that is here already.
+
+        Raises:
+            StudyError: the settings, the images or the backbone are others than when it began.
+        """
+        if self.spec_file.exists():
+            self._require_same(spec, table, environment)
+        else:
+            self.tasks.mkdir(parents=True, exist_ok=True)
+            write_text_atomic(self.environment_file, json.dumps(environment, indent=1))
+            write_text_atomic(self.images_file, table.to_csv(index=False))
+        # Last, for its presence says that the other two are there.
+        settings = spec.model_dump(mode="json")
+        write_text_atomic(self.spec_file, yaml.safe_dump(settings, sort_keys=False))
+        write_text_atomic(self.path.parent / _LATEST, f"{self.path.name}\n")
+
+    def spec(self) -> StudySpec:
+        """The resolved spec that was written when the study began."""
+        return build_spec(yaml.safe_load(self.spec_file.read_text(encoding="utf-8")), {})
+
+    def environment(self) -> dict[str, Any]:
+        """Versions, data and backbone that the study began with."""
+        found: dict[str, Any] = json.loads(self.environment_file.read_text(encoding="utf-8"))
+        return found
+
+    def _require_same(
+        self, spec: StudySpec, table: pd.DataFrame, environment: Mapping[str, Any]
+    ) -> None:
+        difference = first_difference(self.spec(), spec)
+        if difference is None:
+            difference = self._data_difference(table, environment)
+        if difference is not None:
+            raise StudyError(
+                f"study {self.path.name} in {self.path}: {difference}; "
+                "go on with the old settings, or give another --study-name"
+            )
+
+    def _data_difference(self, table: pd.DataFrame, environment: Mapping[str, Any]) -> str | None:
+        began = self.environment()
+        if began["data_fingerprint"] != environment["data_fingerprint"]:
+            return _first_changed_row(pd.read_csv(self.images_file, keep_default_na=False), table)
+        if began["backbone_digest"] != environment["backbone_digest"]:
+            return "the backbone weights are others than when it began"
+        return None
+
+
+def find_study(run: str | None, runs: Path) -> StudyDir:
+    """The study that the user means: a run directory, a study name, or None for the latest.
+
+    Raises:
+        StudyError: there is no such study.
+    """
+    if run is None:
+        latest = runs / _LATEST
+        if not latest.exists():
+            raise StudyError(f"{runs}: no study has been run here; start one with `hpsearch run`")
+        return _existing(runs / latest.read_text(encoding="utf-8").strip())
+    path = Path(run)
+    return _existing(path if (path / DATABASE).exists() else runs / run)
+
+
+def list_studies(runs: Path) -> list[StudyDir]:
+    """Every study in the folder `runs`, by name."""
+    return [StudyDir(path.parent) for path in sorted(runs.glob(f"*/{DATABASE}"))]
+
+
+def _existing(path: Path) -> StudyDir:
+    study = StudyDir(path)
+    if not (path / DATABASE).exists() or not study.spec_file.exists():
+        names = ", ".join(found.path.name for found in list_studies(path.parent)) or "none"
+        raise StudyError(f"{path}: holds no study; the studies in {path.parent} are: {names}")
+    return study
+
+
+def _first_changed_row(old: pd.DataFrame, new: pd.DataFrame) -> str:
+    if len(old) != len(new):
+        return f"the data had {len(old)} images and has {len(new)} now"
+    changed = (old.astype(str).to_numpy() != new.astype(str).to_numpy()).any(axis=1)
+    if changed.any():
+        row = int(changed.argmax())
+        return f"the table differs, first at image {new['image_id'].iloc[row]}"
+    return "the pixels of the images differ from those that it began with"

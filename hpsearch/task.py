@@ -1,0 +1,208 @@
+"""One training: fit a configuration on one fold, and score every image that it was not fitted on.
+
+A task is pure and idempotent: the same task gives the same scores, and where its result is on disk
+it is read and not computed. The label budget is no part of it: which labelled anomalies count is
+chosen afterwards, from the stored scores.
+"""
+
+import hashlib
+import json
+import resource
+import shutil
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from hpsearch.backbones.backbone import Backbone
+from hpsearch.backbones.registry import load_backbone
+from hpsearch.datasets.pixels import Preprocessing
+from hpsearch.detectors.base import Detector, ImageView, Setup, load_detector
+from hpsearch.errors import TaskError
+from hpsearch.results import FoldResult, read_result, write_result
+from hpsearch.space import Params, preprocessing_of
+from hpsearch.spec import TrainingSpec
+from hpsearch.splits import Fold, final_split, make_folds
+
+VERSION = 1  # of the computation: raise it when the same task would give other scores
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is trained, on what, with which seeds.
+
+    Attributes:
+        detector: name of the detector.
+        params: the configuration.
+        training: settings of the training.
+        backbone_digest: of the frozen network's weights.
+        data_fingerprint: of table and images.
+        fold: number of the fold, or None to train on all training normals.
+        n_folds: how many folds the normals are split into.
+        split_seed: of the folds.
+        seed: of the training.
+        steps: for `fold` None: how many steps to take.
+    """
+
+    detector: str
+    params: Params
+    training: TrainingSpec
+    backbone_digest: str
+    data_fingerprint: str
+    fold: int | None
+    n_folds: int
+    split_seed: int
+    seed: int
+    steps: int | None = None
+
+    def describe(self) -> dict[str, Any]:
+        """Everything that decides the result, as plain values."""
+        values = asdict(self) | {"training": self.training.model_dump(mode="json")}
+        return values | {"params": dict(self.params), "version": VERSION}
+
+    @property
+    def digest(self) -> str:
+        """Name of the result's directory."""
+        canonical = json.dumps(self.describe(), sort_keys=True)
+        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, eq=False)
+class TaskContext:
+    """Where a task finds what it names: sent to each worker once.
+
+    Attributes:
+        table: the image table.
+        pixels: file of each stored image variant.
+        backbone: name of the frozen network.
+        backbone_weights: file of its weights, None for the usual place.
+        tasks: folder of the results.
+        cache_dir: folder of what can be computed again.
+        device: where to train.
+    """
+
+    table: pd.DataFrame
+    pixels: Mapping[Preprocessing, Path]
+    backbone: str
+    backbone_weights: Path | None
+    tasks: Path
+    cache_dir: Path
+    device: str
+
+
+def run_task(task: Task, context: TaskContext) -> FoldResult:
+    """Train and score, or read the result where it is there already.
+
+    Raises:
+        TaskError: the training failed; nothing is left behind but its checkpoints.
+    """
+    known = read_result(context.tasks, task.digest)
+    if known is not None:
+        return known
+    started = time.monotonic()
+    _reset_peak_memory(context.device)
+    checkpoints = context.tasks / f".checkpoints-{task.digest}"
+    detector, images = _build(task, context)
+    fold = _fold(task, context.table)
+    training = detector.fit(
+        images(fold.train),
+        images(fold.early_stop) if len(fold.early_stop) else None,
+        max_steps=task.steps or task.training.max_steps,
+        checkpoints=checkpoints,
+    )
+    result = FoldResult(
+        digest=task.digest,
+        scores=_score(detector, images, fold, context.table),
+        best_step=training.best_step,
+        best_loss=training.best_loss,
+        curve=training.curve,
+        seconds=time.monotonic() - started,
+        peak_memory_mb=_peak_memory_mb(context.device),
+        device=_device_name(context.device),
+    )
+    save_model = detector.save if task.fold is None else None
+    write_result(context.tasks, task.describe(), result, save_model=save_model)
+    shutil.rmtree(checkpoints, ignore_errors=True)
+    return result
+
+
+class _Images:
+    """Views of the variant that a task reads, by row positions."""
+
+    def __init__(self, task: Task, context: TaskContext) -> None:
+        preprocessing = preprocessing_of(task.params)
+        path = context.pixels[preprocessing]
+        self.pixels = np.load(path, mmap_mode="r", allow_pickle=False)
+        self.key = f"{task.data_fingerprint}-{preprocessing}"
+
+    def __call__(self, positions: np.typing.NDArray[np.intp]) -> ImageView:
+        return ImageView(self.pixels, positions, self.key)
+
+
+def _build(task: Task, context: TaskContext) -> tuple[Detector, _Images]:
+    images = _Images(task, context)
+    setup = Setup(
+        params=task.params,
+        training=task.training,
+        backbone=_backbone(context.backbone, context.backbone_weights),
+        normals=images(final_split(context.table)),
+        seed=task.seed,
+        device=context.device,
+        cache_dir=context.cache_dir,
+    )
+    return load_detector(task.detector)(setup), images
+
+
+@lru_cache(maxsize=1)
+def _backbone(name: str, weights: Path | None) -> Backbone:
+    return load_backbone(name, weights_file=weights)
+
+
+def _fold(task: Task, table: pd.DataFrame) -> Fold:
+    if task.fold is None:
+        nothing = np.empty(0, dtype=np.intp)
+        return Fold(train=final_split(table), early_stop=nothing, scored=nothing)
+    return make_folds(table, n_folds=task.n_folds, seed=task.split_seed)[task.fold]
+
+
+def _score(detector: Detector, images: _Images, fold: Fold, table: pd.DataFrame) -> pd.DataFrame:
+    """Scores of all images that training did not see; a test image's role is `test`."""
+    role = pd.Series("", index=table.index)
+    role[table["label"] == 1] = "anomaly"
+    role[table["split"] == "test"] = "test"
+    role.iloc[fold.early_stop] = "early_stop"
+    role.iloc[fold.scored] = "normal"
+    positions = np.flatnonzero(role != "")
+    scores = detector.score(images(positions))
+    if not np.isfinite(scores).all():
+        raise TaskError("non_finite", f"{(~np.isfinite(scores)).sum()} scores are not finite")
+    return pd.DataFrame(
+        {
+            "image_id": table["image_id"].to_numpy()[positions],
+            "role": role.to_numpy()[positions],
+            "score": scores,
+        }
+    )
+
+
+def _reset_peak_memory(device: str) -> None:
+    if device.startswith("cuda"):
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def _peak_memory_mb(device: str) -> float:
+    if device.startswith("cuda"):
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
+
+
+def _device_name(device: str) -> str:
+    return torch.cuda.get_device_name(device) if device.startswith("cuda") else device

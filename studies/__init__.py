@@ -1,0 +1,1 @@
+"""Experiment definitions: one YAML a study. No code that trains."""

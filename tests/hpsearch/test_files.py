@@ -1,0 +1,95 @@
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hpsearch.files import (
+    atomic_path,
+    printable,
+    remove_leftovers,
+    write_directory_atomic,
+    write_text_atomic,
+)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in folder.iterdir())
+
+
+def test_file_appears_only_when_the_block_ends(tmp_path: Path) -> None:
+    target = tmp_path / "new" / "a.npy"
+    with atomic_path(target) as temporary:
+        temporary.write_bytes(b"x")
+        assert temporary.parent == target.parent
+        assert temporary.suffix == ".npy"
+        assert not target.exists()
+    assert target.read_bytes() == b"x"
+    assert names(target.parent) == ["a.npy"]
+
+
+def test_file_keeps_its_old_content_when_the_block_fails(tmp_path: Path) -> None:
+    target = tmp_path / "a.txt"
+    write_text_atomic(target, "old")
+    with pytest.raises(KeyboardInterrupt), atomic_path(target) as temporary:
+        temporary.write_text("half")
+        raise KeyboardInterrupt
+    assert target.read_text() == "old"
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_text_round_trips_byte_for_byte(tmp_path: Path) -> None:
+    text = "ü\r\n\n\x00end"
+    write_text_atomic(tmp_path / "a", text)
+    assert (tmp_path / "a").read_bytes() == text.encode()
+
+
+def test_directory_appears_whole(tmp_path: Path) -> None:
+    target = tmp_path / "runs" / "task"
+    with write_directory_atomic(target) as temporary:
+        (temporary / "deep").mkdir()
+        (temporary / "deep" / "scores").write_text("1")
+        assert not target.exists()
+    assert (target / "deep" / "scores").read_text() == "1"
+    assert names(target.parent) == ["task"]
+
+
+def test_failed_directory_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), write_directory_atomic(tmp_path / "task") as temporary:
+        (temporary / "scores").write_text("half")
+        raise ZeroDivisionError
+    assert names(tmp_path) == []
+
+
+def test_existing_directory_is_never_replaced(tmp_path: Path) -> None:
+    target = tmp_path / "task"
+    with pytest.raises(FileExistsError), write_directory_atomic(target):
+        target.mkdir()  # another process is faster
+    with pytest.raises(FileExistsError), write_directory_atomic(target):
+        raise AssertionError("the block must not run")
+    assert names(tmp_path) == ["task"]
+
+
+def test_leftovers_of_a_killed_writer_are_removed(tmp_path: Path) -> None:
+    target = tmp_path / "a.npy"
+    code = (
+        "import os, signal, sys; from pathlib import Path; from hpsearch.files import *\n"
+        "with atomic_path(Path(sys.argv[1])) as t:\n"
+        "    t.write_bytes(b'half'); os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code, str(target)], env={**os.environ})
+    assert ended.returncode == -signal.SIGKILL
+    (tmp_path / "other.npy").touch()
+    assert len(names(tmp_path)) == 2
+    remove_leftovers(target)
+    assert names(tmp_path) == ["other.npy"]
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"), [("a b/é.png", "a b/é.png"), ("a\nb", r"a\nb"), ("a\udcff", r"a\udcff")]
+)
+def test_printable_is_one_line(text: str, shown: str) -> None:
+    assert printable(text) == shown
+    printable(text).encode()
