@@ -135,9 +135,9 @@ def final_result(
 
 
 def mean_best_step(trial: FrozenTrial) -> int:
-    """Steps of the final training: the mean of the folds' best steps, rounded."""
+    """Steps of the final training: the mean of the folds' best, 0 for a detector without steps."""
     steps: list[int] = trial.user_attrs["best_steps"]
-    return max(1, round(sum(steps) / len(steps)))
+    return round(sum(steps) / len(steps))
 
 
 def write_final(folder: Path, result: FinalResult, model: Path) -> None:

@@ -15,6 +15,7 @@ class TrialReport:
     Attributes:
         number: of the trial, from 0.
         params: its configuration.
+        varied: of these, the axes that the study searches.
         state: how it ended.
         value: mean validation ROC AUC of its folds; None where it failed.
         fold_aurocs: of the folds that were scored, by fold.
@@ -24,6 +25,7 @@ class TrialReport:
 
     number: int
     params: Params
+    varied: Params
     state: TrialState
     value: float | None
     fold_aurocs: tuple[float, ...]

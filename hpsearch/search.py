@@ -208,13 +208,15 @@ class Search:
         value = trial.value if state is TrialState.COMPLETE else None
         self.study.tell(trial.trial, value, state)
         del self.open[trial.number]
-        self._folds_done += self.plan.n_folds - len(folds)
-        self._tell_progress()
+        if len(folds) < self.plan.n_folds:
+            self._folds_done += self.plan.n_folds - len(folds)
+            self._tell_progress()
         names = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned"}
         self.listener.trial(
             TrialReport(
                 number=trial.number,
                 params=trial.params,
+                varied={axis: trial.params[axis] for axis in self.plan.space.searched},
                 state=names.get(state, "failed"),  # type: ignore[arg-type]
                 value=trial.value if aurocs else None,
                 fold_aurocs=aurocs,

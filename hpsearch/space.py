@@ -47,9 +47,12 @@ class SearchSpace:
 
     def suggest(self, trial: optuna.Trial) -> Params:
         """Draw, or read back, the trial's configuration."""
-        return {
-            name: trial.suggest_categorical(name, choices) for name, choices in self.axes.items()
-        }
+        params: dict[str, AxisValue] = {}
+        for name, choices in self.axes.items():
+            value = trial.suggest_categorical(name, choices)
+            assert value is not None  # no axis has None among its choices
+            params[name] = value
+        return params
 
 
 def build_space(spec: StudySpec, detector_axes: Mapping[str, AxisChoices]) -> SearchSpace:

@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -56,11 +57,7 @@ def open_database(run_dir: Path) -> Engine:
 
 
 def create_or_load_study(
-    run_dir: Path,
-    study_name: str,
-    *,
-    sampler: optuna.samplers.BaseSampler,
-    pruner: optuna.pruners.BasePruner,
+    run_dir: Path, study_name: str, *, pruner: optuna.pruners.BasePruner
 ) -> optuna.Study:
     """The study in `run_dir`, for its one writer. Its objective is maximised."""
     _require_whole(run_dir / DATABASE)
@@ -72,11 +69,12 @@ def create_or_load_study(
         storage=storage,
         study_name=study_name,
         direction="maximize",
-        sampler=sampler,
         pruner=pruner,
         load_if_exists=True,
     )
-    study.set_metric_names(["validation ROC AUC"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        study.set_metric_names(["validation ROC AUC"])
     return study
 
 

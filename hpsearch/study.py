@@ -55,6 +55,7 @@ def run_study(
     prepared = prepare_study(
         spec, cache_dir=cache_dir, workers=plan.count * plan.threads, listener=listener
     )
+    listener.note(_opening(prepared, plan))
     folder = StudyDir(runs / spec.study_name)
     facts = environment(prepared.dataset, prepared.backbone, ", ".join(plan.devices))
     with sole_writer_of(folder.path):
@@ -65,6 +66,16 @@ def run_study(
             return folder, _finish(prepared, folder, winner(study), engine, listener)
         finally:
             engine.close()
+
+
+def _opening(prepared: Prepared, plan: Workers) -> str:
+    spec, types = prepared.spec, ", ".join(prepared.labelled.types)
+    return (
+        f"study {spec.study_name}: {spec.detector} on {prepared.dataset.name}, "
+        f"{len(prepared.space.grid)} configurations x {spec.search.n_folds} folds; "
+        f"{len(prepared.labelled.positions)} labelled anomalies of type {types}; "
+        f"{plan.count} x {plan.threads} threads on {', '.join(plan.devices)}"
+    )
 
 
 def _context(prepared: Prepared, folder: StudyDir, cache_dir: Path) -> TaskContext:
@@ -88,9 +99,11 @@ def _search(
     study = create_or_load_study(
         folder.path,
         prepared.spec.study_name,
-        sampler=build_sampler(sampler, seed=spec.seed),
         pruner=build_pruner(spec.pruner, n_folds=spec.n_folds),
     )
+    # A sampler begins anew with the process: the same seed would draw the first points again.
+    drawn = len(study.get_trials(deepcopy=False))
+    study.sampler = build_sampler(sampler, seed=spec.seed + drawn)
     plan = SearchPlan(
         space=prepared.space,
         n_trials=min(n_trials, len(prepared.space.grid)) if sampler == "grid" else n_trials,

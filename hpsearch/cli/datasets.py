@@ -4,7 +4,7 @@ import json as json_format
 from dataclasses import asdict
 
 from rich.console import Console
-from rich.table import Table
+from rich.padding import Padding
 
 from hpsearch.cache import cache_dir
 from hpsearch.cli.options import JsonOption
@@ -17,26 +17,23 @@ def datasets(json: JsonOption = False) -> None:
     if json:
         print(json_format.dumps([asdict(info) for info in infos], indent=1))
         return
-    table = Table(show_lines=True)
-    for column in ("name", "what", "normal", "anomalous", "types", "on disk", "how to get it"):
-        table.add_column(column)
+    console = Console(highlight=False)
     for info in infos:
-        table.add_row(info.name, info.summary, *_counts(info), _on_disk(info), info.how)
-    console = Console()
-    console.print(table)
+        console.print(f"[bold]{info.name}[/bold]  {_counts(info)}; {_on_disk(info)}")
+        console.print(Padding(f"{info.summary}\n{info.how}", (0, 0, 1, 4)), markup=False)
     console.print(
         "Your own images: --dataset DIR (MVTec AD layout) or --dataset FILE.csv "
-        "(image_path,label_index,split, and anomaly_type,group,mask_path where known).",
-        highlight=False,
+        "(image_path,label_index,split, and anomaly_type,group,mask_path where known)."
     )
 
 
-def _counts(info: DatasetInfo) -> list[str]:
-    counts = (info.n_normals, info.n_anomalies, info.n_types)
-    return ["?" if count is None else f"{count:,}" for count in counts]
+def _counts(info: DatasetInfo) -> str:
+    if info.n_normals is None:
+        return "counts unknown until it is there"
+    return f"{info.n_normals:,} normal, {info.n_anomalies:,} anomalous of {info.n_types} types"
 
 
 def _on_disk(info: DatasetInfo) -> str:
     if not info.on_disk:
-        return "no"
-    return f"yes, {info.size_bytes / 2**20:.0f} MB" if info.size_bytes else "yes"
+        return "not on disk"
+    return f"on disk, {info.size_bytes / 2**20:.0f} MB" if info.size_bytes else "on disk"

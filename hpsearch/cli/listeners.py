@@ -4,6 +4,7 @@ import json as json_format
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from types import TracebackType
 from typing import Any, Protocol, Self
 
@@ -31,10 +32,12 @@ class ShownListener(Listener, Protocol):
 
 def listener_for(*, json: bool) -> ShownListener:
     """The listener that fits standard output."""
-    console = Console()
     if json:
         return JsonListener()
-    return LiveListener(console) if console.is_terminal else PlainListener(console.print)
+    console = Console()
+    if console.is_terminal:
+        return LiveListener(console)
+    return PlainListener(partial(print, flush=True))
 
 
 class LiveListener:
@@ -72,11 +75,11 @@ class LiveListener:
 
     def trial(self, report: TrialReport) -> None:
         """Print a line above the bars."""
-        self.bars.console.print(self._table.line(report), highlight=False)
+        self.bars.console.print(self._table.line(report), highlight=False, markup=False)
 
     def note(self, message: str) -> None:
         """Print a line above the bars."""
-        self.bars.console.print(message, highlight=False)
+        self.bars.console.print(message, highlight=False, markup=False)
 
 
 class PlainListener:
@@ -158,7 +161,7 @@ class TrialLines:
         """One line; the best value so far is marked."""
         head = f"trial {report.number:>3}  "
         if report.state == "failed":
-            return f"{head}failed: {report.failure}  {one_line(report.params)}"
+            return f"{head}failed: {report.failure}  {one_line(report.varied)}"
         folds = " ".join(f"{value:.3f}" for value in report.fold_aurocs)
         value = report.value or 0.0
         mark = " "
@@ -167,11 +170,10 @@ class TrialLines:
         state = "" if report.state == "complete" else f"  {report.state}"
         return (
             f"{head}AUC {value:.3f}{mark} (folds {folds})  {report.seconds:5.1f} s  "
-            f"{one_line(report.params)}{state}"
+            f"{one_line(report.varied)}{state}"
         )
 
 
 def one_line(params: Params) -> str:
-    """A configuration without the axes that are at their usual value."""
-    usual = {"random_crop": 1.0, "central_crop": 1.0, "greyscale": False, "equalize": False}
-    return " ".join(f"{k}={v}" for k, v in params.items() if usual.get(k) != v)
+    """A configuration, or a part of one, as `axis=value` words."""
+    return " ".join(f"{axis}={value}" for axis, value in params.items())

@@ -1,7 +1,10 @@
 """Entry point of `hpsearch`: the commands, and how errors end."""
 
 import sys
+from importlib.metadata import version
+from typing import Annotated
 
+import optuna
 import typer
 
 from hpsearch.cli.best import best
@@ -23,8 +26,24 @@ for command in (run, status, best, datasets, check):
     app.command()(command)
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"hpsearch {version('hpsearch')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show it.")
+    ] = False,
+) -> None:
+    """Options of the program itself."""
+
+
 def main() -> None:
     """Run the command line; an expected error is one line on standard error."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
         app()
     except UserError as error:

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from hpsearch.cli.listeners import one_line
 from hpsearch.cli.options import DEFAULT_RUNS, JsonOption, RunArgument, RunsOption
+from hpsearch.cli.summary import varied
 from hpsearch.storage import load_study
 from hpsearch.study_dir import StudyDir, find_study, list_studies
 
@@ -57,7 +58,7 @@ def _row(folder: StudyDir) -> dict[str, Any]:
         "failed": counts["FAIL"],
         "open": counts["RUNNING"] + counts["WAITING"],
         "best": top.value if top else None,
-        "best_params": one_line(top.params) if top else "",
+        "best_params": one_line(varied(top)) if top else "",
         "final": top is not None and (folder.final / str(top.number)).is_dir(),
         "failures": [
             (trial.number, trial.user_attrs.get("failure_message", "unknown"))

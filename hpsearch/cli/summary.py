@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import optuna
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 from rich.table import Table
 
@@ -14,6 +14,7 @@ from hpsearch.cli.listeners import one_line
 from hpsearch.estimate import Estimate
 from hpsearch.final import FinalResult
 from hpsearch.metrics import hanley_mcneil_se
+from hpsearch.space import Params
 from hpsearch.storage import load_study
 from hpsearch.study_dir import StudyDir
 
@@ -75,14 +76,24 @@ def _best_trials(study: optuna.Study) -> Table:
             str(trial.number),
             f"{trial.value:.3f}",
             f"{min(folds):.3f} - {max(folds):.3f}",
-            one_line(trial.params),
+            one_line(varied(trial)),
         )
     return table
 
 
+def varied(trial: FrozenTrial) -> Params:
+    """The trial's values on the axes that have more than one choice."""
+    return {
+        axis: trial.params[axis]
+        for axis, distribution in trial.distributions.items()
+        if not distribution.single()
+    }
+
+
 def _uncertainty(folder: StudyDir, result: FinalResult) -> str:
     n_examples = folder.spec().labels.n_examples
-    value = float(np.clip(result.value, 0.5, 1.0))
+    # A validation AUC of 1 from few examples is no proof of a standard error of 0.
+    value = float(np.clip(result.value, 0.5, 1 - 0.5 / n_examples))
     error = hanley_mcneil_se(value, n_normal=10**6, n_anomaly=n_examples)
     return (
         f"{n_examples} labelled anomalies give a validation AUC a standard error of about "
@@ -113,11 +124,12 @@ def _test_figures(result: FinalResult) -> Table:
 def _closing(folder: StudyDir, result: FinalResult) -> list[str]:
     test = result.test
     lines = [
-        f"winner: {one_line(result.params)}, trained for {result.steps} steps on all normals",
+        f"winner: {one_line(result.params)}",
+        f"fitted on all training normals{f' for {result.steps} steps' if result.steps else ''}",
         f"test ROC AUC {test.auroc:.3f} (95 % interval {test.low:.3f} - {test.high:.3f})",
     ]
     name, reference = max(result.references, key=lambda row: row[1].auroc)
-    if reference.auroc >= test.auroc:
+    if reference.auroc >= test.auroc and folder.spec().detector != "features":
         lines.append(
             f"a simpler method is at least as good: {name} reaches {reference.auroc:.3f}; "
             "try --detector features"

@@ -4,7 +4,6 @@ import difflib
 from dataclasses import dataclass
 from pathlib import Path
 
-from hpsearch.datasets.catalogue import DatasetInfo, dataset_infos
 from hpsearch.datasets.digits import NAME as DIGITS
 from hpsearch.datasets.digits import load_digits
 from hpsearch.datasets.manifest import load_manifest
@@ -22,8 +21,6 @@ from hpsearch.datasets.unavailable import OBTAINED_SETS, load_obtained
 from hpsearch.errors import SpecError
 from hpsearch.files import printable
 from hpsearch.progress import Progress, silent
-
-__all__ = ["NAMES", "DatasetInfo", "DatasetRequest", "dataset_infos", "load_dataset"]
 
 _TORCHVISION = {source.name: source for source in (CIFAR10, SVHN)}
 _OBTAINED = {source.name: source for source in OBTAINED_SETS}

@@ -35,7 +35,7 @@ def load_synthetic_histology(
     try:
         table = pd.read_csv(folder / _TABLE, keep_default_na=False, dtype={"anomaly_type": str})
         arrays = np.load(folder / _IMAGES, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         what = f"is damaged ({printable(error)})"
         raise DataError(f"{printable(folder)}: {what}; delete it to generate it again") from error
     return Dataset(NAME, table, arrays=arrays)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from dpa_core.checkpoint import save_checkpoint
 from dpa_core.config import AutoencoderConfig, FitConfig
 from dpa_core.errors import CheckpointError, ConfigError, DivergedError
-from dpa_core.features import FeatureExtractor, LayerStatistics, VGGArchitecture
+from dpa_core.features import LayerStatistics, VGGArchitecture
 from dpa_core.fit import Fit, fit
 from dpa_core.score import score
 from hpsearch.backbones.extractor import build_extractor
@@ -43,9 +43,8 @@ class DPADetector:
         self.network = _network(params, channels=setup.normals.pixels.shape[3])
         layers = _layers(params)
         self.statistics = _statistics(setup, layers)
-        self.extractor: FeatureExtractor = build_extractor(
-            setup.backbone, layers, self.statistics
-        ).to(setup.device, memory_format=torch.channels_last)
+        self.extractor = build_extractor(setup.backbone, layers, self.statistics).to(setup.device)
+        self.extractor.to(memory_format=torch.channels_last)
         self.fitted: Fit | None = None
 
     @staticmethod

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -62,7 +63,8 @@ def _write(
 ) -> None:
     known = tuple(layer for layer in layers if layer in backbone.architecture.layers)
     extractor = build_extractor(backbone, known or layers)
-    extractor.to(device, memory_format=torch.channels_last)
+    extractor.to(device)
+    extractor.to(memory_format=torch.channels_last)
     chunks: dict[str, list[NDArray[np.float32]]] = {layer: [] for layer in extractor.layers}
     for start in range(0, len(pixels), _CHUNK):
         batch = torch.from_numpy(np.array(pixels[start : start + _CHUNK])).to(device)
@@ -71,4 +73,5 @@ def _write(
         for layer, values in features.items():
             chunks[layer].append(values.mean(dim=(2, 3)).float().cpu().numpy())
     with atomic_path(path) as partial:
-        np.savez(partial, **{layer: np.concatenate(parts) for layer, parts in chunks.items()})
+        arrays: dict[str, Any] = {name: np.concatenate(parts) for name, parts in chunks.items()}
+        np.savez(partial, **arrays)

@@ -15,20 +15,14 @@ from hpsearch import budget
 from hpsearch.budget import AnomalyUse, LabelBudget, draw_labelled, labelled_for_fold
 from hpsearch.errors import DataError, SpecError
 
-COLUMNS = ["label", "anomaly_type", "group", "split"]
-Row = tuple[int, str, str, str]
-
-
-def table_of(rows: list[Row]) -> pd.DataFrame:
-    return pd.DataFrame(rows, columns=COLUMNS)
-
 
 def layout(train: dict[str, int], test: dict[str, int], n_test_normals: int = 4) -> pd.DataFrame:
     """So many anomalies of each type on each side, every image its own group."""
     rows = [(0, "", "train")] * 3 + [(0, "", "test")] * n_test_normals
     for split, counts in (("train", train), ("test", test)):
         rows += [(1, name, split) for name, count in counts.items() for _ in range(count)]
-    return table_of([(label, name, f"g{i}", split) for i, (label, name, split) in enumerate(rows)])
+    table = pd.DataFrame(rows, columns=["label", "anomaly_type", "split"])
+    return table.assign(group=[f"g{i}" for i in range(len(table))])
 
 
 def types_at(table: pd.DataFrame, positions: np.ndarray) -> Counter[str]:
@@ -202,16 +196,9 @@ def test_the_headline_of_the_only_type_is_what_the_search_left_of_it() -> None:
 
 
 def test_anomalies_of_a_borrowed_object_leave_the_test_and_its_normals_stay() -> None:
-    table = table_of(
-        [
-            (0, "", "object_1", "test"),
-            (1, "crack", "object_1", "test"),
-            (1, "crack", "object_1", "test"),
-            (1, "stain", "object_1", "test"),
-            (1, "crack", "object_2", "test"),
-            (1, "stain", "object_3", "test"),
-        ]
-    )
+    objects = [(1, ""), (1, "crack"), (1, "crack"), (1, "stain"), (2, "crack"), (3, "stain")]
+    rows = [(int(kind != ""), kind, f"object_{number}", "test") for number, kind in objects]
+    table = pd.DataFrame(rows, columns=["label", "anomaly_type", "group", "split"])
     labelled = budget.LabelledAnomalies(np.array([1]), ("crack",), "shared")
     roles = budget.test_roles(table, labelled)
     assert roles.normals.tolist() == [0]

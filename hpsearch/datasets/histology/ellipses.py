@@ -1,12 +1,13 @@
 """Ellipses with wavy outlines, the one shape of this tissue: nuclei, glands and lumens."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+Choice = NDArray[np.intp] | NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
@@ -16,33 +17,23 @@ class Ellipses:
     centre: Array  # (n, 2), row and column
     radius: Array  # (n,), of the circle of equal area
     elongation: Array  # (n,), long over short axis
-    angle: Array  # (n,), of the long axis, radians
-
-    @property
-    def area(self) -> float:
-        """Sum of the areas, px²."""
-        return float(np.pi * np.sum(self.radius**2))
-
-    @property
-    def long_axis(self) -> Array:
-        """Half the longest diameter, px, `(n,)`."""
-        return self.radius * np.sqrt(self.elongation)
+    angle: Array  # (n,), of the long axis from the direction of rows, radians
 
     def __len__(self) -> int:
         return len(self.radius)
 
-    def __getitem__(self, chosen: "NDArray[np.intp] | NDArray[np.bool_] | slice") -> "Ellipses":
+    def __getitem__(self, chosen: Choice) -> "Ellipses":
         return Ellipses(
             self.centre[chosen], self.radius[chosen], self.elongation[chosen], self.angle[chosen]
         )
 
+    def with_radius(self, radius: Array) -> "Ellipses":
+        """The same centres and shapes in another size, `(n,)` px."""
+        return replace(self, radius=radius)
+
     def magnified(self, factor: float) -> "Ellipses":
         """The same ellipses on a grid `factor` times as fine."""
-        return Ellipses(self.centre * factor, self.radius * factor, self.elongation, self.angle)
-
-    def scaled(self, factor: "float | Array") -> "Ellipses":
-        """The same ellipses with their radii multiplied."""
-        return Ellipses(self.centre, self.radius * factor, self.elongation, self.angle)
+        return replace(self, centre=self.centre * factor, radius=self.radius * factor)
 
 
 def join(*parts: Ellipses) -> Ellipses:
@@ -55,30 +46,33 @@ def join(*parts: Ellipses) -> Ellipses:
     )
 
 
-def rim(ellipses: Ellipses, which: int, turns: Array) -> tuple[Array, Array]:
-    """Points on the outline of ellipse `which`, and its direction there.
+def rim(ellipses: Ellipses, turns: Array) -> tuple[Array, Array]:
+    """One point on the outline of each ellipse, and the direction of the outline there.
 
     Args:
-        ellipses: to choose from.
-        which: the ellipse.
-        turns: `(m,)`, where on the outline, radians.
+        ellipses: `n` of them.
+        turns: `(n,)`, how far around the outline, radians.
 
     Returns:
-        points `(m, 2)` and angles of the tangent `(m,)`.
+        points `(n, 2)` and angles of the tangents `(n,)`, radians.
     """
-    stretch = np.sqrt(ellipses.elongation[which])
-    along = ellipses.radius[which] * stretch * np.exp(1j * turns).real
-    across = ellipses.radius[which] / stretch * np.exp(1j * turns).imag
-    axis = np.exp(1j * ellipses.angle[which])
-    offset = (along + 1j * across) * axis
-    tangent = (-across * stretch**2 + 1j * along / stretch**2) * axis
-    return ellipses.centre[which] + np.stack([offset.real, offset.imag], 1), np.angle(tangent)
+    stretch = np.sqrt(ellipses.elongation)
+    cosine, sine = np.cos(ellipses.angle), np.sin(ellipses.angle)
+    along, across = stretch * np.cos(turns), np.sin(turns) / stretch
+    forward, sideways = (
+        -stretch * np.sin(turns),
+        np.cos(turns) / stretch,
+    )  # d(along, across)/d turns
+    offset = np.stack([along * cosine - across * sine, along * sine + across * cosine], 1)
+    tangent = np.arctan2(forward * sine + sideways * cosine, forward * cosine - sideways * sine)
+    return ellipses.centre + ellipses.radius[:, None] * offset, tangent
 
 
 def paint(
     ellipses: Ellipses,
-    strength: Array,
     shade: Callable[[Array], Array],
+    *,
+    strength: Array,
     irregularity: float,
     size: int,
     rng: np.random.Generator,
@@ -87,21 +81,22 @@ def paint(
 
     Args:
         ellipses: lengths in px of the canvas.
-        strength: `(n,)`, multiplies what `shade` gives.
         shade: from depth below the outline `(n, P, P)` in px, negative outside, to values >= 0.
+        strength: `(n,)`, multiplies what `shade` gives.
         irregularity: waves of the outline, fraction of the radius.
         size: side of the canvas, px.
-        rng: draws the phases of the waves.
+        rng: draws the waves.
 
     Returns:
         `(size, size)`, zero where nothing was drawn.
     """
-    reach = int(np.ceil(2 + 1.2 * np.max(ellipses.long_axis, initial=0)))
-    near = np.all((ellipses.centre > -reach) & (ellipses.centre < size + reach - 1), axis=1)
+    longest = np.max(ellipses.radius * np.sqrt(ellipses.elongation), initial=0)
+    reach = int(np.ceil(2 + 1.2 * longest))  # px from a centre to the edge of its patch
+    near = np.all((ellipses.centre > -reach) & (ellipses.centre < size - 1 + reach), axis=1)
     ellipses, strength = ellipses[near], strength[near]
-    canvas = np.zeros((size + 4 * reach + 1, size + 4 * reach + 1))
-    corners = np.rint(ellipses.centre).astype(int) + reach
     patches = strength[:, None, None] * shade(_depth(ellipses, irregularity, reach, rng))
+    canvas = np.zeros((size + 4 * reach, size + 4 * reach))
+    corners = np.rint(ellipses.centre).astype(int) + reach
     for (row, column), patch in zip(corners, patches, strict=True):
         window = canvas[row : row + 2 * reach + 1, column : column + 2 * reach + 1]
         np.maximum(window, patch, out=window)
@@ -112,23 +107,16 @@ def _depth(ellipses: Ellipses, irregularity: float, reach: int, rng: np.random.G
     """Depth below the outline on a patch around each centre, `(n, 2 reach + 1, 2 reach + 1)`."""
     grid = np.arange(-reach, reach + 1)
     offset = np.rint(ellipses.centre) - ellipses.centre
-    y, x = offset[:, :1] + grid, offset[:, 1:] + grid
-    cosine, sine, radius, elongation = (
-        values[:, None, None]
-        for values in (
-            np.cos(ellipses.angle),
-            np.sin(ellipses.angle),
-            ellipses.radius,
-            ellipses.elongation,
-        )
-    )
-    y, x = y[:, :, None], x[:, None, :]
-    along = (y * cosine + x * sine) / np.sqrt(elongation)
-    across = (x * cosine - y * sine) * np.sqrt(elongation)
+    y, x = (offset[:, :1] + grid)[:, :, None], (offset[:, 1:] + grid)[:, None, :]
+    cosine, sine = np.cos(ellipses.angle)[:, None, None], np.sin(ellipses.angle)[:, None, None]
+    stretch = np.sqrt(ellipses.elongation)[:, None, None]
+    along, across = (y * cosine + x * sine) / stretch, (x * cosine - y * sine) * stretch
     distance = np.sqrt(along**2 + across**2) + 1e-9
-    cosine, sine = along / distance, across / distance  # of the direction seen from the centre
-    twice = cosine**2 - sine**2, 2 * cosine * sine
-    thrice = twice[0] * cosine - twice[1] * sine, twice[1] * cosine + twice[0] * sine
-    weights = rng.standard_normal((4, len(ellipses), 1, 1))
-    waves = sum(w * wave for w, wave in zip(weights, (*twice, *thrice), strict=True))
-    return radius * (1 + irregularity * waves) - distance
+    # Waves of two and three periods, by the formulas for cosines and sines of multiple angles.
+    cosine, sine = along / distance, across / distance
+    cosine2, sine2 = cosine**2 - sine**2, 2 * cosine * sine
+    cosine3, sine3 = cosine2 * cosine - sine2 * sine, sine2 * cosine + cosine2 * sine
+    a, b, c, d = rng.standard_normal((4, len(ellipses), 1, 1))
+    waves = a * cosine2 + b * sine2 + c * cosine3 + d * sine3
+    outline: Array = ellipses.radius[:, None, None] * (1 + irregularity * waves)
+    return outline - distance

@@ -1,4 +1,4 @@
-"""What is drawn once per slide: stain, architecture of the glands, and how a tumour changed them."""
+"""What is drawn once per slide: stain, architecture, and what a tumour changed in it."""
 
 from dataclasses import dataclass
 
@@ -24,7 +24,7 @@ class Architecture:
 class Tumour:
     """What malignancy changes; all zero (enlargement one) in normal tissue."""
 
-    lost_glands: float = 0.0  # fraction of glands that became solid sheets
+    lost_glands: float = 0.0  # fraction of glands that dissolved into solid nests
     enlargement: float = 1.0  # of the nuclear radius
     anisokaryosis: float = 0.12  # standard deviation of the log nuclear radius
     irregularity: float = 0.03  # waves of the nuclear outline, fraction of the radius
@@ -46,7 +46,7 @@ class Slide:
 
 
 def draw_slide(name: str, rng: np.random.Generator, *, tumour: bool) -> Slide:
-    """A slide's parameters; the stain, the tissue and the optics have the same spread in tumours."""
+    """A slide's parameters; stain, architecture and optics spread alike in both kinds."""
     return Slide(
         name=name,
         stain=draw_stain(rng),
@@ -73,7 +73,7 @@ def draw_architecture(rng: np.random.Generator) -> Architecture:
 def draw_tumour(rng: np.random.Generator) -> Tumour:
     """One tumour's own mixture of changes."""
     return Tumour(
-        lost_glands=rng.uniform(0.8, 1.0),
+        lost_glands=rng.uniform(0.7, 1.0),
         enlargement=rng.uniform(1.3, 1.7),
         anisokaryosis=rng.uniform(0.2, 0.35),
         irregularity=rng.uniform(0.06, 0.14),

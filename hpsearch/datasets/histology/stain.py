@@ -1,4 +1,4 @@
-"""Haematoxylin and eosin by the Beer-Lambert law: light falls exponentially with the stain in its way."""
+"""Haematoxylin and eosin by the Beer-Lambert law: light falls exponentially with optical density."""
 
 from dataclasses import dataclass
 
@@ -25,7 +25,7 @@ class Stain:
 
 
 def draw_stain(rng: np.random.Generator) -> Stain:
-    """One slide's stain; the spread covers what differs between batches, thicknesses and scanners."""
+    """One slide's stain; the spread is what batches, section thickness and scanners bring about."""
     matrix = np.stack([HAEMATOXYLIN, EOSIN]) * np.exp(HUE_SPREAD * rng.standard_normal((2, 3)))
     amounts = np.exp(AMOUNT_SPREAD * rng.standard_normal(2))
     return Stain(

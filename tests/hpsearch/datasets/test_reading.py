@@ -120,7 +120,6 @@ def test_symbolic_link_is_followed(tmp_path: Path) -> None:
         ("thin.png", png(100, 7, 8, 0, bytes(7 * 101)), "is 100x7 px"),
         ("bomb.png", png(50_000, 50_000, 8, 0, b""), "more than 100 million pixels"),
         ("large.png", png(11_000, 10_000, 8, 0, b""), "more than 100 million pixels"),
-        ("short.png", png(32, 32, 8, 0, bytes(99)), "is damaged"),
     ],
 )
 def test_refused_content(tmp_path: Path, name: str, content: bytes, what: str) -> None:
@@ -143,7 +142,8 @@ def test_deep_colour_tiff_is_refused(tmp_path: Path) -> None:
     directory = b"".join(struct.pack("<HHII", *tag) for tag in tags)
     head = b"II*\0" + struct.pack("<IH", 8, len(tags)) + directory + bytes(4)
     path.write_bytes(head.ljust(200, b"\0") + struct.pack("<3H", 16, 16, 16) + bytes(2 + 384))
-    assert Image.open(path).mode == "RGB"  # what Pillow would read without a word
+    with Image.open(path) as image:
+        assert image.mode == "RGB"  # Pillow would read it without a word
     assert "more than 8 bits" in refusal(path)
 
 

@@ -1,0 +1,31 @@
+"""Skips what this machine cannot run: tests of real images, and tests of a CUDA device."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+BESIDE_THE_PROJECT = Path(__file__).parents[1] / "../shared/data"
+
+
+@pytest.fixture(scope="session")
+def shared_folder() -> Path:
+    """Where the real images are, if they are anywhere."""
+    return Path(os.environ.get("HPSEARCH_SHARED") or BESIDE_THE_PROJECT).resolve()
+
+
+@pytest.fixture(scope="session")
+def shared_data(shared_folder: Path) -> Path:
+    """Folder of the real images; skips the test where it is missing."""
+    if not shared_folder.is_dir():
+        pytest.skip("needs the real images: set HPSEARCH_SHARED or put them into ../shared/data")
+    return shared_folder
+
+
+@pytest.fixture(autouse=True)
+def _skip_by_marker(request: pytest.FixtureRequest) -> None:
+    if request.node.get_closest_marker("shared_data"):
+        request.getfixturevalue("shared_data")
+    if request.node.get_closest_marker("gpu") and not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")

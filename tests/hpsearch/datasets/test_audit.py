@@ -1,0 +1,173 @@
+import os
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from hpsearch.datasets.audit import Finding, audit, check_budget
+from hpsearch.datasets.manifest import load_manifest
+from hpsearch.datasets.table import Dataset, validate_table
+from hpsearch.errors import DataError
+
+SHARED = Path(os.environ.get("HPSEARCH_SHARED", Path(__file__).parents[4] / "shared" / "data"))
+
+
+def make_table(**counts: int) -> pd.DataFrame:
+    """Groups of one image each; `train_crack=3` is three anomalies of type crack in train."""
+    rows = []
+    for key, count in counts.items():
+        split, kind = key.split("_")
+        for number in range(count):
+            image_id = f"{key}_{number}"
+            kind_of = "" if kind == "normal" else kind
+            rows.append((image_id, "", int(kind != "normal"), kind_of, "", split, ""))
+    columns = ["image_id", "path", "label", "anomaly_type", "group", "split", "mask_path"]
+    return validate_table(pd.DataFrame(rows, columns=columns), "set")
+
+
+FULL = {
+    "train_normal": 12,
+    "test_normal": 12,
+    "train_crack": 10,
+    "train_hole": 4,
+    "test_crack": 12,
+}
+
+
+def make_dataset(table: pd.DataFrame) -> Dataset:
+    arrays = np.random.default_rng(0).integers(0, 256, (len(table), 8, 8, 1), dtype=np.uint8)
+    return Dataset("set", table, arrays=arrays)
+
+
+def found(table: pd.DataFrame, *, n_types: int = 1, n_examples: int = 4) -> list[Finding]:
+    return audit(make_dataset(table), n_anomaly_types=n_types, n_examples=n_examples)
+
+
+def test_a_sound_dataset_has_no_findings() -> None:
+    assert found(make_table(**FULL)) == []
+    check_budget(make_table(**FULL), n_types=1, n_examples=4)
+
+
+@pytest.mark.parametrize(
+    ("changes", "n_types", "n_examples", "message"),
+    [
+        ({"train_normal": 0}, 1, 4, "train normals: there are none"),
+        ({"test_normal": 0}, 1, 4, "test normals: there are none"),
+        ({"test_crack": 0}, 1, 4, "test anomalies: there are none"),
+        ({"train_crack": 0, "train_hole": 0, "test_crack": 0}, 1, 4, "anomalies: there are none"),
+        ({}, 3, 4, "labelled anomalies: 4 of 3 types asked for, there are 2 types"),
+        ({}, 1, 11, "labelled anomalies: 11 of 1 types asked for, no 1 hold more than 10"),
+        ({}, 2, 15, "labelled anomalies: 15 of 2 types asked for, no 2 hold more than 14"),
+        ({"train_normal": 2}, 1, 4, "train normals: 2 groups for 3 folds"),
+    ],
+)
+def test_tables_that_a_search_refuses(
+    changes: dict[str, int], n_types: int, n_examples: int, message: str
+) -> None:
+    table = make_table(**(FULL | changes))
+    with pytest.raises(DataError) as caught:
+        check_budget(table, n_types=n_types, n_examples=n_examples)
+    assert str(caught.value).startswith(message)
+    assert "; " in str(caught.value)
+    findings = found(table, n_types=n_types, n_examples=n_examples)
+    assert findings[0].severity == "error"
+    assert findings[0].message == str(caught.value)
+
+
+def test_anomalies_of_the_test_side_serve_where_train_has_none() -> None:
+    table = make_table(train_normal=12, test_normal=12, test_crack=12)
+    check_budget(table, n_types=1, n_examples=12)
+    with pytest.raises(DataError, match="no 1 hold more than 12"):
+        check_budget(table, n_types=1, n_examples=13)
+
+
+def test_warnings_do_not_stop_a_search() -> None:
+    table = make_table(**(FULL | {"test_normal": 9}))
+    check_budget(table, n_types=1, n_examples=5)
+    findings = found(table, n_examples=5)
+    assert [(finding.severity, finding.check) for finding in findings] == [
+        ("warning", "tiny class"),
+        ("warning", "labelled budget"),
+    ]
+    assert "some 1 hold only 4" in findings[1].message
+
+
+def test_group_in_both_splits() -> None:
+    table = make_table(**FULL)
+    table.loc[table["image_id"].isin(["train_normal_0", "test_normal_0"]), "group"] = "slide\n7"
+    (finding,) = found(table)
+    assert (finding.check, finding.subject) == ("group leak", r"slide\n7")
+    with pytest.raises(DataError, match=r"^group slide\\n7: lies in train and in test"):
+        check_budget(table, n_types=1, n_examples=4)
+
+
+@pytest.mark.parametrize(
+    ("one", "two", "severity", "why"),
+    [
+        ("train_normal_0", "test_normal_0", "error", "one is in train and the other in test"),
+        ("train_normal_0", "train_crack_0", "error", "one is normal and the other an anomaly"),
+        ("train_normal_0", "train_normal_1", "warning", "their groups differ"),
+    ],
+)
+def test_same_pixels(one: str, two: str, severity: str, why: str) -> None:
+    dataset = make_dataset(make_table(**FULL))
+    ids = list(dataset.table["image_id"])
+    assert dataset.arrays is not None
+    dataset.arrays[ids.index(two)] = dataset.arrays[ids.index(one)]
+    (finding,) = audit(dataset, n_anomaly_types=1, n_examples=4)
+    assert (finding.severity, finding.check, finding.subject) == (severity, "same pixels", two)
+    assert f"has the pixels of {one}" in finding.message
+    assert why in finding.message
+
+
+def test_same_pixels_in_one_group_are_no_fault() -> None:
+    table = make_table(**FULL)
+    table.loc[[0, 1], "group"] = "slide"
+    dataset = make_dataset(table)
+    assert dataset.arrays is not None
+    dataset.arrays[1] = dataset.arrays[0]
+    assert audit(dataset, n_anomaly_types=1, n_examples=4) == []
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_unreadable_files_are_all_listed(tmp_path: Path, workers: int) -> None:
+    table = make_table(**FULL)
+    table["path"] = table["image_id"] + ".png"
+    rng = np.random.default_rng(0)
+    for path in table["path"]:
+        Image.fromarray(rng.integers(0, 256, (8, 8), dtype=np.uint8)).save(tmp_path / path)
+    (tmp_path / "train_hole_2.png").write_bytes(b"")
+    (tmp_path / "test_crack_1.png").unlink()
+    told: list[int] = []
+    findings = audit(
+        Dataset("set", table, root=tmp_path),
+        n_anomaly_types=1,
+        n_examples=4,
+        workers=workers,
+        progress=lambda what, done, total: told.append(done),
+    )
+    assert [finding.subject for finding in findings] == ["train_hole_2", "test_crack_1"]
+    assert {finding.check for finding in findings} == {"unreadable"}
+    assert told == [len(table)]
+
+
+@pytest.mark.shared_data
+@pytest.mark.skipif(
+    not (SHARED / "magnetic_tile.tar.gz").exists(), reason="HPSEARCH_SHARED holds no magnetic_tile"
+)
+def test_real_photographs_have_no_errors(tmp_path: Path) -> None:
+    with tarfile.open(SHARED / "magnetic_tile.tar.gz") as tar:
+        tar.extractall(tmp_path, filter="data")
+    (manifest,) = tmp_path.rglob("manifest.csv")
+    dataset = load_manifest(manifest)
+    assert dataset.table.groupby(["split", "label"]).size().to_dict() == {
+        ("test", 0): 328,
+        ("test", 1): 133,
+        ("train", 0): 624,
+        ("train", 1): 259,
+    }
+    findings = audit(dataset, n_anomaly_types=1, n_examples=20, workers=2)
+    assert [finding for finding in findings if finding.severity == "error"] == []

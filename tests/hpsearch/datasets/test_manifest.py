@@ -1,0 +1,168 @@
+import os
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from hpsearch.datasets import manifest as module
+from hpsearch.datasets.manifest import load_manifest
+from hpsearch.errors import DataError
+
+HEADER = "image_path,label_index,split"
+NAMES = ("a.png", "deep/b.png", "c, d.png")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A data folder with images, beside one that no manifest may reach."""
+    data, outside = tmp_path / "data", tmp_path / "outside"
+    (data / "deep").mkdir(parents=True)
+    outside.mkdir()
+    for name in NAMES:
+        Image.new("L", (8, 8)).save(data / name)
+    Image.new("L", (8, 8)).save(outside / "secret.png")
+    (data / "link.png").symlink_to(outside / "secret.png")
+    (data / "folder_link").symlink_to(outside)
+    (data / "loop.png").symlink_to(data / "loop.png")
+    return data
+
+
+def write(folder: Path, *lines: str, name: str = "manifest.csv") -> Path:
+    path = folder / name
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def refusal(manifest: Path, root: Path | None = None) -> str:
+    with pytest.raises(DataError) as caught:
+        load_manifest(manifest, root)
+    message = str(caught.value)
+    assert message.isprintable()
+    assert message.startswith(str(manifest))
+    assert "; " in message
+    return message
+
+
+def test_minimal_columns(folder: Path) -> None:
+    dataset = load_manifest(write(folder, HEADER, "a.png,0,train", "deep/b.png,1,test"))
+    assert dataset.name == "data"
+    assert dataset.table.to_dict("records") == [
+        {
+            "image_id": "a.png",
+            "path": "a.png",
+            "label": 0,
+            "anomaly_type": "",
+            "group": "a.png",
+            "split": "train",
+            "mask_path": "",
+        },
+        {
+            "image_id": "deep/b.png",
+            "path": "deep/b.png",
+            "label": 1,
+            "anomaly_type": "anomaly",
+            "group": "deep/b.png",
+            "split": "test",
+            "mask_path": "",
+        },
+    ]
+    assert dataset.open(1).size == (8, 8)
+
+
+def test_optional_and_foreign_columns_in_any_order(folder: Path) -> None:
+    header = "split,group,fold,mask_path,label_index,anomaly_type,image_path,remark"
+    manifest = write(folder, header, "train,slide 1,2,a.png,1,crack,deep/b.png,=cmd()")
+    row = load_manifest(manifest).table.iloc[0]
+    assert (row["group"], row["anomaly_type"], row["mask_path"]) == ("slide 1", "crack", "a.png")
+
+
+def test_byte_order_mark_crlf_quotes_and_blank_lines(folder: Path) -> None:
+    manifest = folder / "m.csv"
+    manifest.write_bytes(f'\ufeff{HEADER}\r\n\r\n"c, d.png",0,train\r\n'.encode())
+    dataset = load_manifest(manifest)
+    assert list(dataset.table["image_id"]) == ["c, d.png"]
+    assert dataset.name == "m"
+
+
+def test_another_root_and_absolute_paths_inside_it(folder: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "lists"
+    elsewhere.mkdir()
+    manifest = write(elsewhere, HEADER, "a.png,0,train", f"{folder}/deep/b.png,0,test")
+    dataset = load_manifest(manifest, folder)
+    assert list(dataset.table["path"]) == ["a.png", "deep/b.png"]
+    assert dataset.open(1).size == (8, 8)
+    assert "does not exist" in refusal(manifest)
+
+
+@pytest.mark.parametrize(
+    ("row", "what"),
+    [
+        ("../outside/secret.png,0,train", "leads out of"),
+        ("deep/../../outside/secret.png,0,train", "leads out of"),
+        ("../../../../../../etc/passwd,0,train", "leads out of"),
+        ("/etc/passwd,0,train", "leads out of"),
+        ("link.png,0,train", "leads out of"),
+        ("folder_link/secret.png,0,train", "leads out of"),
+        ("loop.png,0,train", "cannot be opened|does not exist"),
+        ("absent.png,0,train", "does not exist"),
+        (f"{'x' * 300}.png,0,train", "cannot be opened"),
+        ("a\0.png,0,train", "NUL"),
+        (",0,train", "image_path is empty"),
+        ("a.png,2,train", "label_index is '2'"),
+        ("a.png,,train", "label_index is ''"),
+        ("a.png,0,val", "split is 'val'"),
+        ("a.png,0", "has 2 cells under 3 columns"),
+        ("deep/b.png,0,test", "the file of row 2 again"),
+        ("./deep/../deep/b.png,0,test", "the file of row 2 again"),
+        ('"absent\n.png",0,test', "does not exist"),
+    ],
+)
+def test_bad_row(folder: Path, row: str, what: str) -> None:
+    message = refusal(write(folder, HEADER, "deep/b.png,0,train", row))
+    assert "manifest.csv row 3: " in message
+    assert any(alternative in message for alternative in what.split("|"))
+    assert len(message) < 1000
+
+
+def test_bad_cells_of_optional_columns(folder: Path) -> None:
+    header = f"{HEADER},anomaly_type,mask_path"
+    message = refusal(write(folder, header, "a.png,0,train,crack,"))
+    assert "row 2: label_index is 0 but anomaly_type is 'crack'" in message
+    message = refusal(write(folder, header, "a.png,1,train,crack,../outside/secret.png"))
+    assert "row 2: mask_path '../outside/secret.png' leads out of" in message
+
+
+def test_rows_are_counted_as_an_editor_counts_lines(folder: Path) -> None:
+    manifest = write(folder, f"{HEADER},remark", 'a.png,0,train,"two\nlines"', "", "no.png,0,test,")
+    assert " row 5: " in refusal(manifest)
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"", "lacks image_path, label_index, split (found: nothing)"),
+        (b"path;label;split\n", "lacks image_path, label_index, split (found: path;label;split)"),
+        (b"image_path,label_index\n", "lacks split"),
+        (b"image_path,label_index,split,split\n", "a column comes twice"),
+        (b"image_path,label_index,split\n", "has a header and no rows"),
+        (b"image_path,label_index,split\n\xff.png,0,train\n", "is not UTF-8"),
+        (b'image_path,label_index,split\n"a.png,0,train\n', "is not a well-formed CSV"),
+        (b"image_path,label_index,split\n" + b"x" * 1_000_000, "is not a well-formed CSV"),
+    ],
+)
+def test_bad_file(folder: Path, content: bytes, what: str) -> None:
+    (folder / "m.csv").write_bytes(content)
+    assert what in refusal(folder / "m.csv")
+
+
+def test_size_is_capped_before_reading(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    manifest = write(folder, HEADER, "a.png,0,train")
+    monkeypatch.setattr(module, "MAX_BYTES", 20)
+    assert "more than" in refusal(manifest)
+
+
+def test_what_is_no_file(folder: Path) -> None:
+    assert "cannot be opened" in refusal(folder / "absent.csv")
+    assert "is a directory" in refusal(folder)
+    os.mkfifo(folder / "pipe.csv")
+    assert "is not a regular file" in refusal(folder / "pipe.csv")
