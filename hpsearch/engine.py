@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import signal
 import threading
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -68,7 +69,8 @@ def plan_workers(device: str, workers: int | None) -> Workers:
     """
     cores = joblib.cpu_count()
     devices = _devices(device)
-    wanted = workers or (len(devices) if devices != ("cpu",) else cores)
+    useful = cores if devices == ("cpu",) else min(len(devices), cores)
+    wanted = useful if workers is None else workers
     if not 1 <= wanted <= cores:
         raise SpecError(
             f"workers must be from 1 to {cores}, the cores of this machine, got {wanted}"
@@ -91,8 +93,9 @@ def _devices(device: str) -> tuple[str, ...]:
 class LocalEngine:
     """A pool of processes on this machine.
 
-    A worker that is killed takes the pool with it: the pool is made anew and every task that was
-    under way runs again, at most three times in all.
+    A worker that is killed takes the pool with it. The pool is made anew, and the tasks that were
+    under way run again, one at a time: so the one that kills its workers is found, and given up
+    after three attempts, and the others end well.
     """
 
     def __init__(self, context: TaskContext, workers: Workers) -> None:
@@ -101,29 +104,45 @@ class LocalEngine:
         self._pool: ProcessPoolExecutor | None = None
         self._running: dict[Future[FoldResult], Task] = {}
         self._attempts: dict[str, int] = {}
+        self._suspects: list[Task] = []  # the first of them is under way, alone
 
     @property
     def idle(self) -> int:
-        """Workers without a task."""
-        return self.workers.count - len(self._running)
+        """Workers that may take a task."""
+        return 0 if self._suspects else self.workers.count - len(self._running)
 
     def submit(self, task: Task) -> None:
         """Give a task to a worker."""
         if self._pool is None:
             self._pool = self._start()
-        self._running[self._pool.submit(_work, task)] = task
+        try:
+            future = self._pool.submit(_work, task)
+        except BrokenProcessPool as error:  # a worker died since; `wait` finds that out
+            future = Future()
+            future.set_exception(error)
+        self._running[future] = task
 
     def wait(self) -> list[Finished]:
         """Tasks that have finished since."""
         done, _ = wait(self._running, return_when=FIRST_COMPLETED)
-        if any(isinstance(future.exception(), BrokenProcessPool) for future in done):
-            return self._recover()
-        return [Finished(self._running.pop(future), _outcome(future)) for future in done]
+        lost = any(_is_lost(future) for future in done)
+        ready = list(self._running) if lost else done
+        if lost:
+            self.close()
+        alone = len(self._running) == 1
+        finished = []
+        for future in ready:
+            task = self._running.pop(future)
+            ended = self._lose(task, alone=alone) if _is_lost(future) else _outcome(future)
+            if ended is not None:
+                finished.append(Finished(task, ended))
+        self._next_suspect({result.task.digest for result in finished})
+        return finished
 
     def close(self) -> None:
         """End the workers at once."""
         if self._pool is not None:
-            for process in multiprocessing.active_children():
+            for process in list((self._pool._processes or {}).values()):
                 process.terminate()
             self._pool.shutdown(cancel_futures=True)
             self._pool = None
@@ -141,23 +160,25 @@ class LocalEngine:
             initargs=(self.context, self.workers, numbers),
         )
 
-    def _recover(self) -> list[Finished]:
-        """Run again what was under way when a worker died."""
-        lost = list(self._running.items())
-        self._running.clear()
-        self.close()
-        finished = []
-        for future, task in lost:
-            if future.done() and not isinstance(future.exception(), BrokenProcessPool):
-                finished.append(Finished(task, _outcome(future)))
-                continue
-            self._attempts[task.digest] = self._attempts.get(task.digest, 1) + 1
-            if self._attempts[task.digest] <= _ATTEMPTS:
-                self.submit(task)
-            else:
-                error = TaskError("worker_lost", f"its worker died {_ATTEMPTS} times")
-                finished.append(Finished(task, error))
-        return finished
+    def _lose(self, task: Task, *, alone: bool) -> TaskError | None:
+        """Note that a worker died while the task was under way; give the task up in the end."""
+        attempts = self._attempts[task.digest] = self._attempts.get(task.digest, 0) + 1
+        if alone and attempts >= _ATTEMPTS:
+            return TaskError("worker_lost", f"its worker died {attempts} times")
+        if task not in self._suspects:
+            self._suspects.append(task)
+        return None
+
+    def _next_suspect(self, ended: set[str]) -> None:
+        self._suspects = [task for task in self._suspects if task.digest not in ended]
+        if self._suspects and not self._running:
+            self.submit(self._suspects[0])
+
+
+def _is_lost(future: Future[FoldResult]) -> bool:
+    if not future.done() or future.cancelled():
+        return True
+    return isinstance(future.exception(), BrokenProcessPool)
 
 
 def _outcome(future: Future[FoldResult]) -> FoldResult | TaskError:
@@ -177,6 +198,7 @@ def _start_worker(
     device = workers.devices[numbers.get() % len(workers.devices)]
     _context = replace(context, device=device)
     torch.set_num_threads(workers.threads)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends its workers
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

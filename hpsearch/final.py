@@ -15,7 +15,7 @@ from hpsearch.budget import TestRoles
 from hpsearch.engine import Engine
 from hpsearch.errors import StudyError, TaskError
 from hpsearch.estimate import Estimate, estimate
-from hpsearch.files import write_directory_atomic
+from hpsearch.files import remove_leftovers, write_directory_atomic
 from hpsearch.listener import Listener
 from hpsearch.results import FoldResult
 from hpsearch.space import Params
@@ -143,6 +143,7 @@ def mean_best_step(trial: FrozenTrial) -> int:
 def write_final(folder: Path, result: FinalResult, model: Path) -> None:
     """Write `final/<trial>/{result.json, model/}`, replacing an earlier one of the same trial."""
     target = folder / str(result.trial)
+    remove_leftovers(target)
     shutil.rmtree(target, ignore_errors=True)
     with write_directory_atomic(target) as partial:
         (partial / RESULT).write_text(json.dumps(asdict(result), indent=1))

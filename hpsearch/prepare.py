@@ -20,10 +20,12 @@ from hpsearch.datasets.audit import check_budget
 from hpsearch.datasets.pixels import Preprocessing, load_pixels
 from hpsearch.datasets.registry import DatasetRequest, load_dataset
 from hpsearch.datasets.table import Dataset
-from hpsearch.detectors.base import load_detector
+from hpsearch.detectors.base import detector_names, load_detector
+from hpsearch.errors import SpecError
 from hpsearch.final import REFERENCES
 from hpsearch.listener import Listener
 from hpsearch.space import (
+    PREPROCESSING,
     PREPROCESSING_AXES,
     Params,
     SearchSpace,
@@ -98,6 +100,7 @@ def prepare_study(
         UserError: whatever is wrong, in one line.
     """
     detector = load_detector(spec.detector)
+    _check_sections(spec)
     space = build_space(spec, detector.axes)
     dataset = load_dataset(
         DatasetRequest(
@@ -125,6 +128,15 @@ def prepare_study(
         for variant in sorted(variants, key=repr)
     }
     return Prepared(spec, space, dataset, backbone, labelled, roles, pixels)
+
+
+def _check_sections(spec: StudySpec) -> None:
+    sections = (PREPROCESSING, *detector_names())
+    for section in spec.space:
+        if section not in sections:
+            raise SpecError(
+                f"space.{section:.60}: no such section; there are {', '.join(sections)}"
+            )
 
 
 def _stored(

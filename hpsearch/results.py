@@ -4,6 +4,7 @@
 row an image) and `curve.csv` (one row a validation).
 """
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -62,9 +63,10 @@ def write_result(
     }
     with write_directory_atomic(tasks / result.digest) as folder:
         (folder / "task.json").write_text(json.dumps(task, indent=1, sort_keys=True))
-        (folder / "result.json").write_text(json.dumps(facts, indent=1))
         result.scores.to_csv(folder / "scores.csv", index=False)
         result.curve.to_csv(folder / "curve.csv", index=False)
+        facts["scores_sha256"] = _sha256(folder / "scores.csv")
+        (folder / "result.json").write_text(json.dumps(facts, indent=1))
         if save_model:
             save_model(folder / "model")
 
@@ -80,6 +82,8 @@ def read_result(tasks: Path, digest: str) -> FoldResult | None:
         return None
     try:
         facts = json.loads((folder / "result.json").read_text())
+        if facts.pop("scores_sha256") != _sha256(folder / "scores.csv"):
+            raise ValueError("scores.csv was cut off or changed")
         scores = pd.read_csv(
             folder / "scores.csv",
             dtype={"image_id": str, "role": str, "score": float},
@@ -88,7 +92,11 @@ def read_result(tasks: Path, digest: str) -> FoldResult | None:
         )
         curve = pd.read_csv(folder / "curve.csv", float_precision="round_trip")
         return FoldResult(scores=scores, curve=curve, **facts)
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
         raise StudyError(
             f"{folder}: damaged ({error}); delete this directory and run again"
         ) from error
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -5,8 +5,9 @@ way and nothing else; running the same search again takes up the open trials whe
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
+from statistics import fmean
 
 import optuna
 from optuna.trial import TrialState
@@ -51,6 +52,7 @@ class OpenTrial:
 
     trial: optuna.Trial
     params: Params
+    reported: Collection[int]  # steps that an earlier run told Optuna of
     pending: list[int]  # folds that no worker has yet
     results: dict[int, FoldResult] = field(default_factory=dict)
     aurocs: dict[int, float] = field(default_factory=dict)
@@ -62,16 +64,15 @@ class OpenTrial:
 
     @property
     def value(self) -> float:
-        """Mean ROC AUC of the folds scored so far."""
-        return sum(self.aurocs.values()) / len(self.aurocs)
+        """Mean ROC AUC of the folds scored so far, to the bit the same in whatever order."""
+        return fmean(self.aurocs.values())
 
 
 class Search:
     """One study being run by this process, its only writer.
 
     Args:
-        study: Optuna's study.
-        plan: what is searched.
+        study, plan: what is searched, and how far.
         make_task: the task of a configuration and a fold.
         known: the stored result of a task, None where there is none.
         objective: ROC AUC of a fold.
@@ -112,7 +113,7 @@ class Search:
         ended = self.study.get_trials(deepcopy=False, states=_ENDED)
         self._folds_done = len(ended) * self.plan.n_folds
         for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            self._take_up(optuna.Trial(self.study, trial._trial_id))
+            self._take_up(optuna.Trial(self.study, trial._trial_id), trial.intermediate_values)
         while True:
             self._fill()
             finished = self.engine.wait() if self._under_way else []
@@ -155,11 +156,11 @@ class Search:
             return bool(self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,)))
         return len(self.study.get_trials(deepcopy=False)) < self.plan.n_trials
 
-    def _take_up(self, trial: optuna.Trial) -> None:
+    def _take_up(self, trial: optuna.Trial, reported: Collection[int] = ()) -> None:
         """Open a trial, new or left by a killed run; folds that are on disk are not run again."""
         params = self.plan.space.suggest(trial)
         trial.set_user_attr(CONFIG, config_digest(params))
-        opened = OpenTrial(trial, params, pending=list(range(self.plan.n_folds)))
+        opened = OpenTrial(trial, params, reported, pending=list(range(self.plan.n_folds)))
         self.open[trial.number] = opened
         for fold in range(self.plan.n_folds):
             result = self.known(self.make_task(params, fold))
@@ -186,7 +187,8 @@ class Search:
         if len(trial.aurocs) == self.plan.n_folds:
             self._end(trial, TrialState.COMPLETE)
             return
-        trial.trial.report(trial.value, step=len(trial.aurocs))
+        if (step := len(trial.aurocs)) not in trial.reported:
+            trial.trial.report(trial.value, step=step)
         if self.plan.pruning and trial.trial.should_prune():
             self._end(trial, TrialState.PRUNED)
 
@@ -234,13 +236,10 @@ class Search:
 
 
 def queue_grid(study: optuna.Study, plan: SearchPlan) -> None:
-    """Queue each point of the grid that no trial of the study has, up to `n_trials` in all.
-
-    Optuna's GridSampler repeats and skips points after failures; this ledger of configuration
-    hashes does not.
-    """
+    """Queue each point of the grid that no trial of the study has, up to `n_trials` in all."""
+    # Optuna's GridSampler repeats and skips points after failures; this ledger of hashes does not.
     trials = study.get_trials(deepcopy=False)
-    taken = {trial.user_attrs.get(CONFIG) for trial in trials}
+    taken = {trial.user_attrs[CONFIG] for trial in trials if CONFIG in trial.user_attrs}
     for params in plan.space.grid:
         if len(taken) >= plan.n_trials:
             return

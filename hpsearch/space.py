@@ -26,6 +26,14 @@ PREPROCESSING_AXES: Mapping[str, AxisChoices] = {
 """Axes that every detector has, with the choice where a study names none."""
 
 
+_KINDS: Mapping[type[AxisValue], str] = {
+    bool: "true or false",
+    int: "whole numbers",
+    float: "numbers",
+    str: "names",
+}
+
+
 @dataclass(frozen=True)
 class SearchSpace:
     """Axes and their choices, in a fixed order."""
@@ -59,8 +67,8 @@ def build_space(spec: StudySpec, detector_axes: Mapping[str, AxisChoices]) -> Se
     """The axes of `spec.space` for its detector, completed with their defaults.
 
     Raises:
-        SpecError: an axis that neither preprocessing nor the detector has, or an axis with no
-            choice or one given twice.
+        SpecError: an axis that neither preprocessing nor the detector has, an axis with no choice
+            or one given twice, or a choice of another type than the axis's defaults.
     """
     axes: dict[str, AxisChoices] = {}
     for section, defaults in ((spec.detector, detector_axes), (PREPROCESSING, PREPROCESSING_AXES)):
@@ -70,13 +78,23 @@ def build_space(spec: StudySpec, detector_axes: Mapping[str, AxisChoices]) -> Se
                 raise SpecError(
                     f"space.{section}.{name}: no such axis; {section} has {', '.join(defaults)}"
                 )
-        axes |= {name: chosen.get(name, default) for name, default in defaults.items()}
+        for name, default in defaults.items():
+            kind = type(default[0])
+            axes[name] = tuple(_typed(name, value, kind) for value in chosen.get(name, default))
     for name, choices in axes.items():
         if not choices or len(set(map(repr, choices))) < len(choices):
             raise SpecError(
                 f"space: axis {name} needs one or more different choices, got {choices}"
             )
     return SearchSpace(axes)
+
+
+def _typed(name: str, value: AxisValue, kind: type[AxisValue]) -> AxisValue:
+    if kind is float and type(value) is int:
+        return float(value)
+    if type(value) is not kind:
+        raise SpecError(f"space: axis {name} takes {_KINDS[kind]}, got {value!r:.60}")
+    return value
 
 
 def preprocessing_of(params: Params) -> Preprocessing:

@@ -4,7 +4,7 @@ import os
 import sqlite3
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import optuna
@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 from sqlalchemy import Engine, create_engine, event
 
 from hpsearch.errors import StudyError
-from hpsearch.files import write_text_atomic
+from hpsearch.files import atomic_path, remove_leftovers, write_text_atomic
 
 DATABASE = "study.db"
 _BUSY_SECONDS = 60  # a reader such as the dashboard may hold the file for a moment
@@ -59,23 +59,40 @@ def open_database(run_dir: Path) -> Engine:
 def create_or_load_study(
     run_dir: Path, study_name: str, *, pruner: optuna.pruners.BasePruner
 ) -> optuna.Study:
-    """The study in `run_dir`, for its one writer. Its objective is maximised."""
-    _require_whole(run_dir / DATABASE)
+    """The study in `run_dir`, for its one writer. Its objective is maximised.
+
+    Raises:
+        StudyError: its database is damaged.
+    """
+    path = run_dir / DATABASE
+    _require_whole(path)
+    if not path.exists():
+        # Made aside and renamed, or a kill in between would leave an empty database.
+        remove_leftovers(path)
+        remove_leftovers(path.with_name(f"{DATABASE}-journal"))
+        with atomic_path(path) as partial:
+            _create_study(partial, study_name)
     storage = optuna.storages.RDBStorage(
-        _url(run_dir / DATABASE), engine_kwargs={"connect_args": {"timeout": _BUSY_SECONDS}}
+        _url(path), engine_kwargs={"connect_args": {"timeout": _BUSY_SECONDS}}
     )
     _make_durable(storage.engine)
-    study = optuna.create_study(
+    return optuna.create_study(
         storage=storage,
         study_name=study_name,
         direction="maximize",
         pruner=pruner,
         load_if_exists=True,
     )
+
+
+def _create_study(path: Path, study_name: str) -> None:
+    storage = optuna.storages.RDBStorage(_url(path))
+    study = optuna.create_study(storage=storage, study_name=study_name, direction="maximize")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         study.set_metric_names(["validation ROC AUC"])
-    return study
+    storage.remove_session()
+    storage.engine.dispose()
 
 
 def load_study(run_dir: Path) -> optuna.Study:
@@ -104,9 +121,9 @@ def _require_whole(path: Path) -> None:
             f"{path}: is empty, a study was lost here; delete it to rebuild it from tasks/"
         )
     try:
-        with sqlite3.connect(f"file:{path.absolute()}?mode=ro", uri=True) as connection:
-            verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-        connection.close()
+        # Not mode=ro: it could not roll back the transaction in which a killed writer was.
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True)) as database:
+            verdict = database.execute("PRAGMA quick_check(1)").fetchone()[0]
     except sqlite3.DatabaseError as error:
         verdict = str(error)
     if verdict != "ok":

@@ -43,7 +43,7 @@ def parse_study(text: str, source: str) -> dict[str, Any]:
     try:
         # A safe loader: it builds plain values only, and the subclass only narrows it.
         study = yaml.load(text, Loader=_PlainLoader)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a bad date, deep nesting
         reason = " ".join(str(error).split())
         raise SpecError(f"{source}: not a plain YAML file: {reason:.200}") from None
     if not isinstance(study, Mapping):

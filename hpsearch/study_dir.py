@@ -15,6 +15,7 @@ from hpsearch.errors import StudyError
 from hpsearch.files import write_text_atomic
 from hpsearch.spec import StudySpec, build_spec, first_difference
 from hpsearch.storage import DATABASE
+from hpsearch.studies import parse_study
 
 _LATEST = "latest.txt"
 
@@ -53,11 +54,22 @@ class StudyDir:
 
     def spec(self) -> StudySpec:
         """The resolved spec that was written when the study began."""
-        return build_spec(yaml.safe_load(self.spec_file.read_text(encoding="utf-8")), {})
+        return build_spec(
+            parse_study(self.spec_file.read_text(encoding="utf-8"), str(self.spec_file)), {}
+        )
 
     def environment(self) -> dict[str, Any]:
-        """Versions, data and backbone that the study began with."""
-        found: dict[str, Any] = json.loads(self.environment_file.read_text(encoding="utf-8"))
+        """Versions, data and backbone that the study began with.
+
+        Raises:
+            StudyError: the file is missing or damaged.
+        """
+        try:
+            found: dict[str, Any] = json.loads(self.environment_file.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise StudyError(
+                f"{self.environment_file}: damaged ({error}); give another --study-name"
+            ) from error
         return found
 
     def _require_same(
@@ -75,10 +87,13 @@ class StudyDir:
     def _data_difference(self, table: pd.DataFrame, environment: Mapping[str, Any]) -> str | None:
         began = self.environment()
         if began["data_fingerprint"] != environment["data_fingerprint"]:
-            return _first_changed_row(pd.read_csv(self.images_file, keep_default_na=False), table)
+            return _first_changed_row(self._images(), table)
         if began["backbone_digest"] != environment["backbone_digest"]:
             return "the backbone weights are others than when it began"
         return None
+
+    def _images(self) -> pd.DataFrame:
+        return pd.read_csv(self.images_file, keep_default_na=False, dtype=str)
 
 
 def find_study(run: str | None, runs: Path) -> StudyDir:

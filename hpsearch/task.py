@@ -26,6 +26,7 @@ from hpsearch.backbones.registry import load_backbone
 from hpsearch.datasets.pixels import Preprocessing
 from hpsearch.detectors.base import Detector, ImageView, Setup, load_detector
 from hpsearch.errors import TaskError
+from hpsearch.files import remove_leftovers
 from hpsearch.results import FoldResult, read_result, write_result
 from hpsearch.space import Params, preprocessing_of
 from hpsearch.spec import TrainingSpec
@@ -128,6 +129,7 @@ def run_task(task: Task, context: TaskContext) -> FoldResult:
         device=_device_name(context.device),
     )
     save_model = detector.save if task.fold is None else None
+    remove_leftovers(context.tasks / task.digest)
     write_result(context.tasks, task.describe(), result, save_model=save_model)
     shutil.rmtree(checkpoints, ignore_errors=True)
     return result

@@ -50,8 +50,10 @@ def main() -> None:
         _fail(f"hpsearch: {error}", USER_MISTAKE)
     except HpsearchError as error:
         _fail(f"hpsearch: {error}", FAILURE)
-    except KeyboardInterrupt:
-        _fail("hpsearch: stopped; the same command goes on from here", INTERRUPTED)
+    except SystemExit as end:
+        if end.code == INTERRUPTED:  # what typer makes of Ctrl-C
+            _fail("hpsearch: stopped; the same command goes on from here", INTERRUPTED)
+        raise
 
 
 def _fail(message: str, code: int) -> None:

@@ -101,20 +101,20 @@ def _budget_findings(table: pd.DataFrame, n_types: int, n_examples: int) -> Iter
     pool = table.iloc[anomaly_pool(table)]
     if pool.empty:
         return
-    subject, asked = "labelled anomalies", f"{n_examples} of {n_types} types asked for"
+    subject, asked = "labelled anomalies", f"{n_examples} of {n_types} type(s) asked for"
     sizes = pool["anomaly_type"].value_counts()
     if n_types > len(sizes):
-        message = f"{subject}: {asked}, there are {len(sizes)} types; lower --n-anomaly-types"
+        message = f"{subject}: {asked}, there are {len(sizes)}; lower --n-anomaly-types"
         yield Finding("error", "labelled budget", subject, message)
         return
     largest, smallest = int(sizes.iloc[:n_types].sum()), int(sizes.iloc[-n_types:].sum())
     if n_examples > largest:
-        message = f"{subject}: {asked}, no {n_types} hold more than {largest}; lower --n-examples"
+        message = f"{subject}: {asked}, the largest {n_types} hold {largest}; lower --n-examples"
         yield Finding("error", "labelled budget", subject, message)
     elif n_examples > smallest:
         message = (
-            f"{subject}: {asked}, some {n_types} hold only {smallest} and a draw of those is "
-            "refused; lower --n-examples"
+            f"{subject}: {asked}, the smallest {n_types} hold {smallest} and a draw of those "
+            "is refused; lower --n-examples"
         )
         yield Finding("warning", "labelled budget", subject, message)
 

@@ -112,11 +112,17 @@ def _depth(ellipses: Ellipses, irregularity: float, reach: int, rng: np.random.G
     stretch = np.sqrt(ellipses.elongation)[:, None, None]
     along, across = (y * cosine + x * sine) / stretch, (x * cosine - y * sine) * stretch
     distance = np.sqrt(along**2 + across**2) + 1e-9
-    # Waves of two and three periods, by the formulas for cosines and sines of multiple angles.
-    cosine, sine = along / distance, across / distance
+    depth: Array = ellipses.radius[:, None, None] - distance
+    if irregularity:
+        waves = _waves(along / distance, across / distance, rng)
+        depth += irregularity * ellipses.radius[:, None, None] * waves
+    return depth
+
+
+def _waves(cosine: Array, sine: Array, rng: np.random.Generator) -> Array:
+    """Random waves of two and of three periods around each centre, seen in given directions."""
     cosine2, sine2 = cosine**2 - sine**2, 2 * cosine * sine
     cosine3, sine3 = cosine2 * cosine - sine2 * sine, sine2 * cosine + cosine2 * sine
-    a, b, c, d = rng.standard_normal((4, len(ellipses), 1, 1))
-    waves = a * cosine2 + b * sine2 + c * cosine3 + d * sine3
-    outline: Array = ellipses.radius[:, None, None] * (1 + irregularity * waves)
-    return outline - distance
+    a, b, c, d = rng.standard_normal((4, len(cosine), 1, 1))
+    waves: Array = a * cosine2 + b * sine2 + c * cosine3 + d * sine3
+    return waves

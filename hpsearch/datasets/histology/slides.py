@@ -22,12 +22,12 @@ class Architecture:
 
 @dataclass(frozen=True)
 class Tumour:
-    """What malignancy changes; all zero (enlargement one) in normal tissue."""
+    """What malignancy changes; the defaults are normal tissue."""
 
     lost_glands: float = 0.0  # fraction of glands that dissolved into solid nests
     enlargement: float = 1.0  # of the nuclear radius
     anisokaryosis: float = 0.12  # standard deviation of the log nuclear radius
-    irregularity: float = 0.03  # waves of the nuclear outline, fraction of the radius
+    irregularity: float = 0.0  # waves of the nuclear outline, fraction of the radius
     clumping: float = 0.10  # contrast of the chromatin, fraction of its optical density
     mitoses: float = 0.0  # fraction of nuclei in division
     desmoplasia: float = 0.0  # extra contrast of stromal fibres

@@ -1,4 +1,4 @@
-"""Haematoxylin and eosin by the Beer-Lambert law: light falls exponentially with optical density."""
+"""Haematoxylin and eosin by the Beer-Lambert law: light falls exponentially with the stain."""
 
 from dataclasses import dataclass
 
@@ -41,4 +41,5 @@ def transmit(
 ) -> NDArray[np.float64]:
     """Grey levels `(H, W, 3)` behind tissue holding optical densities `(H, W)` of either stain."""
     density = haematoxylin[..., None] * stain.matrix[0] + eosin[..., None] * stain.matrix[1]
-    return stain.glass * np.exp(-density)
+    light: NDArray[np.float64] = stain.glass * np.exp(-density)
+    return light

@@ -56,8 +56,8 @@ def _nuclei(nuclei: Ellipses, tumour: Tumour, grain: Array, rng: np.random.Gener
 
     def shade(depth: Array) -> Array:
         membrane = np.clip(1 - np.abs(depth / FINE - 0.7), 0, 1)
-        inside: Array = np.clip(0.5 + depth / FINE, 0, 1)
-        return inside * (0.8 + 0.25 * membrane)
+        density: Array = np.clip(0.5 + depth / FINE, 0, 1) * (0.8 + 0.25 * membrane)
+        return density
 
     density = paint(
         nuclei.magnified(FINE),
@@ -78,7 +78,8 @@ def _fibres(slide: Slide, rng: np.random.Generator) -> Array:
     y, x = np.mgrid[:SIZE, :SIZE]
     across = x * np.cos(turn) + y * np.sin(turn) + 3 * _noise(6, rng)
     bundles = np.sin(across * np.pi / (1.6 * thickness) + 2 * _noise(4, rng))
-    return np.maximum(1 + contrast * (bundles + _noise(thickness, rng)), 0)
+    stroma: Array = np.maximum(1 + contrast * (bundles + _noise(thickness, rng)), 0)
+    return stroma
 
 
 def _noise(grain: float, rng: np.random.Generator) -> Array:

@@ -58,9 +58,9 @@ def test_a_sound_dataset_has_no_findings() -> None:
         ({"test_normal": 0}, 1, 4, "test normals: there are none"),
         ({"test_crack": 0}, 1, 4, "test anomalies: there are none"),
         ({"train_crack": 0, "train_hole": 0, "test_crack": 0}, 1, 4, "anomalies: there are none"),
-        ({}, 3, 4, "labelled anomalies: 4 of 3 types asked for, there are 2 types"),
-        ({}, 1, 11, "labelled anomalies: 11 of 1 types asked for, no 1 hold more than 10"),
-        ({}, 2, 15, "labelled anomalies: 15 of 2 types asked for, no 2 hold more than 14"),
+        ({}, 3, 4, "labelled anomalies: 4 of 3 type(s) asked for, there are 2;"),
+        ({}, 1, 11, "labelled anomalies: 11 of 1 type(s) asked for, the largest 1 hold 10"),
+        ({}, 2, 15, "labelled anomalies: 15 of 2 type(s) asked for, the largest 2 hold 14"),
         ({"train_normal": 2}, 1, 4, "train normals: 2 groups for 3 folds"),
     ],
 )
@@ -80,7 +80,7 @@ def test_tables_that_a_search_refuses(
 def test_anomalies_of_the_test_side_serve_where_train_has_none() -> None:
     table = make_table(train_normal=12, test_normal=12, test_crack=12)
     check_budget(table, n_types=1, n_examples=12)
-    with pytest.raises(DataError, match="no 1 hold more than 12"):
+    with pytest.raises(DataError, match="the largest 1 hold 12"):
         check_budget(table, n_types=1, n_examples=13)
 
 
@@ -92,7 +92,7 @@ def test_warnings_do_not_stop_a_search() -> None:
         ("warning", "tiny class"),
         ("warning", "labelled budget"),
     ]
-    assert "some 1 hold only 4" in findings[1].message
+    assert "the smallest 1 hold 4" in findings[1].message
 
 
 def test_group_in_both_splits() -> None:

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -180,6 +180,7 @@ def test_options_out_of_range(options: dict[str, float]) -> None:
 sides = st.integers(8, 60)
 
 
+@settings(deadline=None)
 @given(width=sides, height=sides, fraction=st.floats(0.01, 1))
 def test_crop_is_square_central_and_inside(width: int, height: int, fraction: float) -> None:
     left, upper, right, lower = module._central_square(width, height, fraction)
@@ -191,6 +192,7 @@ def test_crop_is_square_central_and_inside(width: int, height: int, fraction: fl
     assert 0 <= (height - lower) - upper <= 1
 
 
+@settings(deadline=None)
 @given(side=st.integers(8, 40), seed=st.integers(0, 99))
 def test_square_of_the_stored_side_is_unchanged(side: int, seed: int) -> None:
     pixels = np.random.default_rng(seed).integers(0, 256, (side, side, 3), dtype=np.uint8)
@@ -198,6 +200,7 @@ def test_square_of_the_stored_side_is_unchanged(side: int, seed: int) -> None:
     np.testing.assert_array_equal(np.asarray(stored), pixels)
 
 
+@settings(deadline=None)
 @given(width=sides, height=sides, size=st.integers(1, 80), value=st.integers(0, 255))
 def test_flat_image_stays_flat(width: int, height: int, size: int, value: int) -> None:
     stored = preprocess(Image.new("L", (width, height), value), Preprocessing(size))
@@ -205,6 +208,7 @@ def test_flat_image_stays_flat(width: int, height: int, size: int, value: int) -
     assert stored.getextrema() == (value, value)
 
 
+@settings(deadline=None)
 @given(width=sides, height=sides, fraction=st.floats(0.2, 1))
 def test_mirrored_image_gives_the_mirrored_result(width: int, height: int, fraction: float) -> None:
     seed = int(hashlib.sha256(f"{width} {height}".encode()).hexdigest()[:8], 16)

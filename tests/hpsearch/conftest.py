@@ -1,0 +1,166 @@
+"""A tiny set of images, and an engine that trains in this process."""
+
+import csv
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+from PIL import Image
+
+import hpsearch.study
+from hpsearch.engine import Finished, Workers
+from hpsearch.errors import TaskError
+from hpsearch.spec import StudySpec, build_spec
+from hpsearch.task import Task, TaskContext, run_task
+
+SIDE = 16
+COUNTS = {  # split, type: images
+    ("train", ""): 36,
+    ("train", "stripes"): 6,
+    ("train", "blobs"): 6,
+    ("test", ""): 12,
+    ("test", "stripes"): 5,
+    ("test", "blobs"): 5,
+}
+TINY = {
+    "study_name": "tiny",
+    "labels": {"n_anomaly_types": 1, "n_examples": 4},
+    "detector": "features",
+    "backbone": {"name": "vgg-mini"},
+    "space": {
+        "features": {"kind": ["mahalanobis", "knn"], "layer": ["colour", "r12"]},
+        "dpa": {"latent_dim": [2], "latent_res": [1, 4], "layers": ["r12"]},
+        "preprocessing": {"resolution": [SIDE]},
+    },
+    "training": {"max_steps": 6, "batch_size": 8, "check_every": 3},
+}
+
+
+@pytest.fixture(autouse=True)
+def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing that a test does reaches the user's cache or runs."""
+    monkeypatch.setenv("HPSEARCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HPSEARCH_RUNS", str(tmp_path / "runs"))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _quiet_optuna() -> None:
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    return tmp_path / "runs"
+
+
+def _image(kind: str, rng: np.random.Generator) -> np.ndarray:
+    """A flat colour with noise; stripes or one blob make it anomalous."""
+    pixels = rng.normal(120, 12, (SIDE, SIDE, 3)) + rng.normal(0, 6, 3)
+    rows, columns = np.mgrid[:SIDE, :SIDE]
+    if kind == "stripes":
+        pixels += 50 * np.sign(np.sin(rows * np.pi / 2 + rng.uniform(0, 6)))[..., None]
+    if kind == "blobs":
+        row, column = rng.integers(4, SIDE - 4, 2)
+        pixels += 70 * (np.hypot(rows - row, columns - column) < 4)[..., None]
+    return pixels.clip(0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A manifest of 70 images of 16 px: normals in groups of three, stripes and blobs."""
+    folder = tmp_path_factory.mktemp("tiny")
+    rng = np.random.default_rng(0)
+    with (folder / "tiny.csv").open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["image_path", "label_index", "split", "anomaly_type", "group"])
+        for (split, kind), count in COUNTS.items():
+            for number in range(count):
+                name = f"{split}-{kind or 'normal'}-{number}.png"
+                Image.fromarray(_image(kind, rng)).save(folder / name)
+                group = f"{split}-{kind}-{number // 3}"
+                rows.writerow([name, int(bool(kind)), split, kind, group])
+    return folder / "tiny.csv"
+
+
+def tiny_options(tiny: Path, **options: Any) -> dict[str, Any]:
+    return {"dataset": {"name": str(tiny)}} | options
+
+
+@pytest.fixture
+def tiny_spec(tiny: Path) -> Any:
+    """Makes a study of the tiny set: the `features` detector on four points of a grid."""
+
+    def make(**options: Any) -> StudySpec:
+        return build_spec(TINY, {"dataset": {"name": str(tiny)}, **options})
+
+    return make
+
+
+@pytest.fixture
+def tiny_yaml(tiny: Path, tmp_path: Path) -> Path:
+    """The same study as a file."""
+    import yaml
+
+    path = tmp_path / "tiny.yaml"
+    path.write_text(yaml.safe_dump(TINY | {"dataset": {"name": str(tiny)}}))
+    return path
+
+
+class InlineEngine:
+    """Runs every task in this process, one after the other."""
+
+    trained: list[str] = []  # digests, over all engines of a test
+
+    def __init__(self, context: TaskContext, workers: Workers) -> None:
+        self.context = context
+        self.waiting: list[Task] = []
+
+    @property
+    def idle(self) -> int:
+        return 2 - len(self.waiting)
+
+    def submit(self, task: Task) -> None:
+        self.waiting.append(task)
+
+    def wait(self) -> list[Finished]:
+        task = self.waiting.pop(0)
+        if not (self.context.tasks / task.digest).is_dir():
+            InlineEngine.trained.append(task.digest)
+        try:
+            return [Finished(task, run_task(task, self.context))]
+        except TaskError as error:
+            return [Finished(task, error)]
+
+    def close(self) -> None:
+        self.waiting.clear()
+
+
+@pytest.fixture
+def inline(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Studies train in this process; gives the digests of what was trained."""
+    monkeypatch.setattr(hpsearch.study, "LocalEngine", InlineEngine)
+    monkeypatch.setattr(InlineEngine, "trained", [])
+    yield InlineEngine.trained
+
+
+@pytest.fixture
+def quick_disk(tmp_path: Path) -> Iterator[Path]:
+    """A folder in memory where there is one: a database then does not wait for the disk."""
+    import shutil
+    import tempfile
+
+    if not os.access("/dev/shm", os.W_OK):
+        yield tmp_path
+        return
+    folder = Path(tempfile.mkdtemp(dir="/dev/shm"))
+    yield folder
+    shutil.rmtree(folder)

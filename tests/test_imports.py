@@ -1,0 +1,152 @@
+"""The import direction: studies -> hpsearch -> dpa_core -> torch, never upwards, and no cycles."""
+
+import ast
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("dpa_core", "hpsearch", "studies")
+FILES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+ABOVE_THE_CORE = {
+    "hpsearch",
+    "studies",
+    "optuna",
+    "pandas",
+    "sklearn",
+    "sqlalchemy",
+    "plotly",
+    "pydantic",
+    "joblib",
+}
+CORE_ORDER = (
+    "errors",
+    "config",
+    "growth",
+    "blocks",
+    "autoencoder",
+    "features",
+    "loss",
+    "batches",
+    "checkpoint",
+    ("targets", "training_state"),
+    ("fit", "score"),
+)
+
+
+def _module(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {_module(path): path for path in FILES}
+
+
+def _imports(path: Path) -> set[str]:
+    """Modules that a file imports, wherever in it, as full names."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            source = str(node.module)
+            found |= {
+                name if (name := f"{source}.{alias.name}") in MODULES else source
+                for alias in node.names
+            }
+    return found
+
+
+def _packages(path: Path) -> set[str]:
+    return {name.split(".")[0] for name in _imports(path)}
+
+
+def _under(module: str, *places: str) -> bool:
+    return any(module == place or module.startswith(f"{place}.") for place in places)
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if _under(name, "dpa_core")])
+def test_the_core_knows_nothing_above_it(module: str) -> None:
+    assert not _packages(MODULES[module]) & ABOVE_THE_CORE
+
+
+def test_only_detectors_and_backbones_import_the_core() -> None:
+    importers = {name for name, path in MODULES.items() if "dpa_core" in _packages(path)}
+    outside = {
+        name
+        for name in importers
+        if not _under(name, "dpa_core", "hpsearch.detectors", "hpsearch.backbones")
+    }
+    assert not outside
+
+
+def test_only_rooms_that_train_import_torch() -> None:
+    importers = {
+        name for name, path in MODULES.items() if _packages(path) & {"torch", "torchvision"}
+    }
+    allowed = (
+        "dpa_core",
+        "hpsearch.detectors",
+        "hpsearch.backbones",
+        "hpsearch.engine",
+        "hpsearch.task",
+        "hpsearch.datasets.torchvision_sets",
+    )
+    assert not {name for name in importers if not _under(name, *allowed)}
+
+
+def test_nothing_imports_the_command_line_but_itself() -> None:
+    importers = {
+        name
+        for name, path in MODULES.items()
+        if any(_under(imported, "hpsearch.cli") for imported in _imports(path))
+    }
+    assert all(_under(name, "hpsearch.cli") for name in importers)
+
+
+def test_the_core_is_built_from_the_ground_up() -> None:
+    height = {
+        f"dpa_core.{name}": level
+        for level, names in enumerate(CORE_ORDER)
+        for name in ((names,) if isinstance(names, str) else names)
+    }
+    core = {name for name in MODULES if _under(name, "dpa_core")} - {"dpa_core"}
+    assert core == set(height), "a file of the core has no place in its order"
+    for module in core:
+        for imported in _imports(MODULES[module]) & core:
+            assert height[imported] < height[module], f"{module} imports {imported}"
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_cycles(package: str) -> None:
+    graph = {
+        name: {other for other in _imports(path) if _under(other, package)} - {name}
+        for name, path in MODULES.items()
+        if _under(name, package)
+    }
+    try:
+        list(TopologicalSorter(graph).static_order())
+    except CycleError as error:
+        pytest.fail(f"imports in a circle: {error.args[1]}")
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_only_the_command_line_prints(module: str) -> None:
+    if _under(module, "hpsearch.cli"):
+        return
+    tree = ast.parse(MODULES[module].read_text())
+    calls = {
+        node.func.id
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+    }
+    assert "print" not in calls
+    assert not {"rich", "typer", "click"} & _packages(MODULES[module])
+
+
+def test_studies_holds_no_code() -> None:
+    assert [name for name in MODULES if _under(name, "studies")] == ["studies"]
+    body = ast.parse(MODULES["studies"].read_text()).body
+    assert all(isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) for node in body)
