@@ -36,7 +36,12 @@ def as_input(images: Tensor) -> Tensor:
 
 
 def centre_crop(images: Tensor, size: int) -> Tensor:
-    """The central `size` px of uint8 `(N, H, W, C)`."""
+    """The central `size` px of uint8 `(N, H, W, C)`.
+
+    Raises:
+        ConfigError: a side is shorter than `size`.
+    """
+    _require_sides(images, size)
     top, left = ((side - size) // 2 for side in images.shape[1:3])
     return images[:, top : top + size, left : left + size]
 
@@ -60,10 +65,7 @@ class Batches:
     ) -> None:
         if len(images) == 0:
             raise ConfigError("images: at least one training image is needed, got none")
-        if min(images.shape[1:3]) < size:
-            raise ConfigError(
-                f"images must be at least {size} px on each side, got {tuple(images.shape[1:3])}"
-            )
+        _require_sides(images, size)
         self.images = images
         self.size = size
         self.batch_size = min(batch_size, len(images))
@@ -114,3 +116,10 @@ class Batches:
     def _seed(self, number: int, *, stream: int) -> None:
         mixed = np.random.SeedSequence((self.seed, stream, number)).generate_state(1, np.uint64)
         self._generator.manual_seed(int(mixed[0] >> np.uint64(1)))
+
+
+def _require_sides(images: Tensor, size: int) -> None:
+    if min(images.shape[1:3]) < size:
+        raise ConfigError(
+            f"images must be at least {size} px on each side, got {tuple(images.shape[1:3])}"
+        )

@@ -41,7 +41,9 @@ def save_checkpoint(
     newest = {"file": file, "sha256": hashlib.sha256(content).hexdigest(), "state": dict(state)}
     entries = [newest, *(entry for entry in _entries(folder) if entry["file"] != file)][:_KEPT]
     _write_atomically(folder / _INDEX, json.dumps(entries, indent=1).encode())
-    for old in set(folder.glob("*.safetensors")) - {folder / entry["file"] for entry in entries}:
+    kept = {folder / entry["file"] for entry in entries}
+    leftovers = folder.glob(".*.part")  # of a process that was killed while it wrote
+    for old in {*folder.glob("*.safetensors"), *leftovers} - kept:
         old.unlink()
 
 
@@ -69,9 +71,20 @@ def _entries(folder: Path) -> list[dict[str, Any]]:
         return []
     except ValueError as error:
         raise CheckpointError(f"{folder / _INDEX} is not JSON; delete the folder") from error
+    if not (isinstance(entries, list) and all(_is_entry(entry) for entry in entries)):
+        raise CheckpointError(f"{folder / _INDEX} is not an index of checkpoints; delete the folder")
     if not all(Path(entry["file"]).name == entry["file"] for entry in entries):
         raise CheckpointError(f"{folder / _INDEX} names a file outside its folder")
-    return list(entries)
+    return entries
+
+
+def _is_entry(entry: object) -> bool:
+    return (
+        isinstance(entry, dict)
+        and isinstance(entry.get("file"), str)
+        and isinstance(entry.get("sha256"), str)
+        and isinstance(entry.get("state"), dict)
+    )
 
 
 def _load_tensors(path: Path, sha256: str) -> dict[str, Tensor] | None:

@@ -50,7 +50,7 @@ class FitConfig:
     """How the autoencoder is trained; the defaults are the paper's (`check_every`: its code's).
 
     Raises:
-        ConfigError: a number that is not positive.
+        ConfigError: a number that is not positive, or negative where 0 has a meaning.
     """
 
     learning_rate: float = 1e-3  # of Adam
@@ -68,6 +68,9 @@ class FitConfig:
         for name in ("learning_rate", "batch_size", "max_steps", "check_every", "patience"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name} must be positive, got {getattr(self, name)}")
+        for name in ("min_improvement", "seed", "feature_cache_bytes"):
+            if not getattr(self, name) >= 0:
+                raise ConfigError(f"{name} must not be negative, got {getattr(self, name)}")
 
 
 def _is_power_of_two(value: int) -> bool:

@@ -14,7 +14,7 @@ from torch import Tensor
 from dpa_core.autoencoder import Autoencoder
 from dpa_core.batches import Batches, as_input, centre_crop, to_device
 from dpa_core.config import AutoencoderConfig, FitConfig
-from dpa_core.errors import DivergedError
+from dpa_core.errors import ConfigError, DivergedError
 from dpa_core.features import FeatureExtractor
 from dpa_core.growth import final_phase
 from dpa_core.loss import perceptual_loss
@@ -63,6 +63,7 @@ def fit(
         the autoencoder with its best weights (its last where nothing was held out).
 
     Raises:
+        ConfigError: images of another type or shape, too small, or none.
         DivergedError: the loss is NaN or infinite.
         CheckpointError: `checkpoints` belongs to another training, or is damaged.
     """
@@ -149,6 +150,8 @@ class _Validation:
         self.phase = final_phase(network)
         self.extractor = extractor
         self.chunk = training.batch_size
+        if len(held_out) == 0:
+            raise ConfigError("held_out must hold at least one image; give None to hold out none")
         on_device = to_device(held_out, extractor.device)
         self.images = centre_crop(on_device, network.image_size)
         self.targets = Targets(extractor, self.images, budget_bytes=training.feature_cache_bytes)

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dpa_core.autoencoder import Autoencoder
-from dpa_core.batches import as_input, centre_crop
+from dpa_core.batches import as_input, centre_crop, to_device
 from dpa_core.features import FeatureExtractor
 from dpa_core.growth import final_phase
 from dpa_core.loss import perceptual_loss
@@ -27,12 +27,15 @@ def score(
 
     Returns:
         `(N,)`.
+
+    Raises:
+        ConfigError: images of another type or shape, or too small.
     """
     size = autoencoder.config.image_size
     device = next(autoencoder.parameters()).device
     scores = []
     for start in range(0, len(images), _CHUNK):
-        chunk = torch.from_numpy(np.array(images[start : start + _CHUNK])).to(device)
+        chunk = to_device(images[start : start + _CHUNK], device)
         scores.append(_score_batch(autoencoder, extractor, as_input(centre_crop(chunk, size))))
     return torch.cat(scores).cpu().numpy() if scores else np.empty(0, np.float32)
 

@@ -18,15 +18,17 @@ class TrainingRecord:
     torch_version: str
     hardware: str
     n_parameters: int
+    n_dead_channels: int  # zero on all training images, over all layers
     digest: str
 
 
 _CARD = """\
 # vgg-mini
 
-A small VGG for the perceptual loss: {blocks} channels in four blocks of two 3x3 convolutions with
-ReLU, 2x2 max pooling between blocks, {n_parameters:,} parameters. The layers `r12`, `r22`, `r32`,
-`r42` are meant for use; input is normalised with ImageNet's mean and standard deviation.
+A small VGG for the perceptual loss: {blocks} channels in four blocks of two 3x3
+convolutions with ReLU, 2x2 max pooling between blocks, {n_parameters:,} parameters. The layers
+`r12`, `r22`, `r32`, `r42` are meant for use; input is normalised with ImageNet's mean and
+standard deviation.
 
 - Test accuracy: {accuracy:.2f} % of {n_test:,} images (ten classes), after folding and rounding to
   float16.
@@ -35,7 +37,7 @@ ReLU, 2x2 max pooling between blocks, {n_parameters:,} parameters. The layers `r
   rate {peak} ({warmup:.0%} warm-up, then a cosine), weight decay {weight_decay}, label smoothing
   {smoothing}, mirrored and {padding} px shifted crops, bfloat16 autocast.
 - Seed: {seed}.
-- Training time: {seconds:.0f} s on {hardware}, torch {torch_version}.
+- Training time: {seconds:.0f} s (wall clock) on {hardware}, torch {torch_version}.
 - Weight digest: `{digest}`.
 
 ## How it was made
@@ -44,7 +46,7 @@ The network was trained as a classifier with batch normalisation, a global avera
 layer. The normalisation was then folded into the convolutions, the linear layer thrown away, and
 the weights rounded to float16. `statistics.<layer>.mean` and `.std` are the mean and standard
 deviation of each channel over all training images at 32x32, computed with the rounded weights.
-The test images served once, for the accuracy above; nothing was selected on them. It is made by
+The test images served only for the accuracy above; nothing was selected on them. It is made by
 
     python -m hpsearch.backbones.train_vgg_mini --images CIFAR_FOLDER --out FOLDER \\
         --epochs {epochs} --seed {seed}
@@ -71,6 +73,7 @@ is too slow, and quick searches on small images.
   at higher resolutions, its features are generic edges, colours and textures at best.
 - On CIFAR-10 itself it has seen every class labelled: a class held out as anomalous there is not
   unknown to it, so such results are too good and serve for trials only.
+- Channels that are zero on every training image, over all layers: {n_dead_channels}.
 - For other images compute the channel statistics anew.
 """
 
@@ -82,6 +85,7 @@ def model_card(record: TrainingRecord) -> str:
         blocks="/".join(str(widths[-1]) for widths in VGG_MINI.blocks),
         n_parameters=record.n_parameters,
         accuracy=100 * record.test_accuracy,
+        n_dead_channels=record.n_dead_channels,
         n_train=record.n_train,
         n_test=record.n_test,
         epochs=recipe.epochs,

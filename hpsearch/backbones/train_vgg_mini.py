@@ -43,6 +43,9 @@ def main(arguments: list[str] | None = None) -> None:
     backbone = folded_backbone(network.features)
     accuracy = classification_accuracy(backbone, network.head, test)
     log.info("test accuracy %.4f after folding and rounding", accuracy)
+    statistics = compute_statistics(
+        backbone, train.images, VGG_MINI.layers, batch_size=256, max_images=len(train.images)
+    )
     record = TrainingRecord(
         recipe=recipe,
         n_train=len(train.images),
@@ -50,12 +53,10 @@ def main(arguments: list[str] | None = None) -> None:
         test_accuracy=accuracy,
         seconds=seconds,
         torch_version=torch.__version__,
-        hardware=f"{torch.get_num_threads()} thread(s) of a {platform.machine()} CPU",
+        hardware=f"{platform.machine()} CPU, threads used: {torch.get_num_threads()}",
         n_parameters=sum(values.numel() for values in backbone.weights.values()),
+        n_dead_channels=sum(int((mean == 0).sum()) for mean, _ in statistics.values()),
         digest=backbone.digest,
-    )
-    statistics = compute_statistics(
-        backbone, train.images, VGG_MINI.layers, batch_size=256, max_images=len(train.images)
     )
     _write(options.out, backbone.weights, statistics, record)
 

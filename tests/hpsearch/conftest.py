@@ -2,13 +2,16 @@
 
 import csv
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import optuna
 import pytest
+import yaml
 from PIL import Image
 
 import hpsearch.study
@@ -91,10 +94,6 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "tiny.csv"
 
 
-def tiny_options(tiny: Path, **options: Any) -> dict[str, Any]:
-    return {"dataset": {"name": str(tiny)}} | options
-
-
 @pytest.fixture
 def tiny_spec(tiny: Path) -> Any:
     """Makes a study of the tiny set: the `features` detector on four points of a grid."""
@@ -108,8 +107,6 @@ def tiny_spec(tiny: Path) -> Any:
 @pytest.fixture
 def tiny_yaml(tiny: Path, tmp_path: Path) -> Path:
     """The same study as a file."""
-    import yaml
-
     path = tmp_path / "tiny.yaml"
     path.write_text(yaml.safe_dump(TINY | {"dataset": {"name": str(tiny)}}))
     return path
@@ -118,7 +115,7 @@ def tiny_yaml(tiny: Path, tmp_path: Path) -> Path:
 class InlineEngine:
     """Runs every task in this process, one after the other."""
 
-    trained: list[str] = []  # digests, over all engines of a test
+    trained: ClassVar[list[str]] = []  # digests, over all engines of a test
 
     def __init__(self, context: TaskContext, workers: Workers) -> None:
         self.context = context
@@ -155,9 +152,6 @@ def inline(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 @pytest.fixture
 def quick_disk(tmp_path: Path) -> Iterator[Path]:
     """A folder in memory where there is one: a database then does not wait for the disk."""
-    import shutil
-    import tempfile
-
     if not os.access("/dev/shm", os.W_OK):
         yield tmp_path
         return
