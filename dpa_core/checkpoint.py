@@ -72,7 +72,9 @@ def _entries(folder: Path) -> list[dict[str, Any]]:
     except ValueError as error:
         raise CheckpointError(f"{folder / _INDEX} is not JSON; delete the folder") from error
     if not (isinstance(entries, list) and all(_is_entry(entry) for entry in entries)):
-        raise CheckpointError(f"{folder / _INDEX} is not an index of checkpoints; delete the folder")
+        raise CheckpointError(
+            f"{folder / _INDEX} is not an index of checkpoints; delete the folder"
+        )
     if not all(Path(entry["file"]).name == entry["file"] for entry in entries):
         raise CheckpointError(f"{folder / _INDEX} names a file outside its folder")
     return entries

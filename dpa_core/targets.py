@@ -47,6 +47,16 @@ def _bytes_per_image(extractor: FeatureExtractor, images: Tensor) -> int:
 
 
 def _features(extractor: FeatureExtractor, images: Tensor) -> dict[str, Tensor]:
-    with torch.no_grad():
-        chunks = [extractor(as_input(chunk)) for chunk in torch.split(images, _CHUNK)]
-    return {layer: torch.cat([chunk[layer] for chunk in chunks]) for layer in extractor.layers}
+    """Filled in place: joining chunks would take the budget twice."""
+    cache: dict[str, Tensor] = {}
+    for start in range(0, len(images), _CHUNK):
+        with torch.no_grad():
+            chunk = extractor(as_input(images[start : start + _CHUNK]))
+        for layer, values in chunk.items():
+            if layer not in cache:
+                shape = (len(images), *values.shape[1:])
+                cache[layer] = torch.empty(
+                    shape, device=values.device, memory_format=torch.channels_last
+                )
+            cache[layer][start : start + len(values)] = values
+    return cache

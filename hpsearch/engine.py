@@ -4,8 +4,10 @@ import multiprocessing
 import os
 import signal
 import threading
+from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -116,7 +118,8 @@ class LocalEngine:
         if self._pool is None:
             self._pool = self._start()
         try:
-            future = self._pool.submit(_work, task)
+            with _interrupts_ignored():  # the first submission starts the processes
+                future = self._pool.submit(_work, task, self.context)
         except BrokenProcessPool as error:  # a worker died since; `wait` finds that out
             future = Future()
             future.set_exception(error)
@@ -157,7 +160,8 @@ class LocalEngine:
             self.workers.count,
             mp_context=method,
             initializer=_start_worker,
-            initargs=(self.context, self.workers, numbers),
+            # Small, for a child reads it only after its imports, and the parent waits that long.
+            initargs=(self.workers, numbers),
         )
 
     def _lose(self, task: Task, *, alone: bool) -> TaskError | None:
@@ -175,6 +179,19 @@ class LocalEngine:
             self.submit(self._suspects[0])
 
 
+@contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    """Start processes that never hear Ctrl-C: it is for the parent, which ends them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may change, or receive, signals
+        return
+    heard = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, heard)
+
+
 def _is_lost(future: Future[FoldResult]) -> bool:
     if not future.done() or future.cancelled():
         return True
@@ -188,17 +205,13 @@ def _outcome(future: Future[FoldResult]) -> FoldResult | TaskError:
     return future.result()
 
 
-_context: TaskContext | None = None
+_device: str | None = None  # of this worker; a pool's worker has no other place to keep it
 
 
-def _start_worker(
-    context: TaskContext, workers: Workers, numbers: "multiprocessing.Queue[int]"
-) -> None:
-    global _context  # a pool's worker has no other place for what it was started with
-    device = workers.devices[numbers.get() % len(workers.devices)]
-    _context = replace(context, device=device)
+def _start_worker(workers: Workers, numbers: "multiprocessing.Queue[int]") -> None:
+    global _device
+    _device = workers.devices[numbers.get() % len(workers.devices)]
     torch.set_num_threads(workers.threads)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends its workers
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
@@ -210,7 +223,7 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _work(task: Task) -> FoldResult:
-    if _context is None:
+def _work(task: Task, context: TaskContext) -> FoldResult:
+    if _device is None:
         raise RuntimeError("the worker was not started by LocalEngine")
-    return run_task(task, _context)
+    return run_task(task, replace(context, device=_device))

@@ -86,11 +86,11 @@ def read_result(tasks: Path, digest: str) -> FoldResult | None:
             raise ValueError("scores.csv was cut off or changed")
         scores = pd.read_csv(
             folder / "scores.csv",
-            dtype={"image_id": str, "role": str, "score": float},
-            float_precision="round_trip",
+            dtype={"image_id": str, "role": str},
+            converters={"score": float},  # exact, as not every version of pandas is by default
             keep_default_na=False,
         )
-        curve = pd.read_csv(folder / "curve.csv", float_precision="round_trip")
+        curve = pd.read_csv(folder / "curve.csv")
         return FoldResult(scores=scores, curve=curve, **facts)
     except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
         raise StudyError(

@@ -127,6 +127,7 @@ def _require_whole(path: Path) -> None:
     except sqlite3.DatabaseError as error:
         verdict = str(error)
     if verdict != "ok":
+        verdict = " ".join(verdict.split())
         raise StudyError(f"{path}: damaged ({verdict}); delete it to rebuild it from tasks/")
 
 

@@ -11,11 +11,11 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from hpsearch.errors import StudyError
+from hpsearch.errors import SpecError, StudyError
 from hpsearch.files import write_text_atomic
 from hpsearch.spec import StudySpec, build_spec, first_difference
 from hpsearch.storage import DATABASE
-from hpsearch.studies import parse_study
+from hpsearch.studies import read_study
 
 _LATEST = "latest.txt"
 
@@ -53,10 +53,15 @@ class StudyDir:
         write_text_atomic(self.path.parent / _LATEST, f"{self.path.name}\n")
 
     def spec(self) -> StudySpec:
-        """The resolved spec that was written when the study began."""
-        return build_spec(
-            parse_study(self.spec_file.read_text(encoding="utf-8"), str(self.spec_file)), {}
-        )
+        """The resolved spec that was written when the study began.
+
+        Raises:
+            StudyError: the file is missing or damaged.
+        """
+        try:
+            return build_spec(read_study(str(self.spec_file)), {})
+        except SpecError as error:
+            raise StudyError(f"damaged study: {error}, or give another --study-name") from error
 
     def environment(self) -> dict[str, Any]:
         """Versions, data and backbone that the study began with.

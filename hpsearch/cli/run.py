@@ -65,6 +65,7 @@ def run(
     max_steps: Annotated[
         int | None, typer.Option(help="Cap of every training, for a first look.")
     ] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images a training step.")] = None,
     n_runs: Annotated[int | None, typer.Option(help="Final trainings, each with a seed.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     workers: Annotated[int | None, typer.Option(help="Processes that train.")] = None,
@@ -93,6 +94,7 @@ def run(
         search__pruner=pruner,
         search__seed=seed,
         training__max_steps=max_steps,
+        training__batch_size=batch_size,
         final__n_runs=n_runs,
         space=parse_axes(axis, detector or base.get("detector", DEFAULT_DETECTOR))
         if axis

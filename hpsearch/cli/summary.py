@@ -129,11 +129,9 @@ def _closing(folder: StudyDir, result: FinalResult) -> list[str]:
         f"test ROC AUC {test.auroc:.3f} (95 % interval {test.low:.3f} - {test.high:.3f})",
     ]
     name, reference = max(result.references, key=lambda row: row[1].auroc)
-    if reference.auroc >= test.auroc and folder.spec().detector != "features":
-        lines.append(
-            f"a simpler method is at least as good: {name} reaches {reference.auroc:.3f}; "
-            "try --detector features"
-        )
+    if reference.auroc >= test.auroc:
+        hint = "" if folder.spec().detector == "features" else "; try --detector features"
+        lines.append(f"no better than a simple method: {name} has {reference.auroc:.3f}{hint}")
     model = folder.final / str(result.trial) / "model"
     return [
         *lines,

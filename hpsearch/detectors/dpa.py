@@ -26,6 +26,7 @@ from hpsearch.spec import AxisChoices
 
 _RATES_OF_VECTORS = {8: 1e-2, 16: 5e-3, 32: 2e-3, 64: 1e-3, 256: 2e-4}  # latent_res = 1
 _RATES_OF_MAPS = {4: 1e-3, 64: 1e-4}  # latent_res > 1
+_FEWEST_CHECKS = 4  # validations of a training
 
 
 class DPADetector:
@@ -123,7 +124,8 @@ class DPADetector:
             learning_rate=spec.learning_rate or learning_rate(self.network),
             batch_size=spec.batch_size,
             max_steps=max_steps,
-            check_every=spec.check_every,
+            # A training that is capped for a first look is still validated a few times.
+            check_every=min(spec.check_every, max(1, max_steps // _FEWEST_CHECKS)),
             patience=spec.patience,
             min_improvement=spec.min_improvement,
             flips=spec.flips,

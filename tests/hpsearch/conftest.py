@@ -4,7 +4,7 @@ import csv
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,6 +17,8 @@ from PIL import Image
 import hpsearch.study
 from hpsearch.engine import Finished, Workers
 from hpsearch.errors import TaskError
+from hpsearch.listener import SilentListener
+from hpsearch.prepare import Prepared, prepare_study
 from hpsearch.spec import StudySpec, build_spec
 from hpsearch.task import Task, TaskContext, run_task
 
@@ -139,6 +141,79 @@ class InlineEngine:
 
     def close(self) -> None:
         self.waiting.clear()
+
+
+@pytest.fixture
+def prepare(cache: Path) -> Callable[[StudySpec], Prepared]:
+    """Prepares a study in this process."""
+    return lambda spec: prepare_study(spec, cache_dir=cache, workers=1, listener=SilentListener())
+
+
+@pytest.fixture
+def context(tmp_path: Path, cache: Path) -> Callable[[Prepared], TaskContext]:
+    """The context of a prepared study's tasks, with results in `tmp_path / "tasks"`."""
+    return lambda prepared: TaskContext(
+        table=prepared.dataset.table,
+        pixels=prepared.pixels,
+        backbone=prepared.spec.backbone.name,
+        backbone_weights=None,
+        tasks=tmp_path / "tasks",
+        cache_dir=cache,
+        device="cpu",
+    )
+
+
+PLUGIN = """
+import os, signal, time
+import numpy as np, pandas as pd
+from hpsearch.detectors.base import CURVE_COLUMNS, Training
+from hpsearch.errors import TaskError
+from hpsearch.listener import SilentListener
+from hpsearch.prepare import Prepared, prepare_study
+
+class Fragile:
+    axes = {"mode": ("calm",)}
+
+    def __init__(self, setup):
+        self.mode, self.folder, self.seed = setup.params["mode"], setup.cache_dir, setup.seed
+
+    @staticmethod
+    def check(params, architecture):
+        pass
+
+    def fit(self, train, early_stop, *, max_steps, checkpoints=None):
+        with open(self.folder / f"fitted-{self.mode}", "a") as log:
+            print(os.getpid(), file=log)
+        died = self.folder / "died"
+        if self.mode == "always" or (self.mode == "once" and not died.exists()):
+            died.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.mode == "diverges":
+            raise TaskError("non_finite", "it diverged")
+        if self.mode == "sleeps":
+            time.sleep(600)
+        return Training(0, None, pd.DataFrame(columns=list(CURVE_COLUMNS)))
+
+    def score(self, images):
+        scores = images.array().mean(axis=(1, 2, 3)).astype(float)
+        return scores * np.nan if self.mode == "nan" else scores
+
+    def save(self, folder):
+        folder.mkdir()
+"""
+
+
+@pytest.fixture
+def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Installs a detector `fragile` of another package, as pip would; gives its folder."""
+    folder = tmp_path / "site"
+    info = folder / "fragile-1.0.dist-info"
+    info.mkdir(parents=True)
+    (folder / "fragile.py").write_text(PLUGIN)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: fragile\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[hpsearch.detectors]\nfragile = fragile:Fragile\n")
+    monkeypatch.syspath_prepend(folder)  # spawned workers take over this process's sys.path
+    return folder
 
 
 @pytest.fixture

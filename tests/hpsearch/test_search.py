@@ -266,11 +266,12 @@ def test_a_kill_with_pruning_is_taken_up_where_it_was(desk: Desk) -> None:
     assert max(Counter(desk.engine.finished).values()) == 1
 
 
+@pytest.mark.slow
 def test_a_kill_anywhere_loses_nothing(quick_disk: Path) -> None:
     undisturbed = Desk(_fresh(quick_disk, "undisturbed"))
-    study = undisturbed.search(bomb := Bomb())
+    study = undisturbed.search(bomb := Bomb(), n_trials=2)
     expected, best = _outcome(study), winner(study).number
-    assert bomb.ticks > 50
+    assert bomb.ticks > 40
     empty = _fresh(quick_disk, "empty")
     create_or_load_study(empty, "study", pruner=optuna.pruners.NopPruner())
     for at in range(1, bomb.ticks + 1):
@@ -278,10 +279,10 @@ def test_a_kill_anywhere_loses_nothing(quick_disk: Path) -> None:
         shutil.copytree(empty, folder)
         desk = Desk(folder)
         with pytest.raises(Killed):
-            desk.search(Bomb(at))
-        study = desk.search()
+            desk.search(Bomb(at), n_trials=2)
+        study = desk.search(n_trials=2)
         assert _outcome(study) == expected, f"killed at {at}"
-        assert len(study.get_trials()) == 3
+        assert len(study.get_trials()) == 2
         assert winner(study).number == best
         assert max(Counter(desk.engine.finished).values()) == 1, f"trained twice, killed at {at}"
         assert desk.rows() == undisturbed.rows()

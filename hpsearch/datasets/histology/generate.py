@@ -40,8 +40,7 @@ def generate(
     ]
     seeds = np.random.SeedSequence(seed).spawn(len(slides))
     jobs = (
-        delayed(_render_slide)(name, kind, own)
-        for (_, kind, name), own in zip(slides, seeds, strict=True)
+        delayed(_render_slide)(kind, own) for (_, kind, _), own in zip(slides, seeds, strict=True)
     )
     tiles = []
     for done, rendered in enumerate(Parallel(n_jobs=workers, return_as="generator")(jobs), 1):
@@ -51,9 +50,9 @@ def generate(
     return pd.DataFrame(rows), np.concatenate(tiles)
 
 
-def _render_slide(name: str, kind: str, seed: np.random.SeedSequence) -> NDArray[np.uint8]:
+def _render_slide(kind: str, seed: np.random.SeedSequence) -> NDArray[np.uint8]:
     rng = np.random.default_rng(seed)
-    slide = draw_slide(name, rng, tumour=kind == "tumour")
+    slide = draw_slide(rng, tumour=kind == "tumour")
     return np.stack([render_tile(slide, rng) for _ in range(TILES_PER_SLIDE)])
 
 

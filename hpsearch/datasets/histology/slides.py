@@ -26,7 +26,7 @@ class Tumour:
 
     lost_glands: float = 0.0  # fraction of glands that dissolved into solid nests
     enlargement: float = 1.0  # of the nuclear radius
-    anisokaryosis: float = 0.12  # standard deviation of the log nuclear radius
+    anisokaryosis: float = 0.0  # added standard deviation of the log nuclear radius
     irregularity: float = 0.0  # waves of the nuclear outline, fraction of the radius
     clumping: float = 0.10  # contrast of the chromatin, fraction of its optical density
     mitoses: float = 0.0  # fraction of nuclei in division
@@ -37,7 +37,6 @@ class Tumour:
 class Slide:
     """One slide: all its tiles share these."""
 
-    name: str
     stain: Stain
     architecture: Architecture
     tumour: Tumour
@@ -45,10 +44,9 @@ class Slide:
     noise: float  # of the camera, grey levels
 
 
-def draw_slide(name: str, rng: np.random.Generator, *, tumour: bool) -> Slide:
+def draw_slide(rng: np.random.Generator, *, tumour: bool) -> Slide:
     """A slide's parameters; stain, architecture and optics spread alike in both kinds."""
     return Slide(
-        name=name,
         stain=draw_stain(rng),
         architecture=draw_architecture(rng),
         blur=rng.uniform(0.45, 0.65),

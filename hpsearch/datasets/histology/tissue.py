@@ -16,7 +16,7 @@ AMOUNT_JITTER = 0.06  # tile to tile, standard deviation of the log amounts of s
 def render_tile(slide: Slide, rng: np.random.Generator) -> NDArray[np.uint8]:
     """One tile of a slide, `(64, 64, 3)`."""
     layout = lay_out(slide.architecture, slide.tumour, rng)
-    epithelium = _coverage(layout.epithelium, 0.05, rng)
+    epithelium = _coverage(layout.epithelium, 0.0, rng)
     tissue = 1 - _coverage(layout.lumens, 0.1, rng)
     cytoplasm = 0.55 + 0.12 * _noise(1.5, rng)
     eosin = tissue * (_fibres(slide, rng) * (1 - epithelium) + cytoplasm * epithelium)

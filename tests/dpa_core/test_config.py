@@ -1,0 +1,77 @@
+import math
+from typing import Any
+
+import pytest
+
+from dpa_core.config import AutoencoderConfig, FitConfig
+from dpa_core.errors import ConfigError
+
+NETWORK = {"image_size": 64, "channels": 3, "latent_dim": 16, "latent_res": 8}
+POSITIVE = ("learning_rate", "batch_size", "max_steps", "check_every", "patience")
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"image_size": 8}, "image_size must be 16, 32, 64, 128 or 256 px, got 8"),
+        ({"image_size": 48}, "image_size must be 16, 32, 64, 128 or 256 px, got 48"),
+        ({"image_size": 512}, "image_size must be 16, 32, 64, 128 or 256 px, got 512"),
+        ({"image_size": -16}, "image_size must be 16, 32, 64, 128 or 256 px, got -16"),
+        ({"channels": 2}, "channels must be 1 or 3, got 2"),
+        ({"latent_dim": 0}, "latent_dim must be at least 1, got 0"),
+        (
+            {"latent_res": 3},
+            "latent_res must be 1 or a power of two below image_size (64), got 3",
+        ),
+        (
+            {"latent_res": 64},
+            "latent_res must be 1 or a power of two below image_size (64), got 64",
+        ),
+        (
+            {"latent_res": 0},
+            "latent_res must be 1 or a power of two below image_size (64), got 0",
+        ),
+    ],
+)
+def test_network_rules(changed: dict[str, int], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        AutoencoderConfig(**(NETWORK | changed))
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("name", POSITIVE)
+@pytest.mark.parametrize("value", [0, -1, math.nan])
+def test_training_numbers_are_positive(name: str, value: float) -> None:
+    changed: dict[str, Any] = {name: value}
+    with pytest.raises(ConfigError) as caught:
+        FitConfig(**changed)
+    assert str(caught.value) == f"{name} must be positive, got {value}"
+
+
+@pytest.mark.parametrize("name", ["min_improvement", "seed", "feature_cache_bytes"])
+def test_zero_is_allowed_where_it_means_something(name: str) -> None:
+    zero: dict[str, Any] = {name: 0}
+    FitConfig(**zero)
+    negative: dict[str, Any] = {name: -1}
+    with pytest.raises(ConfigError) as caught:
+        FitConfig(**negative)
+    assert str(caught.value) == f"{name} must not be negative, got -1"
+
+
+@pytest.mark.parametrize(
+    ("image_size", "latent_dim", "widths"),
+    [
+        (32, 8, [8, 8, 8, 8]),
+        (32, 64, [32, 64, 64, 64]),
+        (32, 256, [32, 64, 128, 256]),
+        (64, 64, [64, 64, 64, 64]),  # no cap at 64 px
+    ],
+)
+def test_widths_of_the_method(image_size: int, latent_dim: int, widths: list[int]) -> None:
+    config = AutoencoderConfig(image_size, 3, latent_dim)
+    assert [config.width(resolution) for resolution in (32, 16, 8, 4)] == widths
+
+
+@pytest.mark.parametrize(("latent_res", "smallest"), [(1, 4), (2, 2), (8, 8), (32, 32)])
+def test_smallest_resolution(latent_res: int, smallest: int) -> None:
+    assert AutoencoderConfig(64, 3, 4, latent_res).smallest_resolution == smallest

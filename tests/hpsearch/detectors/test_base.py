@@ -1,0 +1,33 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hpsearch.detectors.base import ImageView, detector_names, load_detector
+from hpsearch.detectors.dpa import DPADetector
+from hpsearch.detectors.features import FeaturesDetector
+from hpsearch.errors import SpecError
+
+
+def test_our_own_are_found_by_name() -> None:
+    assert load_detector("dpa") is DPADetector
+    assert load_detector("features") is FeaturesDetector
+
+
+def test_a_plug_in_is_found_by_its_entry_point(plugin: Path) -> None:
+    assert set(detector_names()) == {"dpa", "features", "fragile"}
+    assert load_detector("fragile").axes == {"mode": ("calm",)}
+
+
+@pytest.mark.parametrize("name", ["dpaa", "", "hpsearch.detectors.dpa:DPADetector"])
+def test_an_unknown_name_lists_the_known(name: str) -> None:
+    with pytest.raises(SpecError, match=r"^detector .*choose dpa, features$"):
+        load_detector(name)
+
+
+def test_a_view_reads_its_rows_in_its_order() -> None:
+    pixels: Any = np.arange(5 * 2 * 2 * 3, dtype=np.uint8).reshape(5, 2, 2, 3)
+    view = ImageView(pixels, np.array([3, 0]), "key")
+    assert len(view) == 2
+    assert np.array_equal(view.array(), np.stack([pixels[3], pixels[0]]))

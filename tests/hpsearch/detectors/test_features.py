@@ -1,0 +1,99 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+from scipy.spatial.distance import cdist
+from sklearn.covariance import LedoitWolf
+from sklearn.ensemble import IsolationForest
+
+from dpa_core.features import VGG_MINI
+from hpsearch.detectors.base import ImageView, Setup
+from hpsearch.detectors.features import FeaturesDetector
+from hpsearch.detectors.pooled import pooled_features
+from hpsearch.errors import SpecError
+
+View = Callable[[slice], ImageView]
+TRAIN, NEW = slice(0, 30), slice(30, 50)  # of the new ones the last ten are anomalous
+
+
+def _mahalanobis(train: np.ndarray, new: np.ndarray) -> np.ndarray:
+    fitted = LedoitWolf().fit(train)
+    centred = new - fitted.location_
+    inverse = np.linalg.inv(fitted.covariance_)
+    return np.einsum("ij,jk,ik->i", centred, inverse, centred)
+
+
+def _knn(train: np.ndarray, new: np.ndarray) -> np.ndarray:
+    return np.sort(cdist(new, train), axis=1)[:, :5].mean(axis=1)
+
+
+def _forest(train: np.ndarray, new: np.ndarray) -> np.ndarray:
+    return -IsolationForest(n_estimators=200, random_state=7).fit(train).score_samples(new)
+
+
+BY_HAND = {"mahalanobis": _mahalanobis, "knn": _knn, "isolation_forest": _forest}
+
+
+def _fitted(setup: Setup, view: View) -> FeaturesDetector:
+    detector = FeaturesDetector(setup)
+    training = detector.fit(view(TRAIN), None, max_steps=1)
+    assert (training.best_step, training.best_loss, len(training.curve)) == (0, None, 0)
+    return detector
+
+
+@pytest.mark.parametrize("layer", ["colour", "r12", "r32"])
+@pytest.mark.parametrize("kind", BY_HAND)
+def test_scores_are_those_of_the_method_and_rise_with_abnormality(
+    kind: str, layer: str, setup: Callable[..., Setup], view: View
+) -> None:
+    made = setup(kind=kind, layer=layer, seed=7)
+    scores = _fitted(made, view).score(view(NEW))
+    train, new = (
+        pooled_features(view(rows), layer, made.backbone, device="cpu", cache_dir=made.cache_dir)
+        for rows in (TRAIN, NEW)
+    )
+    mean, std = train.mean(axis=0), train.std(axis=0)
+    std[std < 1e-10] = 1
+    expected = BY_HAND[kind]((train - mean) / std, (new - mean) / std)
+    np.testing.assert_allclose(scores, expected, rtol=1e-6)
+    assert scores[10:].min() > scores[:10].max(), "stripes are more abnormal than noise"
+
+
+def test_fewer_normals_than_neighbours(setup: Callable[..., Setup], view: View) -> None:
+    detector = FeaturesDetector(setup(kind="knn", layer="colour"))
+    detector.fit(view(slice(0, 3)), None, max_steps=1)
+    assert np.isfinite(detector.score(view(NEW))).all()
+
+
+@pytest.mark.parametrize(
+    ("params", "says"),
+    [
+        ({"kind": "svm", "layer": "r12"}, "kind must be one of mahalanobis, knn"),
+        ({"kind": "knn", "layer": "r99"}, "r99.*or colour"),
+        ({"kind": "knn", "layer": "pixels"}, "pixels.*or colour"),
+    ],
+)
+def test_what_cannot_be_built_is_one_line(params: dict[str, Any], says: str) -> None:
+    with pytest.raises(SpecError, match=says) as caught:
+        FeaturesDetector.check(params, VGG_MINI)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_saved_vectors_give_the_model_again(
+    setup: Callable[..., Setup], view: View, tmp_path: Path
+) -> None:
+    detector = _fitted(setup(kind="mahalanobis", layer="colour"), view)
+    detector.save(tmp_path / "model")
+    names = {path.suffix for path in (tmp_path / "model").iterdir()}
+    assert names == {".safetensors", ".json"}
+    (path,) = (tmp_path / "model").glob("*.safetensors")
+    tensors = load_file(path)
+    vectors = pooled_features(
+        view(NEW), "colour", detector.setup.backbone, device="cpu", cache_dir=tmp_path
+    )
+    scaled = (vectors - tensors["mean"]) / tensors["scale"]
+    again = _mahalanobis(tensors["normals"], scaled)
+    np.testing.assert_allclose(again, detector.score(view(NEW)), rtol=1e-6)

@@ -1,0 +1,61 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from hpsearch.backbones.backbone import Backbone
+from hpsearch.backbones.extractor import build_extractor
+from hpsearch.detectors.base import ImageView
+from hpsearch.detectors.pooled import colour_statistics, pooled_features
+
+
+def test_colour_is_mean_and_deviation_of_each_channel(pixels: np.ndarray) -> None:
+    vectors = colour_statistics(pixels)
+    assert vectors.shape == (len(pixels), 6)
+    for image, vector in zip(pixels, vectors, strict=True):
+        flat = image.reshape(-1, 3) / 255
+        assert vector == pytest.approx([*flat.mean(axis=0), *flat.std(axis=0)], abs=1e-12)
+
+
+def test_colour_of_grey_images(pixels: np.ndarray) -> None:
+    assert colour_statistics(pixels[..., :1]).shape == (len(pixels), 2)
+
+
+@pytest.mark.parametrize("layer", ["r12", "r42", "r22"])
+def test_a_layer_is_averaged_over_its_positions(
+    layer: str, pixels: np.ndarray, vgg_mini: Backbone, tmp_path: Path
+) -> None:
+    view = ImageView(pixels, np.array([7, 2, 41]), "these")
+    vectors = pooled_features(view, layer, vgg_mini, device="cpu", cache_dir=tmp_path)
+    images = torch.from_numpy(pixels[[7, 2, 41]]).permute(0, 3, 1, 2).float() / 127.5 - 1
+    with torch.no_grad():
+        expected = build_extractor(vgg_mini, [layer])(images)[layer].mean(dim=(2, 3))
+    np.testing.assert_allclose(vectors, expected.numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_all_usual_layers_come_out_of_one_pass(
+    vgg_mini: Backbone,
+    view: Callable[[slice], ImageView],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pooled_features(view(slice(0, 3)), "r12", vgg_mini, device="cpu", cache_dir=tmp_path)
+    monkeypatch.setattr(
+        "hpsearch.detectors.pooled.build_extractor", lambda *_: pytest.fail("a second pass")
+    )
+    for layer in ("r22", "r32", "r42", "r12"):
+        pooled_features(view(slice(0, 5)), layer, vgg_mini, device="cpu", cache_dir=tmp_path)
+
+
+def test_other_pixels_are_not_taken_from_the_cache(
+    pixels: np.ndarray, vgg_mini: Backbone, tmp_path: Path
+) -> None:
+    def vectors(key: str, images: np.ndarray) -> np.ndarray:
+        view = ImageView(images, np.arange(4), key)
+        return pooled_features(view, "r12", vgg_mini, device="cpu", cache_dir=tmp_path)
+
+    first = vectors("one", pixels)
+    assert not np.allclose(first, vectors("other", 255 - pixels))
+    assert np.array_equal(first, vectors("one", pixels))

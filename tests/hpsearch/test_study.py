@@ -1,0 +1,175 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from hpsearch.errors import SpecError, StudyError
+from hpsearch.final import FinalResult
+from hpsearch.listener import SilentListener
+from hpsearch.prepare import Prepared
+from hpsearch.results import read_result
+from hpsearch.spec import StudySpec
+from hpsearch.storage import load_study
+from hpsearch.study import run_study
+from hpsearch.study_dir import StudyDir
+
+Run = Callable[[StudySpec], tuple[StudyDir, FinalResult]]
+
+
+@pytest.fixture
+def run(runs: Path, cache: Path, inline: list[str]) -> Run:
+    return lambda spec: run_study(
+        spec, runs=runs, cache_dir=cache, listener=SilentListener(), device="cpu", workers=1
+    )
+
+
+def _scores(folder: StudyDir) -> dict[str, pd.DataFrame]:
+    results = {path.name: read_result(folder.tasks, path.name) for path in folder.tasks.iterdir()}
+    return {name: result.scores for name, result in results.items() if result is not None}
+
+
+def test_a_study_from_start_to_answer(run: Run, tiny_spec: Any, inline: list[str]) -> None:
+    folder, result = run(tiny_spec(final={"n_runs": 2}))
+    trials = load_study(folder.path).get_trials()
+    assert len(trials) == 4
+    assert result.value == max(trial.value for trial in trials)
+    assert len(result.runs) == 2
+    assert len(inline) == 4 * 3 + 2 + 4, "folds, final trainings and reference rows"
+    assert result.test.n_normal == 12
+    assert result.test.n_anomaly == 10
+    assert result.seen is not None
+    assert result.unseen is not None
+    assert result.seen.n_anomaly + result.unseen.n_anomaly == 10
+    assert (folder.final / str(result.trial) / "model").is_dir()
+    facts = json.loads(folder.environment_file.read_text())
+    assert facts["backbone"] == "vgg-mini"
+    assert facts["versions"]["optuna"]
+
+
+def test_running_again_trains_nothing_and_says_the_same(
+    run: Run, tiny_spec: Any, inline: list[str]
+) -> None:
+    _, first = run(tiny_spec())
+    inline.clear()
+    _, second = run(tiny_spec())
+    assert second == first
+    assert not inline
+
+
+def test_two_runs_with_one_seed_give_identical_scores(
+    run: Run, tiny_spec: Any, inline: list[str]
+) -> None:
+    """Of a DPA, in two run directories."""
+    one, first = run(tiny_spec(detector="dpa", study_name="one"))
+    two, second = run(tiny_spec(detector="dpa", study_name="two"))
+    assert len(inline) == len(_scores(one)) + len(_scores(two))
+    assert first == second
+    assert _scores(one).keys() == _scores(two).keys()
+    for name, scores in _scores(one).items():
+        pd.testing.assert_frame_equal(scores, _scores(two)[name], check_exact=True)
+
+
+def test_another_seed_gives_other_folds(run: Run, tiny_spec: Any) -> None:
+    one, _ = run(tiny_spec(study_name="one"))
+    two, _ = run(tiny_spec(study_name="two", search={"seed": 1}))
+    assert not _scores(one).keys() & {name for name in _scores(two)} - _references(one)
+
+
+def _references(folder: StudyDir) -> set[str]:
+    """Reference rows have one seed and no folds, whatever the study's seed."""
+    written = {
+        path.name: json.loads((path / "task.json").read_text()) for path in folder.tasks.iterdir()
+    }
+    return {name for name, task in written.items() if task["fold"] is None}
+
+
+def test_more_final_runs_train_the_missing_ones_only(
+    run: Run, tiny_spec: Any, inline: list[str]
+) -> None:
+    _, one = run(tiny_spec())
+    inline.clear()
+    _, three = run(tiny_spec(final={"n_runs": 3}))
+    assert len(inline) == 2
+    assert len(three.runs) == 3
+    assert three.runs[0] == one.runs[0]
+
+
+def test_more_trials_go_on(run: Run, tiny_spec: Any, inline: list[str]) -> None:
+    run(tiny_spec(search={"n_trials": 2, "sampler": "grid"}))
+    folder, _ = run(tiny_spec(search={"n_trials": 4, "sampler": "grid"}))
+    folds = set(inline) - _references(folder)
+    assert len(folds) == 12
+    assert len(load_study(folder.path).get_trials()) == 4
+
+
+def test_a_changed_study_is_refused(run: Run, tiny_spec: Any) -> None:
+    run(tiny_spec())
+    with pytest.raises(StudyError, match=r"search\.seed is 0 there and 5 now"):
+        run(tiny_spec(search={"seed": 5}))
+
+
+def test_a_changed_image_is_refused(run: Run, tiny_spec: Any, tiny: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for path in tiny.parent.iterdir():
+        (copy / path.name).write_bytes(path.read_bytes())
+    spec = tiny_spec(dataset={"name": str(copy / tiny.name)})
+    run(spec)
+    image = copy / "train-normal-0.png"
+    pixels = np.array(Image.open(image))
+    pixels[0, 0] ^= 1
+    Image.fromarray(pixels).save(image)
+    with pytest.raises(StudyError, match="the pixels of the images differ"):
+        run(spec)
+
+
+def test_a_damaged_result_stops_the_study_and_its_deletion_mends_it(
+    run: Run, tiny_spec: Any, inline: list[str]
+) -> None:
+    folder, first = run(tiny_spec())
+    (folder.path / "study.db").unlink()
+    damaged = folder.tasks / inline[0]
+    (damaged / "scores.csv").write_text("")
+    with pytest.raises(StudyError, match=str(damaged)):
+        run(tiny_spec())
+    for path in damaged.iterdir():
+        path.unlink()
+    damaged.rmdir()
+    inline.clear()
+    _, again = run(tiny_spec())
+    assert inline == [damaged.name]
+    assert again == first
+
+
+def test_every_trial_failed(run: Run, tiny_spec: Any, plugin: Path) -> None:
+    with pytest.raises(StudyError, match=r"no trial was completed"):
+        run(tiny_spec(detector="fragile", space={"fragile": {"mode": ["nan"]}}))
+
+
+def test_a_plug_in_is_searched_like_our_own(run: Run, tiny_spec: Any, plugin: Path) -> None:
+    spec = tiny_spec(detector="fragile", space={"fragile": {"mode": ["calm", "nan"]}})
+    folder, result = run(spec)
+    assert result.params["mode"] == "calm"
+    states = [trial.state.name for trial in load_study(folder.path).get_trials()]
+    assert states == ["COMPLETE", "FAIL"]
+
+
+def test_partition_and_tpe(run: Run, tiny_spec: Any) -> None:
+    labels = {"n_examples": 6, "anomalies": "partition"}
+    folder, _ = run(tiny_spec(labels=labels, search={"sampler": "tpe", "n_trials": 6}))
+    assert len(load_study(folder.path).get_trials()) == 6
+
+
+@pytest.mark.parametrize(
+    "space", [{"preprocesing": {"resolution": [16]}}, {"dpaa": {"latent_dim": [4]}}]
+)
+def test_a_section_that_nothing_reads_is_refused(
+    space: Any, tiny_spec: Any, prepare: Callable[..., Prepared]
+) -> None:
+    with pytest.raises(SpecError, match=r"^space\.\w+: no such section; there are preprocessing"):
+        prepare(tiny_spec(space=space))

@@ -1,0 +1,151 @@
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from hpsearch.errors import TaskError
+from hpsearch.prepare import Prepared
+from hpsearch.results import read_result
+from hpsearch.splits import make_folds
+from hpsearch.task import Task, TaskContext, run_task
+
+Prepare = Callable[..., Prepared]
+Context = Callable[[Prepared], TaskContext]
+
+
+@pytest.fixture
+def prepared(tiny_spec: Any, prepare: Prepare) -> Prepared:
+    return prepare(tiny_spec())
+
+
+def _first(prepared: Prepared, fold: int = 0) -> Task:
+    return prepared.task(prepared.space.grid[0], fold)
+
+
+def test_every_image_that_was_not_trained_on_is_scored_once(
+    prepared: Prepared, context: Context
+) -> None:
+    table = prepared.dataset.table
+    folds = make_folds(table, n_folds=3, seed=prepared.spec.search.seed)
+    for number, fold in enumerate(folds):
+        scores = run_task(_first(prepared, number), context(prepared)).scores
+        assert scores["image_id"].is_unique
+        trained = set(table["image_id"].iloc[fold.train])
+        assert set(scores["image_id"]) == set(table["image_id"]) - trained
+        by_role = scores.groupby("role")["image_id"].agg(set)
+        assert by_role["normal"] == set(table["image_id"].iloc[fold.scored])
+        assert by_role["early_stop"] == set(table["image_id"].iloc[fold.early_stop])
+        anomalies = table[(table["label"] == 1) & (table["split"] == "train")]
+        assert by_role["anomaly"] == set(anomalies["image_id"])
+        assert by_role["test"] == set(table["image_id"][table["split"] == "test"])
+
+
+def test_a_result_on_disk_is_read_and_not_computed(
+    prepared: Prepared, context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task, place = _first(prepared), context(prepared)
+    first = run_task(task, place)
+    monkeypatch.setattr("hpsearch.task.load_detector", lambda name: pytest.fail("trained again"))
+    second = run_task(task, place)
+    pd.testing.assert_frame_equal(first.scores, second.scores, check_exact=True)
+    assert second.seconds == first.seconds
+
+
+def test_what_was_run_is_written_down(prepared: Prepared, context: Context) -> None:
+    task, place = _first(prepared), context(prepared)
+    run_task(task, place)
+    written = json.loads((place.tasks / task.digest / "task.json").read_text())
+    assert written["params"] == dict(task.params)
+    assert written["fold"] == 0
+    assert written["data_fingerprint"] == prepared.dataset.fingerprint
+
+
+def test_whatever_changes_the_result_changes_the_digest(prepared: Prepared) -> None:
+    task = _first(prepared)
+    others = [
+        replace(task, fold=1),
+        replace(task, fold=None),
+        replace(task, seed=1),
+        replace(task, split_seed=1),
+        replace(task, n_folds=4),
+        replace(task, steps=5),
+        replace(task, detector="dpa"),
+        replace(task, backbone_digest="other"),
+        replace(task, data_fingerprint="other"),
+        replace(task, params={**task.params, "layer": "r12"}),
+        replace(task, training=task.training.model_copy(update={"flips": True})),
+    ]
+    assert len({task.digest, *(other.digest for other in others)}) == 1 + len(others)
+
+
+def test_the_order_of_the_axes_does_not(prepared: Prepared) -> None:
+    task = _first(prepared)
+    assert replace(task, params=dict(reversed(task.params.items()))).digest == task.digest
+
+
+def test_the_final_task_trains_on_all_normals_and_keeps_the_model(
+    prepared: Prepared, context: Context
+) -> None:
+    place, table = context(prepared), prepared.dataset.table
+    task = prepared.final_task(prepared.space.grid[0], run=0, steps=0)
+    result = run_task(task, place)
+    unseen = table[(table["label"] == 1) | (table["split"] == "test")]
+    assert list(result.scores["image_id"]) == list(unseen["image_id"])
+    assert any((place.tasks / task.digest / "model").iterdir())
+    assert not (place.tasks / _first(prepared).digest / "model").exists()
+
+
+CODE = """
+import pickle, sys
+from hpsearch.task import run_task
+task, context = pickle.load(open(sys.argv[1], "rb"))
+run_task(task, context)
+"""
+
+
+def test_another_process_gives_the_same_scores_of_a_dpa(
+    tiny_spec: Any, prepare: Prepare, context: Context, tmp_path: Path
+) -> None:
+    import pickle
+
+    prepared = prepare(tiny_spec(detector="dpa"))
+    task, place = _first(prepared), context(prepared)
+    here = run_task(task, place)
+    there = replace(place, tasks=tmp_path / "there")
+    (tmp_path / "work").write_bytes(pickle.dumps((task, there)))
+    subprocess.run([sys.executable, "-c", CODE, str(tmp_path / "work")], check=True)
+    result = read_result(there.tasks, task.digest)
+    assert result is not None
+    pd.testing.assert_frame_equal(here.scores, result.scores, check_exact=True)
+    assert result.best_step == here.best_step
+    losses = [column for column in here.curve if column != "seconds"]
+    pd.testing.assert_frame_equal(here.curve[losses], result.curve[losses], check_exact=True)
+    assert np.isfinite(here.scores["score"]).all()
+
+
+@pytest.mark.parametrize("mode", ["nan", "diverges"])
+def test_a_failed_training_leaves_nothing(
+    mode: str, plugin: Path, tiny_spec: Any, prepare: Prepare, context: Context
+) -> None:
+    prepared = prepare(tiny_spec(detector="fragile", space={"fragile": {"mode": [mode]}}))
+    place = context(prepared)
+    with pytest.raises(TaskError) as caught:
+        run_task(_first(prepared), place)
+    assert caught.value.reason == "non_finite"
+    assert not place.tasks.exists() or not list(place.tasks.iterdir())
+
+
+def test_what_a_killed_writer_left_is_removed(prepared: Prepared, context: Context) -> None:
+    task, place = _first(prepared), context(prepared)
+    torn = place.tasks / f".tmp-0123456789ab-{task.digest}"
+    torn.mkdir(parents=True)
+    (torn / "scores.csv").write_text("image_id,ro")
+    run_task(task, place)
+    assert [path.name for path in place.tasks.iterdir()] == [task.digest]
