@@ -15,6 +15,9 @@ EXECUTION_FIELDS = frozenset({"search.n_trials", "search.timeout", "final.n_runs
 """What may change when a study goes on, for it changes how much is run and not what."""
 
 
+_DEPTH_OF_CHOICE = 5  # space, section, axis, position, and the type that pydantic tried first
+
+
 class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -100,6 +103,9 @@ def build_spec(study: Mapping[str, Any], options: Mapping[str, Any]) -> StudySpe
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"]) or "study"
         rule = first["msg"][0].lower() + first["msg"][1:]
+        if place.startswith("space.") and len(first["loc"]) == _DEPTH_OF_CHOICE:
+            place = place.rsplit(".", 2)[0]
+            rule = "a choice is true, false, a finite number or a name"
         received = "" if first["type"] == "missing" else f", got {first['input']!r:.60}"
         raise SpecError(f"{place}: {rule}{received}; mend it in the study or the option") from None
 

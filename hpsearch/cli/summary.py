@@ -128,6 +128,8 @@ def _closing(folder: StudyDir, result: FinalResult) -> list[str]:
         f"fitted on all training normals{f' for {result.steps} steps' if result.steps else ''}",
         f"test ROC AUC {test.auroc:.3f} (95 % interval {test.low:.3f} - {test.high:.3f})",
     ]
+    if test.auroc < 0.5:
+        lines.append("below 0.5 the normal images score higher than the anomalies: do not use it")
     name, reference = max(result.references, key=lambda row: row[1].auroc)
     if reference.auroc >= test.auroc:
         hint = "" if folder.spec().detector == "features" else "; try --detector features"

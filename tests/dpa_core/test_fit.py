@@ -1,6 +1,5 @@
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from dpa_core.config import AutoencoderConfig, FitConfig
-from dpa_core.errors import CheckpointError, ConfigError, DivergedError
+from dpa_core.errors import ConfigError, DivergedError
 from dpa_core.features import FeatureExtractor
 from dpa_core.fit import Fit, fit
 from dpa_core.score import score
@@ -163,116 +162,6 @@ def test_cached_features_change_nothing(
     )
 
 
-class Interrupted(Exception):
-    """Stands for a kill at a validation, before its checkpoint is written."""
-
-
-def interrupt_at(number: int) -> Callable[[Check], bool]:
-    """Raises at the `number`-th validation of the process."""
-    left = iter(range(number, 0, -1))
-
-    def on_check(_: Check) -> bool:
-        if next(left) == 1:
-            raise Interrupted
-        return False
-
-    return on_check
-
-
-@pytest.mark.parametrize("augmented", [False, True])
-@pytest.mark.parametrize("interruptions", [[1], [2], [5], [2, 3], [3, 1, 2]])
-def test_resumed_training_is_identical(
-    tmp_path: Path,
-    extractor: FeatureExtractor,
-    train: Images,
-    larger: Images,
-    held_out: Images,
-    interruptions: Sequence[int],
-    augmented: bool,
-) -> None:
-    images = larger if augmented else train
-    training = replace(TRAINING, flips=augmented, min_improvement=0.05)
-    whole = fit(NETWORK, training, extractor, images, held_out=held_out)
-
-    def run(on_check: Callable[[Check], bool] | None) -> Fit:
-        return fit(
-            NETWORK,
-            training,
-            extractor,
-            images,
-            held_out=held_out,
-            on_check=on_check,
-            checkpoints=tmp_path,
-            checkpoint_seconds=0,
-        )
-
-    for number in interruptions:
-        with pytest.raises(Interrupted):
-            run(interrupt_at(number))
-    assert_identical(run(None), whole)
-
-
-def test_training_that_has_ended_is_not_repeated(
-    tmp_path: Path, extractor: FeatureExtractor, train: Images, held_out: Images
-) -> None:
-    def unexpected(_: Check) -> bool:
-        raise AssertionError("a step was taken")
-
-    arguments = (NETWORK, TRAINING, extractor, train)
-    first = fit(*arguments, held_out=held_out, checkpoints=tmp_path, checkpoint_seconds=0)
-    again = fit(*arguments, held_out=held_out, checkpoints=tmp_path, on_check=unexpected)
-    assert_identical(first, again)
-    assert again.history == first.history
-
-
-def test_damaged_newest_checkpoint_costs_steps_but_no_bits(
-    tmp_path: Path, extractor: FeatureExtractor, train: Images
-) -> None:
-    whole = fit(NETWORK, TRAINING, extractor, train)
-    with pytest.raises(Interrupted):
-        fit(
-            NETWORK,
-            TRAINING,
-            extractor,
-            train,
-            on_check=interrupt_at(4),
-            checkpoints=tmp_path,
-            checkpoint_seconds=0,
-        )
-    newest = tmp_path / "step-00000015.safetensors"
-    newest.write_bytes(newest.read_bytes()[:100])
-    with pytest.warns(UserWarning, match="damaged"):
-        resumed = fit(NETWORK, TRAINING, extractor, train, checkpoints=tmp_path)
-    assert_identical(resumed, whole)
-
-
-def test_checkpoints_keep_their_distance(
-    tmp_path: Path, extractor: FeatureExtractor, train: Images
-) -> None:
-    fit(NETWORK, TRAINING, extractor, train, checkpoints=tmp_path, checkpoint_seconds=3600)
-    assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize(
-    ("network", "training"),
-    [
-        (NETWORK, replace(TRAINING, seed=1)),
-        (NETWORK, replace(TRAINING, learning_rate=2e-2)),
-        (replace(NETWORK, latent_dim=4), TRAINING),
-    ],
-)
-def test_checkpoint_of_another_configuration_is_refused(
-    tmp_path: Path,
-    extractor: FeatureExtractor,
-    train: Images,
-    network: AutoencoderConfig,
-    training: FitConfig,
-) -> None:
-    fit(NETWORK, TRAINING, extractor, train, checkpoints=tmp_path, checkpoint_seconds=0)
-    with pytest.raises(CheckpointError, match="written with another configuration"):
-        fit(network, training, extractor, train, checkpoints=tmp_path)
-
-
 @pytest.mark.parametrize("validated", [False, True])
 def test_divergence_stops_at_the_next_check(
     extractor: FeatureExtractor, train: Images, held_out: Images, validated: bool
@@ -280,15 +169,6 @@ def test_divergence_stops_at_the_next_check(
     training = replace(TRAINING, learning_rate=1e6)
     with pytest.raises(DivergedError, match=r"not finite at step 5; lower learning_rate"):
         fit(NETWORK, training, extractor, train, held_out=held_out if validated else None)
-
-
-def test_a_diverged_state_is_never_saved(
-    tmp_path: Path, extractor: FeatureExtractor, train: Images
-) -> None:
-    training = replace(TRAINING, learning_rate=1e6)
-    with pytest.raises(DivergedError):
-        fit(NETWORK, training, extractor, train, checkpoints=tmp_path, checkpoint_seconds=0)
-    assert not list(tmp_path.iterdir())
 
 
 def test_held_out_images_are_needed_where_promised(

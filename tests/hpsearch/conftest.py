@@ -45,26 +45,37 @@ TINY = {
 }
 
 
+@pytest.fixture
+def quick_disk(tmp_path: Path) -> Iterator[Path]:
+    """A folder in memory where there is one: a database then does not wait for the disk."""
+    if not os.access("/dev/shm", os.W_OK):
+        yield tmp_path
+        return
+    folder = Path(tempfile.mkdtemp(dir="/dev/shm"))
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def cache(quick_disk: Path) -> Path:
+    return quick_disk / "cache"
+
+
+@pytest.fixture
+def runs(quick_disk: Path) -> Path:
+    return quick_disk / "runs"
+
+
 @pytest.fixture(autouse=True)
-def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _own_folders(cache: Path, runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing that a test does reaches the user's cache or runs."""
-    monkeypatch.setenv("HPSEARCH_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("HPSEARCH_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setenv("HPSEARCH_CACHE", str(cache))
+    monkeypatch.setenv("HPSEARCH_RUNS", str(runs))
 
 
 @pytest.fixture(autouse=True, scope="session")
 def _quiet_optuna() -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-
-
-@pytest.fixture
-def cache(tmp_path: Path) -> Path:
-    return tmp_path / "cache"
-
-
-@pytest.fixture
-def runs(tmp_path: Path) -> Path:
-    return tmp_path / "runs"
 
 
 def _image(kind: str, rng: np.random.Generator) -> np.ndarray:
@@ -196,7 +207,7 @@ class Fragile:
 
     def score(self, images):
         scores = images.array().mean(axis=(1, 2, 3)).astype(float)
-        return scores * np.nan if self.mode == "nan" else scores
+        return scores * np.nan if self.mode == "blank" else scores
 
     def save(self, folder):
         folder.mkdir()
@@ -222,14 +233,3 @@ def inline(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     monkeypatch.setattr(hpsearch.study, "LocalEngine", InlineEngine)
     monkeypatch.setattr(InlineEngine, "trained", [])
     yield InlineEngine.trained
-
-
-@pytest.fixture
-def quick_disk(tmp_path: Path) -> Iterator[Path]:
-    """A folder in memory where there is one: a database then does not wait for the disk."""
-    if not os.access("/dev/shm", os.W_OK):
-        yield tmp_path
-        return
-    folder = Path(tempfile.mkdtemp(dir="/dev/shm"))
-    yield folder
-    shutil.rmtree(folder)

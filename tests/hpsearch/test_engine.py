@@ -1,4 +1,5 @@
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -122,8 +123,6 @@ def test_workers_end_with_a_parent_that_is_killed(
     plugin: Path,
     tmp_path: Path,
 ) -> None:
-    import pickle
-
     prepared, by_mode = tasks
     (tmp_path / "parent.py").write_text(PARENT)
     (tmp_path / "work").write_bytes(pickle.dumps((context(prepared), by_mode["sleeps"])))

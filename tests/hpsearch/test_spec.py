@@ -45,6 +45,11 @@ def test_options_leave_the_study_as_it_is() -> None:
         ("space", {"space": {"dpa": 4}}, "4"),
         ("space.dpa.latent_dim", {"space": {"dpa": {"latent_dim": 4}}}, "4"),
         ("space.dpa.latent_dim", {"space": {"dpa": {"latent_dim": [None]}}}, "None"),
+        (
+            "space.dpa.latent_dim: a choice is true, false, a finite number or a name",
+            {"space": {"dpa": {"latent_dim": [4, float("nan")]}}},
+            "nan",
+        ),
         ("labels.anomalies", {"labels": {"anomalies": "line\nbreak"}}, r"'line\nbreak'"),
     ],
 )

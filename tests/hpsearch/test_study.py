@@ -77,7 +77,7 @@ def test_two_runs_with_one_seed_give_identical_scores(
 def test_another_seed_gives_other_folds(run: Run, tiny_spec: Any) -> None:
     one, _ = run(tiny_spec(study_name="one"))
     two, _ = run(tiny_spec(study_name="two", search={"seed": 1}))
-    assert not _scores(one).keys() & {name for name in _scores(two)} - _references(one)
+    assert not _scores(one).keys() & set(_scores(two)) - _references(one)
 
 
 def _references(folder: StudyDir) -> set[str]:
@@ -148,11 +148,11 @@ def test_a_damaged_result_stops_the_study_and_its_deletion_mends_it(
 
 def test_every_trial_failed(run: Run, tiny_spec: Any, plugin: Path) -> None:
     with pytest.raises(StudyError, match=r"no trial was completed"):
-        run(tiny_spec(detector="fragile", space={"fragile": {"mode": ["nan"]}}))
+        run(tiny_spec(detector="fragile", space={"fragile": {"mode": ["blank"]}}))
 
 
 def test_a_plug_in_is_searched_like_our_own(run: Run, tiny_spec: Any, plugin: Path) -> None:
-    spec = tiny_spec(detector="fragile", space={"fragile": {"mode": ["calm", "nan"]}})
+    spec = tiny_spec(detector="fragile", space={"fragile": {"mode": ["calm", "blank"]}})
     folder, result = run(spec)
     assert result.params["mode"] == "calm"
     states = [trial.state.name for trial in load_study(folder.path).get_trials()]

@@ -1,4 +1,34 @@
-"""The embedded data set `synthetic-histology`."""
+"""The embedded data set `synthetic-histology`, and how it was examined.
+
+A toy that is to be a fair exam: what marks a tumour is the arrangement and the shape of its cells,
+not their colour. Its tissue covers the same area with larger nuclei, breaks lumens into clefts of
+the same area, and takes up as much of either stain; stains differ from slide to slide instead.
+
+Test ROC AUC for seed 0, 600 normal against 500 tumour tiles of 12 + 10 slides of their own, trained
+on the 2,000 normal tiles of 40 slides:
+
+| detector                                                       | test AUC                   |
+|----------------------------------------------------------------|----------------------------|
+| means and deviations of the three channels, isolation forest   | 0.365                      |
+| the same six numbers, Mahalanobis distance (Ledoit-Wolf)       | 0.361                      |
+| pixel-L1 autoencoder, bottleneck 4 x 8x8, 8 x 4x4, 8 x 1x1     | 0.624, 0.537, 0.263        |
+| best DPA of the twelve below                                   | 0.985                      |
+| worst DPA of the twelve below                                  | 0.592                      |
+| vgg-mini's r12, r22, r32, r42, averaged, Mahalanobis           | 0.871, 0.966, 0.968, 0.946 |
+
+| DPA     | r12   | r22   | r32   | r42   |
+|---------|-------|-------|-------|-------|
+| 4 x 8x8 | 0.740 | 0.968 | 0.985 | 0.803 |
+| 8 x 4x4 | 0.720 | 0.962 | 0.813 | 0.718 |
+| 8 x 1x1 | 0.592 | 0.651 | 0.785 | 0.826 |
+
+The first two rows are asserted by `pytest tests/hpsearch/datasets/test_histology.py`; seeds 1 to 3
+gave 0.34 to 0.65 there. The others: `dpa_core.fit` with `FitConfig(learning_rate=1e-2,
+batch_size=16, max_steps=200, check_every=200)`, training seed 0, colour tiles reduced to 32 px
+(bilinear), the bundled vgg-mini (weight digest dd87068c) with its statistics, CPU, one thread,
+torch 2.15. Each figure is one training: of five repeated with training seed 1 the best
+moved by 0.01, one (4 x 8x8, r12) by 0.12; read the spread, not the ranks.
+"""
 
 from collections.abc import Iterator
 

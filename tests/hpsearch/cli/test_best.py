@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+import pandas as pd
 import pytest
 
 from hpsearch.storage import DATABASE, create_or_load_study
@@ -52,8 +53,6 @@ def test_no_such_study(hpsearch: Command, run: list[str]) -> None:
 
 
 def test_a_winner_that_is_not_trained_yet(hpsearch: Command, runs: Path, tiny_spec: Any) -> None:
-    import pandas as pd
-
     folder = StudyDir(runs / "tiny")
     folder.begin(tiny_spec(), pd.DataFrame({"image_id": []}), {})
     study = create_or_load_study(folder.path, "tiny", pruner=optuna.pruners.NopPruner())

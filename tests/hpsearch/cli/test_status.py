@@ -8,7 +8,7 @@ Command = Callable[..., Any]
 
 def test_how_far_every_study_is(hpsearch: Command, tiny_yaml: Path, plugin: Path) -> None:
     assert hpsearch("run", "--study", tiny_yaml).code == 0
-    fragile = ["--detector", "fragile", "--axis", "mode=calm,nan", "--study-name", "other"]
+    fragile = ["--detector", "fragile", "--axis", "mode=calm,blank", "--study-name", "other"]
     assert hpsearch("run", "--study", tiny_yaml, *fragile).code == 0
     ended = hpsearch("status", "--json")
     assert ended.code == 0
