@@ -5,21 +5,23 @@ import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import optuna
 import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
-from hpsearch.budget import TestRoles
-from hpsearch.engine import Engine
 from hpsearch.errors import StudyError, TaskError
 from hpsearch.estimate import Estimate, estimate
 from hpsearch.files import remove_leftovers, write_directory_atomic
 from hpsearch.listener import Listener
 from hpsearch.results import FoldResult
 from hpsearch.space import Params
-from hpsearch.task import Task
+
+if TYPE_CHECKING:  # these import torch, which a command that only reads need not wait for
+    from hpsearch.budget import TestRoles
+    from hpsearch.engine import Engine
+    from hpsearch.task import Task
 
 RESULT = "result.json"
 REFERENCES: Mapping[str, Params] = {
@@ -78,7 +80,7 @@ def winner(study: optuna.Study) -> FrozenTrial:
 
 
 def run_tasks(
-    tasks: Iterable[Task], engine: Engine, listener: Listener, what: str
+    tasks: "Iterable[Task]", engine: "Engine", listener: Listener, what: str
 ) -> dict[str, FoldResult]:
     """Results by digest of tasks that must all succeed.
 
@@ -108,7 +110,7 @@ def final_result(
     references: Mapping[str, FoldResult],
     *,
     table: pd.DataFrame,
-    roles: TestRoles,
+    roles: "TestRoles",
     steps: int,
     seed: int,
 ) -> FinalResult:

@@ -34,7 +34,7 @@ class SearchPlan:
         n_trials: how many trials end the search.
         n_folds: of the cross-validation.
         exhaustive: the sampler is the grid, every point once.
-        pruning: a pruner is at work, so that the first folds of all trials come first.
+        pruning: a pruner is at work, so that the folds of a trial run one after another.
         timeout: seconds after which no fold is started, None for no limit.
     """
 
@@ -54,6 +54,7 @@ class OpenTrial:
     params: Params
     reported: Collection[int]  # steps that an earlier run told Optuna of
     pending: list[int]  # folds that no worker has yet
+    under_way: set[int] = field(default_factory=set)  # folds that a worker has
     results: dict[int, FoldResult] = field(default_factory=dict)
     aurocs: dict[int, float] = field(default_factory=dict)
 
@@ -130,6 +131,7 @@ class Search:
                 return
             trial, fold = following
             trial.pending.remove(fold)
+            trial.under_way.add(fold)
             task = self.make_task(trial.params, fold)
             waiting = self._under_way.setdefault(task.digest, [])
             waiting.append((trial.number, fold))
@@ -137,19 +139,19 @@ class Search:
                 self.engine.submit(task)
 
     def _next_fold(self) -> tuple[OpenTrial, int] | None:
-        """The fold to run next: of the oldest trial, or with pruning the lowest fold of all."""
-        while self._may_ask() and (self.plan.pruning and self.plan.exhaustive):
-            self._take_up(self.study.ask())
+        """The next fold of the oldest trial that may run one; a new trial where none may."""
         while not (candidates := self._candidates()) and self._may_ask():
             self._take_up(self.study.ask())
-        return min(candidates, key=self._priority, default=None)
+        return min(candidates, key=lambda found: (found[0].number, found[1]), default=None)
 
     def _candidates(self) -> list[tuple[OpenTrial, int]]:
-        return [(trial, fold) for trial in self.open.values() for fold in trial.pending]
-
-    def _priority(self, candidate: tuple[OpenTrial, int]) -> tuple[int, int]:
-        trial, fold = candidate
-        return (fold, trial.number) if self.plan.pruning else (trial.number, fold)
+        """Folds that may run now; with pruning one a trial, for it decides about the next."""
+        return [
+            (trial, fold)
+            for trial in self.open.values()
+            for fold in trial.pending
+            if not (self.plan.pruning and trial.under_way)
+        ]
 
     def _may_ask(self) -> bool:
         if self.plan.exhaustive:
@@ -173,6 +175,7 @@ class Search:
             trial = self.open.get(number)
             if trial is None:  # pruned or failed by another fold meanwhile
                 continue
+            trial.under_way.remove(fold)
             if isinstance(finished.outcome, TaskError):
                 self._fail(trial, finished.outcome)
             else:

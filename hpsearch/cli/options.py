@@ -3,7 +3,7 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -54,23 +54,9 @@ def parse_axes(axes: Sequence[str], detector: str) -> dict[str, dict[str, list[A
     return space
 
 
-def set_options(**options: Any) -> dict[str, Any]:
-    """Dotted options that were given, as the nested mapping of a study."""
-    nested: dict[str, Any] = {}
-    for dotted, value in options.items():
-        if value is None:
-            continue
-        *sections, name = dotted.split("__")
-        target = nested
-        for section in sections:
-            target = target.setdefault(section, {})
-        target[name] = value
-    return nested
-
-
-def absolute(path: Path | None) -> str | None:
-    """A path that means the same from any folder, as text; None stays None."""
-    return os.path.abspath(path.expanduser()) if path is not None else None
+def absolute(path: Path) -> str:
+    """A path that means the same from any folder, as text."""
+    return os.path.abspath(path.expanduser())
 
 
 def _value(text: str) -> AxisValue:

@@ -2,11 +2,11 @@
 
 import re
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
 from hpsearch.cache import cache_dir
+from hpsearch.cli import run_options as options
 from hpsearch.cli.listeners import listener_for
 from hpsearch.cli.options import (
     DEFAULT_RUNS,
@@ -17,13 +17,11 @@ from hpsearch.cli.options import (
     RunsOption,
     absolute,
     parse_axes,
-    set_options,
 )
 from hpsearch.cli.summary import print_summary
 from hpsearch.datasets.registry import NAMES
 from hpsearch.spec import StudySpec, build_spec
 from hpsearch.studies import read_study, shipped_studies
-from hpsearch.study import run_study
 
 QUICKSTART = "quickstart"
 OWN_DATA = "own-data"
@@ -31,44 +29,29 @@ DEFAULT_DETECTOR: str = StudySpec.model_fields["detector"].default
 
 
 def run(
-    study: Annotated[
-        str | None,
-        typer.Option("--study", help="A study's YAML file, or the name of a shipped one."),
-    ] = None,
+    context: typer.Context,
+    study: options.StudyOption = None,
     dataset: DatasetOption = None,
     root: RootOption = None,
     normal_class: NormalClassOption = None,
-    n_anomaly_types: Annotated[
-        int | None, typer.Option(help="Types of anomalies that the search may see.")
-    ] = None,
-    n_examples: Annotated[int | None, typer.Option(help="Labelled anomalies, in all.")] = None,
-    anomalies: Annotated[
-        str | None, typer.Option(help="shared: all in every fold; partition: a part in each.")
-    ] = None,
-    detector: Annotated[str | None, typer.Option(help="dpa, features, or a plug-in.")] = None,
-    backbone: Annotated[str | None, typer.Option(help="vgg19 or vgg-mini.")] = None,
-    backbone_weights: Annotated[
-        Path | None, typer.Option(help="File of its weights: .pth or .safetensors.")
-    ] = None,
-    axis: Annotated[
-        list[str] | None,
-        typer.Option(help="Choices of an axis, e.g. latent_dim=4,16; may be repeated."),
-    ] = None,
-    study_name: Annotated[str | None, typer.Option(help="Name of the run directory.")] = None,
-    n_trials: Annotated[int | None, typer.Option(help="Configurations to try.")] = None,
-    timeout: Annotated[
-        float | None, typer.Option(help="Seconds after which no training is started.")
-    ] = None,
-    sampler: Annotated[str | None, typer.Option(help="auto, grid, tpe or random.")] = None,
-    pruner: Annotated[str | None, typer.Option(help="none, median or hyperband.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of folds, labels and trainings.")] = None,
-    max_steps: Annotated[
-        int | None, typer.Option(help="Cap of every training, for a first look.")
-    ] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Images a training step.")] = None,
-    n_runs: Annotated[int | None, typer.Option(help="Final trainings, each with a seed.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    workers: Annotated[int | None, typer.Option(help="Processes that train.")] = None,
+    n_anomaly_types: options.TypesOption = None,
+    n_examples: options.ExamplesOption = None,
+    anomalies: options.AnomaliesOption = None,
+    detector: options.DetectorOption = None,
+    backbone: options.BackboneOption = None,
+    backbone_weights: options.WeightsOption = None,
+    axis: options.AxisOption = None,
+    study_name: options.StudyNameOption = None,
+    n_trials: options.TrialsOption = None,
+    timeout: options.TimeoutOption = None,
+    sampler: options.SamplerOption = None,
+    pruner: options.PrunerOption = None,
+    seed: options.SeedOption = None,
+    max_steps: options.StepsOption = None,
+    batch_size: options.BatchOption = None,
+    n_runs: options.FinalRunsOption = None,
+    device: options.DeviceOption = "auto",
+    workers: options.WorkersOption = None,
     runs: RunsOption = DEFAULT_RUNS,
     json: JsonOption = False,
 ) -> None:
@@ -77,33 +60,15 @@ def run(
     Without options it runs the quickstart study on images that come with the package.
     """
     base = read_study(study or default_study(dataset))
-    options = set_options(
-        study_name=study_name,
-        dataset__name=_absolute_dataset(dataset),
-        dataset__root=absolute(root),
-        dataset__normal_class=normal_class,
-        labels__n_anomaly_types=n_anomaly_types,
-        labels__n_examples=n_examples,
-        labels__anomalies=anomalies,
-        detector=detector,
-        backbone__name=backbone,
-        backbone__weights=absolute(backbone_weights),
-        search__n_trials=n_trials,
-        search__timeout=timeout,
-        search__sampler=sampler,
-        search__pruner=pruner,
-        search__seed=seed,
-        training__max_steps=max_steps,
-        training__batch_size=batch_size,
-        final__n_runs=n_runs,
-        space=parse_axes(axis, detector or base.get("detector", DEFAULT_DETECTOR))
-        if axis
-        else None,
-    )
+    given = options.settings_of({**context.params, "dataset": _dataset(dataset)})
+    if axis:
+        given["space"] = parse_axes(axis, detector or base.get("detector", DEFAULT_DETECTOR))
     name = default_name(study, dataset, normal_class, detector)
-    spec = build_spec({"study_name": name, **base}, options)
-    listener = listener_for(json=json)
-    with listener:
+    spec = build_spec({"study_name": name, **base}, given)
+    # Importing torch takes seconds: `--help` and a bad option should not wait for it.
+    from hpsearch.study import run_study
+
+    with listener_for(json=json) as listener:
         folder, result = run_study(
             spec,
             runs=runs,
@@ -140,6 +105,8 @@ def default_name(
     return "-".join(part for part in parts if part)
 
 
-def _absolute_dataset(dataset: str | None) -> str | None:
-    is_name = dataset is None or dataset in NAMES
-    return dataset if is_name or not Path(str(dataset)).exists() else absolute(Path(str(dataset)))
+def _dataset(name: str | None) -> str | None:
+    """A file or folder by its absolute path, so that the study means the same from anywhere."""
+    if name is None or name in NAMES or not Path(name).exists():
+        return name
+    return absolute(Path(name))

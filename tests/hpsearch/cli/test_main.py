@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-import hpsearch.cli.run
 from hpsearch.errors import HpsearchError
 
 Command = Callable[..., Any]
@@ -42,16 +41,11 @@ def test_how_other_ends_end(
     def fails(*_: Any, **__: Any) -> None:
         raise error
 
-    monkeypatch.setattr(hpsearch_run(), "run_study", fails)
+    monkeypatch.setattr("hpsearch.study.run_study", fails)
     ended = hpsearch("run")
     assert ended.code == code
     assert says in ended.err
     assert ended.err.count("\n") == 1
-
-
-def hpsearch_run() -> Any:
-    """The module, whose name in the package is that of its function too."""
-    return sys.modules[hpsearch.cli.run.__name__]
 
 
 @pytest.mark.parametrize("command", ["run", "status", "best", "datasets", "check"])

@@ -1,0 +1,79 @@
+"""The options of `hpsearch run`, and the settings of a study that they stand for."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from hpsearch.cli.options import absolute
+
+StudyOption = Annotated[
+    str | None, typer.Option("--study", help="A study's YAML file, or the name of a shipped one.")
+]
+TypesOption = Annotated[
+    int | None, typer.Option(help="Types of anomalies that the search may see.")
+]
+ExamplesOption = Annotated[int | None, typer.Option(help="Labelled anomalies, in all.")]
+AnomaliesOption = Annotated[
+    str | None, typer.Option(help="shared: all in every fold; partition: a part in each.")
+]
+DetectorOption = Annotated[str | None, typer.Option(help="dpa, features, or a plug-in.")]
+BackboneOption = Annotated[str | None, typer.Option(help="vgg19 or vgg-mini.")]
+WeightsOption = Annotated[
+    Path | None, typer.Option(help="File of its weights: .pth or .safetensors.")
+]
+AxisOption = Annotated[
+    list[str] | None,
+    typer.Option(help="Choices of an axis, e.g. latent_dim=4,16; may be repeated."),
+]
+StudyNameOption = Annotated[str | None, typer.Option(help="Name of the run directory.")]
+TrialsOption = Annotated[int | None, typer.Option(help="Configurations to try.")]
+TimeoutOption = Annotated[
+    float | None, typer.Option(help="Seconds after which no training is started.")
+]
+SamplerOption = Annotated[str | None, typer.Option(help="auto, grid, tpe or random.")]
+PrunerOption = Annotated[str | None, typer.Option(help="none, median or hyperband.")]
+SeedOption = Annotated[int | None, typer.Option(help="Of folds, labels and trainings.")]
+StepsOption = Annotated[int | None, typer.Option(help="Cap of every training, for a first look.")]
+BatchOption = Annotated[int | None, typer.Option(help="Images a training step.")]
+FinalRunsOption = Annotated[int | None, typer.Option(help="Final trainings, each with a seed.")]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+WorkersOption = Annotated[int | None, typer.Option(help="Processes that train.")]
+
+SETTINGS = {
+    "study_name": "study_name",
+    "dataset": "dataset.name",
+    "root": "dataset.root",
+    "normal_class": "dataset.normal_class",
+    "n_anomaly_types": "labels.n_anomaly_types",
+    "n_examples": "labels.n_examples",
+    "anomalies": "labels.anomalies",
+    "detector": "detector",
+    "backbone": "backbone.name",
+    "backbone_weights": "backbone.weights",
+    "n_trials": "search.n_trials",
+    "timeout": "search.timeout",
+    "sampler": "search.sampler",
+    "pruner": "search.pruner",
+    "seed": "search.seed",
+    "max_steps": "training.max_steps",
+    "batch_size": "training.batch_size",
+    "n_runs": "final.n_runs",
+}
+"""Option: the setting of a study that it overrides."""
+
+
+def settings_of(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that were given, as the nested mapping of a study; paths become absolute."""
+    nested: dict[str, Any] = {}
+    for option, setting in SETTINGS.items():
+        value = options[option]
+        if value is None:
+            continue
+        *sections, name = setting.split(".")
+        target = nested
+        for section in sections:
+            target = target.setdefault(section, {})
+        target[name] = absolute(value) if isinstance(value, Path) else value
+    return nested
