@@ -17,11 +17,6 @@ from hpsearch.datasets.table import validate_table
 COUNTS = {("train", 0): 2000, ("train", 1): 400, ("test", 0): 600, ("test", 1): 500}
 
 
-@pytest.fixture(scope="module")
-def whole():
-    return generate(seed=0, workers=2)
-
-
 @pytest.fixture
 def tiny(monkeypatch):
     monkeypatch.setattr(generator, "SLIDES", {("train", "normal"): 2, ("test", "tumour"): 2})
@@ -60,8 +55,8 @@ def test_progress_counts_the_slides(tiny):
     assert calls == [("rendering slides", done, 4) for done in (1, 2, 3, 4)]
 
 
-def test_the_table_counts_and_keeps_the_contract(whole):
-    table, tiles = whole
+def test_the_table_counts_and_keeps_the_contract(histology):
+    table, tiles = histology
     assert tiles.shape == (3500, 64, 64, 3)
     assert tiles.dtype == np.uint8
     assert table.groupby(["split", "label"]).size().to_dict() == COUNTS
@@ -69,8 +64,8 @@ def test_the_table_counts_and_keeps_the_contract(whole):
     assert table["image_id"].iloc[7 * TILES_PER_SLIDE + 12] == "train/normal_007/012"
 
 
-def test_a_group_is_a_slide_of_one_split_and_a_type_is_a_tumour_slide(whole):
-    table, _ = whole
+def test_a_group_is_a_slide_of_one_split_and_a_type_is_a_tumour_slide(histology):
+    table, _ = histology
     assert table["group"].nunique() == sum(SLIDES.values()) == 70
     assert (table.groupby("group")["split"].nunique() == 1).all()
     assert (table.groupby("group").size() == TILES_PER_SLIDE).all()
@@ -78,8 +73,8 @@ def test_a_group_is_a_slide_of_one_split_and_a_type_is_a_tumour_slide(whole):
     assert (anomalies["anomaly_type"] == anomalies["group"]).all()
 
 
-def test_colour_and_brightness_do_not_give_the_tumours_away(whole):
-    table, tiles = whole
+def test_colour_and_brightness_do_not_give_the_tumours_away(histology):
+    table, tiles = histology
     colours = channel_statistics(tiles)
     train = colours[(table["split"] == "train") & (table["label"] == 0)]
     test = (table["split"] == "test").to_numpy()
