@@ -2,11 +2,11 @@
 
 import json as json_format
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
-from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -17,27 +17,17 @@ from hpsearch.space import Params
 _PLAIN_SECONDS = 15.0  # between two plain lines about the same work
 
 
-class ShownListener(Listener, Protocol):
-    """A listener that is shown for as long as its block lasts."""
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None: ...
-
-
-def listener_for(*, json: bool) -> ShownListener:
-    """The listener that fits standard output."""
-    if json:
-        return JsonListener()
+@contextmanager
+def listener_for(*, json: bool) -> Iterator[Listener]:
+    """The listener that fits standard output, shown for as long as the block lasts."""
     console = Console()
-    if console.is_terminal:
-        return LiveListener(console)
-    return PlainListener(partial(print, flush=True))
+    if json:
+        yield JsonListener()
+    elif console.is_terminal:
+        with (listener := LiveListener(console)).bars:
+            yield listener
+    else:
+        yield PlainListener(partial(print, flush=True))
 
 
 class LiveListener:
@@ -54,18 +44,6 @@ class LiveListener:
         )
         self._tasks: dict[str, Any] = {}
         self._table = TrialLines()
-
-    def __enter__(self) -> Self:
-        self.bars.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.bars.stop()
 
     def progress(self, what: str, done: int, total: int) -> None:
         """Move the bar of `what`."""
@@ -91,17 +69,6 @@ class PlainListener:
         self._started: dict[str, tuple[float, int]] = {}
         self._table = TrialLines()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        return None
-
     def progress(self, what: str, done: int, total: int) -> None:
         """Say how far `what` is and how long it will take, now and then and at its end."""
         now = time.monotonic()
@@ -123,17 +90,6 @@ class PlainListener:
 
 class JsonListener:
     """One JSON object a line."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        return None
 
     def progress(self, what: str, done: int, total: int) -> None:
         """An event `progress`."""

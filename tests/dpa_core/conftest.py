@@ -10,6 +10,7 @@ from torch import Tensor
 
 from dpa_core.features import VGG_MINI, FeatureExtractor
 
+Images = NDArray[np.uint8]
 MakeExtractor = Callable[..., FeatureExtractor]
 
 
@@ -37,13 +38,33 @@ def make_extractor(mini_weights: dict[str, Tensor]) -> MakeExtractor:
 
 
 @pytest.fixture(scope="session")
-def stripes() -> Callable[[int, int, int], NDArray[np.uint8]]:
+def stripes() -> Callable[[int, int, int], Images]:
     """`(count, size, seed)` to grey images `(count, size, size, 1)`: a wave, shifted."""
 
-    def make(count: int, size: int, seed: int) -> NDArray[np.uint8]:
+    def make(count: int, size: int, seed: int) -> Images:
         shifts = np.random.default_rng(seed).uniform(0, 2 * np.pi, (count, 1, 1))
         wave = np.sin(np.arange(size) * np.pi / 4 + shifts)  # (count, 1, size)
         rows = np.broadcast_to(wave, (count, size, size))
         return (127.5 + 100 * rows).astype(np.uint8)[..., None]
 
     return make
+
+
+@pytest.fixture(scope="session")
+def extractor(make_extractor: MakeExtractor) -> FeatureExtractor:
+    return make_extractor("r12", "r22")
+
+
+@pytest.fixture(scope="session")
+def train(stripes: Callable[..., Images]) -> Images:
+    return stripes(24, 16, 0)
+
+
+@pytest.fixture(scope="session")
+def held_out(stripes: Callable[..., Images]) -> Images:
+    return stripes(10, 16, 1)
+
+
+@pytest.fixture(scope="session")
+def larger(stripes: Callable[..., Images]) -> Images:
+    return stripes(24, 20, 0)

@@ -22,26 +22,6 @@ TRAINING = FitConfig(
 NEVER = 1e9  # no improvement is as large
 
 
-@pytest.fixture(scope="module")
-def extractor(make_extractor: MakeExtractor) -> FeatureExtractor:
-    return make_extractor("r12", "r22")
-
-
-@pytest.fixture(scope="module")
-def train(stripes: Callable[..., Images]) -> Images:
-    return stripes(24, 16, 0)
-
-
-@pytest.fixture(scope="module")
-def held_out(stripes: Callable[..., Images]) -> Images:
-    return stripes(10, 16, 1)
-
-
-@pytest.fixture(scope="module")
-def larger(stripes: Callable[..., Images]) -> Images:
-    return stripes(24, 20, 0)
-
-
 def steps_of(fitted: Fit) -> list[int]:
     return [check.step for check in fitted.history]
 

@@ -21,26 +21,6 @@ TRAINING = FitConfig(
 )
 
 
-@pytest.fixture(scope="module")
-def extractor(make_extractor: MakeExtractor) -> FeatureExtractor:
-    return make_extractor("r12", "r22")
-
-
-@pytest.fixture(scope="module")
-def train(stripes: Callable[..., Images]) -> Images:
-    return stripes(24, 16, 0)
-
-
-@pytest.fixture(scope="module")
-def held_out(stripes: Callable[..., Images]) -> Images:
-    return stripes(10, 16, 1)
-
-
-@pytest.fixture(scope="module")
-def larger(stripes: Callable[..., Images]) -> Images:
-    return stripes(24, 20, 0)
-
-
 def losses_of(fitted: Fit) -> list[tuple[int, float, float | None]]:
     return [(check.step, check.train_loss, check.held_out_loss) for check in fitted.history]
 
