@@ -5,7 +5,7 @@ from typing import Literal, Protocol
 
 from hpsearch.space import Params
 
-TrialState = Literal["complete", "pruned", "failed"]
+EndState = Literal["complete", "pruned", "failed"]
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class TrialReport:
     number: int
     params: Params
     varied: Params
-    state: TrialState
+    state: EndState
     value: float | None
     fold_aurocs: tuple[float, ...]
     seconds: float

@@ -6,16 +6,16 @@ way and nothing else; running the same search again takes up the open trials whe
 
 import time
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
-from statistics import fmean
+from dataclasses import dataclass
 
 import optuna
 from optuna.trial import TrialState
 
 from hpsearch.engine import Engine, Finished
 from hpsearch.errors import TaskError
-from hpsearch.listener import Listener, TrialReport
+from hpsearch.listener import Listener
 from hpsearch.objective import Objective
+from hpsearch.open_trial import OpenTrial
 from hpsearch.records import FoldRecord, FoldRecords
 from hpsearch.results import FoldResult
 from hpsearch.space import Params, SearchSpace, config_digest
@@ -44,29 +44,6 @@ class SearchPlan:
     exhaustive: bool
     pruning: bool
     timeout: float | None = None
-
-
-@dataclass(eq=False)
-class OpenTrial:
-    """A trial whose folds are not all scored."""
-
-    trial: optuna.Trial
-    params: Params
-    reported: Collection[int]  # steps that an earlier run told Optuna of
-    pending: list[int]  # folds that no worker has yet
-    under_way: set[int] = field(default_factory=set)  # folds that a worker has
-    results: dict[int, FoldResult] = field(default_factory=dict)
-    aurocs: dict[int, float] = field(default_factory=dict)
-
-    @property
-    def number(self) -> int:
-        """Optuna's number of the trial."""
-        return self.trial.number
-
-    @property
-    def value(self) -> float:
-        """Mean ROC AUC of the folds scored so far, to the bit the same in whatever order."""
-        return fmean(self.aurocs.values())
 
 
 class Search:
@@ -202,33 +179,14 @@ class Search:
 
     def _end(self, trial: OpenTrial, state: TrialState, *, failure: str | None = None) -> None:
         """Every trial ends here, in exactly one state."""
-        folds = sorted(trial.aurocs)
-        aurocs = tuple(trial.aurocs[fold] for fold in folds)
-        seconds = sum(result.seconds for result in trial.results.values())
-        trial.trial.set_user_attr("fold_aurocs", list(aurocs))
-        trial.trial.set_user_attr("tasks", [trial.results[fold].digest for fold in folds])
-        trial.trial.set_user_attr("best_steps", [trial.results[fold].best_step for fold in folds])
-        trial.trial.set_user_attr("seconds", seconds)
-        trial.trial.set_user_attr("devices", sorted({r.device for r in trial.results.values()}))
+        trial.store_facts()
         value = trial.value if state is TrialState.COMPLETE else None
         self.study.tell(trial.trial, value, state)
         del self.open[trial.number]
-        if len(folds) < self.plan.n_folds:
-            self._folds_done += self.plan.n_folds - len(folds)
+        if len(trial.aurocs) < self.plan.n_folds:
+            self._folds_done += self.plan.n_folds - len(trial.aurocs)
             self._tell_progress()
-        names = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned"}
-        self.listener.trial(
-            TrialReport(
-                number=trial.number,
-                params=trial.params,
-                varied={axis: trial.params[axis] for axis in self.plan.space.searched},
-                state=names.get(state, "failed"),  # type: ignore[arg-type]
-                value=trial.value if aurocs else None,
-                fold_aurocs=aurocs,
-                seconds=seconds,
-                failure=failure,
-            )
-        )
+        self.listener.trial(trial.report(state, self.plan.space.searched, failure))
 
     def _tell_progress(self) -> None:
         total = self.plan.n_trials * self.plan.n_folds
