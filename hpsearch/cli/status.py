@@ -13,7 +13,7 @@ from hpsearch.cli.summary import varied
 from hpsearch.storage import load_study
 from hpsearch.study_dir import StudyDir, find_study, list_studies
 
-_COLUMNS = ("study", "complete", "pruned", "failed", "open", "best AUC", "final", "configuration")
+_COUNTS = ("complete", "pruned", "failed", "open")
 
 
 def status(
@@ -26,18 +26,13 @@ def status(
         print(json_format.dumps(rows, indent=1))
         return
     table = Table()
-    for column in _COLUMNS:
-        table.add_column(column)
+    for column in ("study", "trials", "best AUC", "winner", "configuration"):
+        table.add_column(column, overflow="fold", no_wrap=column == "study")
     for row in rows:
-        counts = [str(row[key]) for key in ("complete", "pruned", "failed", "open")]
+        counts = ", ".join(f"{row[key]} {key}" for key in _COUNTS if row[key])
         value = "-" if row["best"] is None else f"{row['best']:.3f}"
-        table.add_row(
-            row["study"],
-            *counts,
-            value,
-            "trained" if row["final"] else "not yet",
-            row["best_params"],
-        )
+        trained = "trained" if row["final"] else "not yet"
+        table.add_row(row["study"], counts, value, trained, row["best_params"])
     console = Console()
     console.print(table)
     for row in rows:
