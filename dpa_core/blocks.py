@@ -33,7 +33,7 @@ class ResidualBlock(nn.Module):
             leaky_relu(),
             self.resample,
             conv3x3(in_channels, out_channels),
-            leaky_relu(),
+            nn.LeakyReLU(NEGATIVE_SLOPE, inplace=True),
             conv3x3(out_channels, out_channels),
         )
         self.shortcut: nn.Module = (
@@ -46,7 +46,7 @@ class ResidualBlock(nn.Module):
         """`(N, in_channels, R, R)` to `(N, out_channels, R', R')`."""
         skip: Tensor = self.shortcut(self.resample(x))
         residual: Tensor = self.residual(x)
-        return skip + residual
+        return residual.add_(skip)  # in place: the block is bound by memory, not by arithmetic
 
 
 def initialise(network: nn.Module, generator: torch.Generator) -> None:

@@ -138,7 +138,7 @@ def test_cached_features_change_nothing(
         for budget in (1 << 30, 0)
     )
     np.testing.assert_allclose(
-        np.array(losses_of(with_cache), float), np.array(losses_of(without), float), rtol=1e-4
+        np.array(losses_of(with_cache), float), np.array(losses_of(without), float), rtol=1e-3
     )
 
 
