@@ -4,6 +4,7 @@
 row an image) and `curve.csv` (one row a validation).
 """
 
+import csv
 import hashlib
 import json
 from collections.abc import Callable, Mapping
@@ -63,7 +64,8 @@ def write_result(
     }
     with write_directory_atomic(tasks / result.digest) as folder:
         (folder / "task.json").write_text(json.dumps(task, indent=1, sort_keys=True))
-        result.scores.to_csv(folder / "scores.csv", index=False)
+        # Quoted, for the name of an image may hold any character, a carriage return too.
+        result.scores.to_csv(folder / "scores.csv", index=False, quoting=csv.QUOTE_NONNUMERIC)
         result.curve.to_csv(folder / "curve.csv", index=False)
         facts["scores_sha256"] = _sha256(folder / "scores.csv")
         (folder / "result.json").write_text(json.dumps(facts, indent=1))

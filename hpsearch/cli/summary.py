@@ -102,15 +102,18 @@ def _uncertainty(folder: StudyDir, result: FinalResult) -> str:
 
 
 def _test_figures(result: FinalResult) -> Table:
-    table = Table(title="test ROC AUC, 95 % interval (bootstrap over groups)")
-    for column in ("what", "AUC", "interval", "normal + anomalous images"):
+    table = Table(
+        title="test ROC AUC, 95 % interval (bootstrap over groups)",
+        caption="images: normal + anomalous",
+    )
+    for column in ("what", "AUC", "interval", "images"):
         table.add_column(column)
     rows: list[tuple[str, Estimate | None]] = [("winner", result.test)]
     rows += [("  types seen in the search", result.seen), ("  types never seen", result.unseen)]
     rows += list(result.references)
     for name, estimate in rows:
         if estimate is None:
-            table.add_row(name, "-", "no such test images", "")
+            table.add_row(name, "-", "-", "none left")
             continue
         table.add_row(
             name,
