@@ -10,6 +10,8 @@ from hpsearch.errors import SpecError
 
 AxisValue = bool | int | float | str
 AxisChoices = tuple[AxisValue, ...]
+Criterion = Literal["weak", "unsupervised", "synthetic"]
+"""By what a configuration is chosen; see `hpsearch.criteria`."""
 
 EXECUTION_FIELDS = frozenset({"search.n_trials", "search.timeout", "final.n_runs"})
 """What may change when a study goes on, for it changes how much is run and not what."""
@@ -68,6 +70,7 @@ class SearchSpec(_Model):
     n_trials: int | None = Field(None, ge=1)  # None: the whole grid
     timeout: float | None = Field(None, gt=0)  # seconds after which no training is started
     n_folds: int = Field(3, ge=2, le=10)
+    criterion: Criterion = "weak"
     seed: int = Field(0, ge=0)
 
 

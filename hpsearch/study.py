@@ -17,7 +17,7 @@ from hpsearch.final import (
 )
 from hpsearch.listener import Listener
 from hpsearch.objective import Objective
-from hpsearch.prepare import Prepared, prepare_study
+from hpsearch.prepared import Prepared, prepare_study
 from hpsearch.provenance import environment
 from hpsearch.records import FoldRecords
 from hpsearch.results import read_result

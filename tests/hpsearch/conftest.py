@@ -18,7 +18,7 @@ import hpsearch.study
 from hpsearch.engine import Finished, Workers
 from hpsearch.errors import TaskError
 from hpsearch.listener import SilentListener
-from hpsearch.prepare import Prepared, prepare_study
+from hpsearch.prepared import Prepared, prepare_study
 from hpsearch.spec import StudySpec, build_spec
 from hpsearch.task import Task, TaskContext, run_task
 
@@ -180,7 +180,7 @@ import numpy as np, pandas as pd
 from hpsearch.detectors.base import CURVE_COLUMNS, Training
 from hpsearch.errors import TaskError
 from hpsearch.listener import SilentListener
-from hpsearch.prepare import Prepared, prepare_study
+from hpsearch.prepared import Prepared, prepare_study
 
 class Fragile:
     axes = {"mode": ("calm",)}

@@ -14,7 +14,7 @@ import pytest
 
 from hpsearch.engine import Engine, LocalEngine, Workers, plan_workers
 from hpsearch.errors import SpecError, TaskError
-from hpsearch.prepare import Prepared
+from hpsearch.prepared import Prepared
 from hpsearch.results import FoldResult
 from hpsearch.task import Task, TaskContext
 

@@ -11,7 +11,7 @@ from PIL import Image
 from hpsearch.errors import SpecError, StudyError
 from hpsearch.final import FinalResult
 from hpsearch.listener import SilentListener
-from hpsearch.prepare import Prepared
+from hpsearch.prepared import Prepared
 from hpsearch.results import read_result
 from hpsearch.spec import StudySpec
 from hpsearch.storage import load_study

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from hpsearch.errors import TaskError
-from hpsearch.prepare import Prepared
+from hpsearch.prepared import Prepared
 from hpsearch.results import read_result
 from hpsearch.splits import make_folds
 from hpsearch.task import Task, TaskContext, run_task
