@@ -1,4 +1,4 @@
-"""The autoencoder g of the Deep Perceptual Autoencoder (paper, Fig. 2 and section 4.3)."""
+"""The autoencoder g of the Deep Perceptual Autoencoder (paper, Figs. 2 and 3, section 4.3)."""
 
 import torch
 from torch import Tensor, nn
@@ -7,12 +7,14 @@ from dpa_core.blocks import ResidualBlock, conv3x3, initialise, leaky_relu
 from dpa_core.config import AutoencoderConfig
 from dpa_core.errors import ConfigError
 from dpa_core.growth import Phase
+from dpa_core.resampling import double, halve
 
 
 class Autoencoder(nn.Module):
     """Compresses an image to `latent_dim x latent_res x latent_res` and rebuilds it.
 
-    The output is linear: with a perceptual loss it is content rather than a picture.
+    The output is linear: with a perceptual loss it is content rather than a picture. One that grows
+    holds the layers of all its resolutions, and each phase runs those that it needs.
 
     Args:
         config: the shape of the network.
@@ -31,29 +33,38 @@ class Autoencoder(nn.Module):
 
         Args:
             x: `(N, C, R, R)` in [-1, 1] with R = `phase.resolution`.
-            phase: `final_phase(config)` for a network that does not grow.
+            phase: `final_phase(config)` for a network that is fully grown, or does not grow.
 
         Returns:
             `(N, C, R, R)`.
+
+        Raises:
+            ConfigError: the network has no such phase.
         """
         reconstruction: Tensor = self.decoder(self.encoder(x, phase), phase)
         return reconstruction
 
 
 class Encoder(nn.Module):
-    """Image to bottleneck: two blocks at full resolution, two more for each halving."""
+    """Image to bottleneck: two blocks at the image's resolution, two more for each halving.
 
-    def __init__(self, config: AutoencoderConfig) -> None:
+    Args:
+        config: the shape of the network.
+        out_channels: of the bottleneck, None for `latent_dim`.
+    """
+
+    def __init__(self, config: AutoencoderConfig, *, out_channels: int | None = None) -> None:
         super().__init__()
         self.config = config
-        size, width = config.image_size, config.width
+        width = config.width
         self.from_image = nn.ModuleDict(
             {
-                str(size): nn.Sequential(
-                    conv3x3(config.channels, width(size)),
-                    ResidualBlock(width(size), width(size)),
-                    ResidualBlock(width(size), width(size)),
+                str(resolution): nn.Sequential(
+                    conv3x3(config.channels, width(resolution)),
+                    ResidualBlock(width(resolution), width(resolution)),
+                    ResidualBlock(width(resolution), width(resolution)),
                 )
+                for resolution in config.resolutions
             }
         )
         self.down = nn.ModuleDict(
@@ -62,23 +73,28 @@ class Encoder(nn.Module):
                     ResidualBlock(width(resolution), width(resolution // 2), nn.AvgPool2d(2)),
                     ResidualBlock(width(resolution // 2), width(resolution // 2)),
                 )
-                for resolution in _halvings(config)
+                for resolution in _halvings(config, config.image_size)
             }
         )
-        smallest = width(config.smallest_resolution)
+        smallest, out = width(config.smallest_resolution), out_channels or config.latent_dim
         self.to_latent: nn.Module = (
-            nn.Sequential(leaky_relu(), nn.Conv2d(smallest, config.latent_dim, kernel_size=4))
+            nn.Sequential(leaky_relu(), nn.Conv2d(smallest, out, kernel_size=4))
             if config.latent_res == 1
-            else ResidualBlock(smallest, config.latent_dim)
+            else ResidualBlock(smallest, out)
         )
 
     def forward(self, x: Tensor, phase: Phase) -> Tensor:
         """`(N, C, R, R)` to `(N, latent_dim, latent_res, latent_res)`."""
-        _require_full_resolution(phase, self.config)
-        x = self.from_image[str(phase.resolution)](x)
-        for resolution in _halvings(self.config):
-            x = self.down[str(resolution)](x)  # (N, width(r / 2), r / 2, r / 2)
-        latent: Tensor = self.to_latent(x)
+        _require_phase(phase, self.config)
+        resolution = phase.resolution
+        h: Tensor = self.from_image[str(resolution)](x)
+        if phase.alpha < 1:
+            h = self.down[str(resolution)](h)
+            resolution //= 2
+            h = torch.lerp(self.from_image[str(resolution)](halve(x)), h, phase.alpha)
+        for larger in _halvings(self.config, resolution):
+            h = self.down[str(larger)](h)  # (N, width(r / 2), r / 2, r / 2)
+        latent: Tensor = self.to_latent(h)
         return latent
 
 
@@ -88,7 +104,7 @@ class Decoder(nn.Module):
     def __init__(self, config: AutoencoderConfig) -> None:
         super().__init__()
         self.config = config
-        size, width = config.image_size, config.width
+        width = config.width
         smallest = width(config.smallest_resolution)
         self.from_latent: nn.Module = (
             nn.Sequential(
@@ -105,33 +121,43 @@ class Decoder(nn.Module):
                     ),
                     ResidualBlock(width(resolution), width(resolution)),
                 )
-                for resolution in reversed(_halvings(config))
+                for resolution in reversed(_halvings(config, config.image_size))
             }
         )
         self.to_image = nn.ModuleDict(
-            {str(size): nn.Sequential(leaky_relu(), conv3x3(width(size), config.channels))}
+            {
+                str(resolution): nn.Sequential(
+                    leaky_relu(), conv3x3(width(resolution), config.channels)
+                )
+                for resolution in config.resolutions
+            }
         )
 
     def forward(self, latent: Tensor, phase: Phase) -> Tensor:
         """`(N, latent_dim, latent_res, latent_res)` to `(N, C, R, R)`."""
-        _require_full_resolution(phase, self.config)
-        x: Tensor = self.from_latent(latent)
-        for resolution in reversed(_halvings(self.config)):
-            x = self.up[str(resolution)](x)  # (N, width(r), r, r)
-        image: Tensor = self.to_image[str(phase.resolution)](x)
+        _require_phase(phase, self.config)
+        settled = phase.settled_resolution
+        h: Tensor = self.from_latent(latent)
+        for resolution in reversed(_halvings(self.config, settled)):
+            h = self.up[str(resolution)](h)  # (N, width(r), r, r)
+        image: Tensor = self.to_image[str(settled)](h)
+        if phase.alpha < 1:
+            fine: Tensor = self.to_image[str(phase.resolution)](self.up[str(phase.resolution)](h))
+            image = torch.lerp(double(image), fine, phase.alpha)
         return image
 
 
-def _halvings(config: AutoencoderConfig) -> list[int]:
-    """Resolutions in px that are halved on the way down, the largest first."""
+def _halvings(config: AutoencoderConfig, resolution: int) -> list[int]:
+    """Resolutions in px that are halved on the way down from `resolution`, the largest first."""
     resolutions = []
-    resolution = config.image_size
     while resolution > config.smallest_resolution:
         resolutions.append(resolution)
         resolution //= 2
     return resolutions
 
 
-def _require_full_resolution(phase: Phase, config: AutoencoderConfig) -> None:
-    if phase != Phase(config.image_size):
-        raise ConfigError(f"phase must be {Phase(config.image_size)} without growing, got {phase}")
+def _require_phase(phase: Phase, config: AutoencoderConfig) -> None:
+    known = {phase.resolution, phase.settled_resolution} <= set(config.resolutions)
+    if not (known and 0 <= phase.alpha <= 1):
+        sizes = ", ".join(map(str, config.resolutions))
+        raise ConfigError(f"phase must be of a network of {sizes} px, alpha 0 to 1, got {phase}")

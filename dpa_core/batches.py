@@ -58,10 +58,18 @@ class Batches:
         batch_size: images a step; at most N are used.
         flips: random horizontal and vertical flips.
         seed: of permutations, crops and flips.
+        stream: which of several independent sequences with one seed.
     """
 
     def __init__(
-        self, images: Tensor, *, size: int, batch_size: int, flips: bool, seed: int
+        self,
+        images: Tensor,
+        *,
+        size: int,
+        batch_size: int,
+        flips: bool,
+        seed: int,
+        stream: int = 0,
     ) -> None:
         if len(images) == 0:
             raise ConfigError("images: at least one training image is needed, got none")
@@ -71,6 +79,7 @@ class Batches:
         self.batch_size = min(batch_size, len(images))
         self.flips = flips
         self.seed = seed
+        self.stream = stream
         self._generator = torch.Generator(images.device)
         self._epoch = -1
         self._order = torch.empty(0)
@@ -85,7 +94,7 @@ class Batches:
         positions = self._order_at(step)
         if self.deterministic:
             return Batch(as_input(self.images[positions]), positions)
-        self._seed(step, stream=1)
+        self._seed("crops", step)
         rows = self._window(self.images.shape[1], len(positions))
         columns = self._window(self.images.shape[2], len(positions))
         crops = self.images[positions[:, None, None], rows[:, :, None], columns[:, None, :]]
@@ -95,7 +104,7 @@ class Batches:
         batches_per_epoch = len(self.images) // self.batch_size
         epoch, position = divmod(step, batches_per_epoch)
         if epoch != self._epoch:
-            self._seed(epoch, stream=0)
+            self._seed("order", epoch)
             self._order = torch.randperm(
                 len(self.images), generator=self._generator, device=self.images.device
             )
@@ -113,9 +122,15 @@ class Batches:
         offset = torch.randint(last + 1, (count, 1), generator=self._generator, device=device)
         return window + offset
 
-    def _seed(self, number: int, *, stream: int) -> None:
-        mixed = np.random.SeedSequence((self.seed, stream, number)).generate_state(1, np.uint64)
-        self._generator.manual_seed(int(mixed[0] >> np.uint64(1)))
+    def _seed(self, purpose: str, number: int) -> None:
+        seed_generator(self._generator, self.seed, f"{purpose} {self.stream}", number)
+
+
+def seed_generator(generator: torch.Generator, seed: int, purpose: str, number: int) -> None:
+    """Seed `generator` for one step of one purpose, apart from all other steps and purposes."""
+    entropy = (seed, number, *purpose.encode())
+    mixed = np.random.SeedSequence(entropy).generate_state(1, np.uint64)
+    generator.manual_seed(int(mixed[0] >> np.uint64(1)))
 
 
 def _require_sides(images: Tensor, size: int) -> None:

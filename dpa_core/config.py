@@ -1,8 +1,20 @@
-"""Settings of the network and of its training, checked where they enter."""
+"""Settings of the network, of its loss and of its training, checked where they enter."""
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from dpa_core.errors import ConfigError
+
+_POSITIVE = (
+    "learning_rate",
+    "batch_size",
+    "max_steps",
+    "steps_per_phase",
+    "check_every",
+    "patience",
+    "critic_steps",
+    "critic_learning_rate",
+)
 
 
 @dataclass(frozen=True)
@@ -17,6 +29,7 @@ class AutoencoderConfig:
     channels: int  # of the image: 1 or 3
     latent_dim: int  # channels of the bottleneck
     latent_res: int = 1  # side of the bottleneck: 1 or a power of two below image_size
+    start_resolution: int | None = None  # px at which growing begins; None: it does not grow
 
     def __post_init__(self) -> None:
         if not (_is_power_of_two(self.image_size) and 16 <= self.image_size <= 256):
@@ -32,17 +45,75 @@ class AutoencoderConfig:
                 "latent_res must be 1 or a power of two below image_size "
                 f"({self.image_size}), got {self.latent_res}"
             )
+        start, least = self.start_resolution, max(8, self.smallest_resolution)
+        if start is not None and not (
+            _is_power_of_two(start) and least <= start <= self.image_size
+        ):
+            raise ConfigError(
+                f"start_resolution must be a power of two from {least} to image_size "
+                f"({self.image_size}), got {start}"
+            )
 
     @property
     def smallest_resolution(self) -> int:
         """Side in px of the last feature map that is reached by halving."""
         return 4 if self.latent_res == 1 else self.latent_res
 
+    @property
+    def resolutions(self) -> tuple[int, ...]:
+        """Sides in px of the images that the network is trained on, the smallest first."""
+        start = self.image_size if self.start_resolution is None else self.start_resolution
+        return tuple(_doublings(start, self.image_size))
+
     def width(self, resolution: int) -> int:
         """Channels of the blocks at `resolution` px: `latent_dim`, capped for 32 px images."""
         if self.image_size == 32:
             return min(self.latent_dim, 32 * 32 // resolution)
         return self.latent_dim
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """What training minimises: a weighted sum of losses (paper, sections 3.1, 3.2 and 4.6).
+
+    The sum without its adversarial part is the anomaly score.
+
+    Raises:
+        ConfigError: a negative weight, no reconstruction loss, or no layer.
+    """
+
+    layers: Mapping[int, Mapping[str, float]]  # from this resolution (px) on: layer and its weight
+    perceptual: float = 1.0  # weight of the relative perceptual L1 loss
+    l1: float = 0.0  # weight of the mean absolute difference of pixels
+    adversarial: float = 0.0  # weight of the Wasserstein critic's verdict
+
+    def __post_init__(self) -> None:
+        for name in ("perceptual", "l1", "adversarial"):
+            if not getattr(self, name) >= 0:
+                raise ConfigError(f"{name} must not be negative, got {getattr(self, name)}")
+        if self.perceptual + self.l1 == 0:
+            raise ConfigError("perceptual or l1 must be above 0: the score is their weighted sum")
+        weights = [weight for layers in self.layers.values() for weight in layers.values()]
+        if not all(self.layers.values()) or not weights or not all(w > 0 for w in weights):
+            raise ConfigError(f"layers must have weights above 0, got {dict(self.layers)}")
+
+    def layers_at(self, resolution: int) -> Mapping[str, float]:
+        """Weights of the layers that images of `resolution` px are compared by.
+
+        Raises:
+            ConfigError: the layers begin at a higher resolution.
+        """
+        begun = [first for first in self.layers if first <= resolution]
+        if not begun:
+            raise ConfigError(
+                f"layers begin at {min(self.layers)} px, and training at {resolution} px"
+            )
+        return self.layers[max(begun)]
+
+    @property
+    def every_layer(self) -> tuple[str, ...]:
+        """Names of the layers of all resolutions, each once."""
+        return tuple(dict.fromkeys(name for layers in self.layers.values() for name in layers))
 
 
 @dataclass(frozen=True)
@@ -55,7 +126,8 @@ class FitConfig:
 
     learning_rate: float = 1e-3  # of Adam
     batch_size: int = 128  # images a step
-    max_steps: int = 100_000  # steps, the cap where early stopping does not come first
+    max_steps: int = 100_000  # steps in all, the cap where early stopping does not come first
+    steps_per_phase: int = 20_000  # steps of each transition and each stabilisation while growing
     check_every: int = 1_000  # steps between two validations on held-out normals
     patience: int = 3  # validations in a row without improvement that end the training
     min_improvement: float = 1e-3  # of the held-out loss, less does not count as better
@@ -63,14 +135,22 @@ class FitConfig:
     seed: int = 0  # of initialisation, batches, crops and flips
     feature_cache_bytes: int = 1 << 30  # budget on the device for features of the input
     compile: bool = False  # torch.compile both networks
+    critic_steps: int = 2  # of the adversarial critic, for each step of the autoencoder
+    critic_learning_rate: float = 2e-4
 
     def __post_init__(self) -> None:
-        for name in ("learning_rate", "batch_size", "max_steps", "check_every", "patience"):
+        for name in _POSITIVE:
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name} must be positive, got {getattr(self, name)}")
         for name in ("min_improvement", "seed", "feature_cache_bytes"):
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"{name} must not be negative, got {getattr(self, name)}")
+
+
+def _doublings(first: int, last: int) -> Iterator[int]:
+    while first <= last:
+        yield first
+        first *= 2
 
 
 def _is_power_of_two(value: int) -> bool:

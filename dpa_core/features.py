@@ -4,7 +4,7 @@ Layers are named `rBC`: the ReLU after convolution C of block B, e.g. `r42` = co
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -46,6 +46,11 @@ class VGGArchitecture:
         block, conv = self._position(layer)
         convolutions = sum(len(widths) for widths in self.blocks[:block]) + conv + 1
         return 2 * convolutions + block  # convolution + ReLU each, one pooling a finished block
+
+    def smallest_image(self, layer: str) -> int:
+        """Least side in px of an image that has a position left at `layer`."""
+        block, _ = self._position(layer)
+        return 1 << block
 
     def build(self, deepest: str) -> nn.Sequential:
         """Torchvision's `features`, freshly initialised and cut after layer `deepest`."""
@@ -114,11 +119,12 @@ class FeatureExtractor(nn.Module):
         """Where the network is, and where everything that uses it runs."""
         return self.pixel_mean.device
 
-    def forward(self, images: Tensor) -> dict[str, Tensor]:
+    def forward(self, images: Tensor, layers: Collection[str] | None = None) -> dict[str, Tensor]:
         """Features of a batch.
 
         Args:
             images: `(N, 1 or 3, H, W)` in [-1, 1]; one channel is repeated to three.
+            layers: some of the layers, None for all; nothing deeper than these is computed.
 
         Returns:
             per layer `(N, C, H', W')`.
@@ -130,9 +136,10 @@ class FeatureExtractor(nn.Module):
         # The network is frozen, so that bfloat16 costs no accuracy of an update.
         with torch.autocast(images.device.type, torch.bfloat16, enabled=images.is_cuda):
             for layer, depth in zip(self.layers, self._depths, strict=True):
-                x = self.features[start:depth](x)
-                found[layer] = self._normalise(x, layer)
-                start = depth
+                if layers is None or layer in layers:
+                    x = self.features[start:depth](x)
+                    found[layer] = self._normalise(x, layer)
+                    start = depth
         return found
 
     def _normalise(self, x: Tensor, layer: str) -> Tensor:

@@ -1,8 +1,12 @@
-"""The stage of progressive growing that a network runs in (paper, section 3.2)."""
+"""Progressive growing as pure functions of the step (paper, section 3.2).
+
+Training begins with a stabilisation at a low resolution. Each doubling is a transition, in which
+the new layers are faded in, and a stabilisation; the last, at full size, has no end of its own.
+"""
 
 from dataclasses import dataclass
 
-from dpa_core.config import AutoencoderConfig
+from dpa_core.config import AutoencoderConfig, FitConfig
 
 
 @dataclass(frozen=True)
@@ -11,6 +15,50 @@ class Phase:
 
     resolution: int
     alpha: float = 1.0
+
+    @property
+    def settled_resolution(self) -> int:
+        """The resolution at which the images do not depend on α."""
+        return self.resolution if self.alpha == 1 else self.resolution // 2
+
+
+@dataclass(frozen=True)
+class GrowthSchedule:
+    """When a network grows: from `start` to `end` px, `steps` in every stage but the last."""
+
+    start: int
+    end: int
+    steps: int
+
+    @property
+    def last_stage(self) -> int:
+        """Number of the stage at full size, which has no end of its own."""
+        doublings = (self.end // self.start).bit_length() - 1
+        return 2 * doublings
+
+    @property
+    def growth_steps(self) -> int:
+        """Steps before the network has its full size; 0 where it does not grow."""
+        return self.last_stage * self.steps
+
+
+def schedule_of(network: AutoencoderConfig, training: FitConfig) -> GrowthSchedule:
+    """The schedule of a training; without growing it is the last stage alone."""
+    return GrowthSchedule(network.resolutions[0], network.image_size, training.steps_per_phase)
+
+
+def stage_at(step: int, schedule: GrowthSchedule) -> int:
+    """Number of the stage of a step, both from 0: even ones stabilise, odd ones are transitions."""
+    return min(step // schedule.steps, schedule.last_stage)
+
+
+def phase_at(step: int, schedule: GrowthSchedule) -> Phase:
+    """Resolution and α of a step, counted from 0; α rises linearly from 0 within a transition."""
+    stage = stage_at(step, schedule)
+    resolution = schedule.start * 2 ** ((stage + 1) // 2)
+    if stage % 2 == 0:
+        return Phase(resolution)
+    return Phase(resolution, alpha=(step - stage * schedule.steps) / schedule.steps)
 
 
 def final_phase(config: AutoencoderConfig) -> Phase:

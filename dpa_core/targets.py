@@ -4,7 +4,8 @@ import torch
 from torch import Tensor
 
 from dpa_core.batches import as_input
-from dpa_core.features import FeatureExtractor
+from dpa_core.loss import ReconstructionLoss
+from dpa_core.resampling import shrink
 
 _CHUNK = 128  # images a pass
 
@@ -13,50 +14,56 @@ class Targets:
     """What reconstructions of a fixed set of images are compared with.
 
     Where the features of all images fit into `budget_bytes` they are computed at once and looked up
-    afterwards; otherwise they are computed whenever a batch is asked for.
+    afterwards; otherwise they are computed whenever a batch is asked for. Those of one resolution
+    are kept: a network that grows asks for the next when it has done with the one before.
 
     Args:
-        extractor: the frozen network.
-        images: uint8 `(N, S, S, C)` on the extractor's device, as the autoencoder will see them.
+        loss: computes the features.
+        images: uint8 `(N, S, S, C)` on the loss's device, as the autoencoder will see them.
         budget_bytes: for float32 features on the device.
     """
 
-    def __init__(self, extractor: FeatureExtractor, images: Tensor, *, budget_bytes: int) -> None:
-        self.extractor = extractor
+    def __init__(self, loss: ReconstructionLoss, images: Tensor, *, budget_bytes: int) -> None:
+        self.loss = loss
+        self.images = images
+        self.budget_bytes = budget_bytes
+        self.resolution: int | None = None
         self.cache: dict[str, Tensor] | None = None
-        if len(images) * _bytes_per_image(extractor, images) <= budget_bytes:
-            self.cache = _features(extractor, images)
 
+    @torch.no_grad()
     def at(self, positions: Tensor, images: Tensor) -> dict[str, Tensor]:
-        """f̂(x) of the images at `positions` `(B,)`, whose pixels are `images` `(B, C, S, S)`.
+        """f̂(x) of the images at `positions` `(B,)`, whose pixels are `images` `(B, C, R, R)`.
 
         Returns:
             per layer `(B, C', H', W')`.
         """
+        if images.shape[-1] != self.resolution:
+            self._begin(images.shape[-1])
         if self.cache is not None:
             return {layer: values[positions] for layer, values in self.cache.items()}
-        with torch.no_grad():
-            features: dict[str, Tensor] = self.extractor(images)
-        return features
+        return self.loss.features(images)
 
+    def _begin(self, resolution: int) -> None:
+        self.resolution, self.cache = resolution, None  # the old one's memory is free first
+        if len(self.images) * self._bytes_per_image() <= self.budget_bytes:
+            self.cache = self._all_features()
 
-def _bytes_per_image(extractor: FeatureExtractor, images: Tensor) -> int:
-    with torch.no_grad():
-        one = extractor(as_input(images[:1]))
-    return sum(4 * values.numel() for values in one.values())
+    def _bytes_per_image(self) -> int:
+        return sum(4 * values.numel() for values in self._features(0, 1).values())
 
+    def _all_features(self) -> dict[str, Tensor]:
+        """Filled in place: joining chunks would take the budget twice."""
+        cache: dict[str, Tensor] = {}
+        for start in range(0, len(self.images), _CHUNK):
+            for layer, values in self._features(start, start + _CHUNK).items():
+                if layer not in cache:
+                    shape = (len(self.images), *values.shape[1:])
+                    cache[layer] = torch.empty(
+                        shape, device=values.device, memory_format=torch.channels_last
+                    )
+                cache[layer][start : start + len(values)] = values
+        return cache
 
-def _features(extractor: FeatureExtractor, images: Tensor) -> dict[str, Tensor]:
-    """Filled in place: joining chunks would take the budget twice."""
-    cache: dict[str, Tensor] = {}
-    for start in range(0, len(images), _CHUNK):
-        with torch.no_grad():
-            chunk = extractor(as_input(images[start : start + _CHUNK]))
-        for layer, values in chunk.items():
-            if layer not in cache:
-                shape = (len(images), *values.shape[1:])
-                cache[layer] = torch.empty(
-                    shape, device=values.device, memory_format=torch.channels_last
-                )
-            cache[layer][start : start + len(values)] = values
-    return cache
+    def _features(self, start: int, stop: int) -> dict[str, Tensor]:
+        images = as_input(self.images[start:stop])
+        return self.loss.features(shrink(images, self.resolution or images.shape[-1]))

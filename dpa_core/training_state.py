@@ -1,16 +1,20 @@
 """What a training carries from one validation to the next, and how it is resumed exactly."""
 
+import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from dpa_core.autoencoder import Autoencoder
 from dpa_core.checkpoint import load_checkpoint, save_checkpoint
-from dpa_core.config import AutoencoderConfig, FitConfig
+from dpa_core.config import AutoencoderConfig, FitConfig, LossConfig
 from dpa_core.errors import CheckpointError
+from dpa_core.learner import Learner, with_prefix
+
+Configuration = Mapping[str, Any]
+"""What a checkpoint belongs to, as JSON values."""
 
 
 @dataclass(frozen=True)
@@ -24,11 +28,14 @@ class Check:
 
 
 class TrainingState:
-    """Weights, optimiser, the best weights so far, and the count towards early stopping."""
+    """The validations so far, the best weights, and the count towards early stopping.
 
-    def __init__(self, autoencoder: Autoencoder, optimizer: torch.optim.Optimizer) -> None:
-        self.autoencoder = autoencoder
-        self.optimizer = optimizer
+    Args:
+        network: whose best weights are kept.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        self.network = network
         self.history: list[Check] = []
         self.best_step = 0
         self.best_loss: float | None = None
@@ -46,35 +53,54 @@ class TrainingState:
         """Seconds of training up to the last validation."""
         return self.history[-1].seconds if self.history else 0.0
 
-    def record(self, check: Check, min_improvement: float) -> None:
-        """Add a validation; keep the weights where they are the best so far."""
+    def record(self, check: Check, min_improvement: float, *, full_size: bool) -> None:
+        """Add a validation; keep the weights where they are the best so far.
+
+        Args:
+            check: what was found.
+            min_improvement: of the held-out loss, less does not count as better.
+            full_size: the network has grown: losses at lower resolutions cannot be compared.
+        """
         self.history.append(check)
         loss = check.held_out_loss
-        if loss is None:  # nothing to choose by: the last weights are the ones
+        if loss is None or not full_size:  # nothing to choose by: the last weights are the ones
             self.best_step = check.step
         elif self.best_loss is None or loss < self.best_loss - min_improvement:
             self.best_step, self.best_loss = check.step, loss
-            self.best_weights = _copy(self.autoencoder.state_dict())
+            self.best_weights = {
+                key: value.detach().clone() for key, value in self.network.state_dict().items()
+            }
             self.checks_without_improvement = 0
         else:
             self.checks_without_improvement += 1
 
     def restore_best(self) -> None:
-        """Put the best weights back into the autoencoder."""
+        """Put the best weights back into the network."""
         if self.best_weights:
-            self.autoencoder.load_state_dict(self.best_weights)
+            self.network.load_state_dict(self.best_weights)
+
+
+def configuration(
+    network: AutoencoderConfig, training: FitConfig, loss: LossConfig
+) -> Configuration:
+    """What a checkpoint belongs to, as it is read back from JSON."""
+    values = {"network": asdict(network), "training": asdict(training), "loss": asdict(loss)}
+    found: Configuration = json.loads(json.dumps(values))
+    return found
 
 
 def save(
-    state: TrainingState, folder: Path, network: AutoencoderConfig, training: FitConfig
+    state: TrainingState,
+    learners: Mapping[str, Learner],
+    folder: Path,
+    belongs_to: Configuration,
 ) -> None:
     """Write the state as the newest checkpoint of `folder`."""
-    tensors = {f"weights.{key}": value for key, value in state.autoencoder.state_dict().items()}
-    tensors |= {f"best.{key}": value for key, value in state.best_weights.items()}
-    for number, moments in state.optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{number}.{key}": value for key, value in moments.items()}
+    tensors = {f"best.{key}": value for key, value in state.best_weights.items()}
+    for name, learner in learners.items():
+        tensors |= {f"{name}.{key}": value for key, value in learner.tensors().items()}
     values = {
-        "configuration": _configuration(network, training),
+        "configuration": belongs_to,
         "history": [asdict(check) for check in state.history],
         "best_step": state.best_step,
         "best_loss": state.best_loss,
@@ -85,9 +111,12 @@ def save(
 
 
 def resume(
-    state: TrainingState, folder: Path, network: AutoencoderConfig, training: FitConfig
+    state: TrainingState,
+    learners: Mapping[str, Learner],
+    folder: Path,
+    belongs_to: Configuration,
 ) -> None:
-    """Fill `state` from the newest checkpoint of `folder`, if there is one.
+    """Fill `state` and `learners` from the newest checkpoint of `folder`, if there is one.
 
     Raises:
         CheckpointError: it was written under another configuration, or is damaged.
@@ -96,39 +125,13 @@ def resume(
     if found is None:
         return
     tensors, values = found
-    if values["configuration"] != _configuration(network, training):
+    if values["configuration"] != belongs_to:
         raise CheckpointError(f"{folder}: written with another configuration; delete the folder")
-    state.autoencoder.load_state_dict(_with_prefix(tensors, "weights."))
-    state.best_weights = _with_prefix(tensors, "best.")
-    _load_optimizer(state.optimizer, _with_prefix(tensors, "optimizer."))
+    state.best_weights = with_prefix(tensors, "best.")
+    for name, learner in learners.items():
+        learner.load(with_prefix(tensors, f"{name}."))
     state.history = [Check(**check) for check in values["history"]]
     state.best_step = values["best_step"]
     state.best_loss = values["best_loss"]
     state.checks_without_improvement = values["checks_without_improvement"]
     state.stopped = values["stopped"]
-
-
-def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    moments: dict[int, dict[str, Tensor]] = {}
-    for key, value in tensors.items():
-        number, name = key.split(".")
-        parameter = parameters[int(number)]
-        if value.shape == parameter.shape:
-            # The fused optimiser wants the moments in the parameter's own memory layout.
-            value = torch.empty_like(parameter).copy_(value)
-        moments.setdefault(int(number), {})[name] = value
-    groups = optimizer.state_dict()["param_groups"]
-    optimizer.load_state_dict({"state": moments, "param_groups": groups})
-
-
-def _configuration(network: AutoencoderConfig, training: FitConfig) -> dict[str, Any]:
-    return {"network": asdict(network), "training": asdict(training)}
-
-
-def _with_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {key.removeprefix(prefix): v for key, v in tensors.items() if key.startswith(prefix)}
-
-
-def _copy(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {key: value.detach().clone() for key, value in tensors.items()}

@@ -80,8 +80,8 @@ class Detector(Protocol):
     def __init__(self, setup: Setup) -> None: ...
 
     @staticmethod
-    def check(params: Params, architecture: VGGArchitecture) -> None:
-        """Raise SpecError where a configuration cannot be built."""
+    def check(params: Params, architecture: VGGArchitecture, training: TrainingSpec) -> None:
+        """Raise SpecError where a configuration cannot be built or trained."""
 
     def fit(
         self,

@@ -1,8 +1,8 @@
-"""The Deep Perceptual Autoencoder as a detector: searched over bottleneck and VGG layer."""
+"""The Deep Perceptual Autoencoder as a detector: bottleneck, VGG layers, losses and growing."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -12,21 +12,26 @@ import torch
 from numpy.typing import NDArray
 
 from dpa_core.checkpoint import save_checkpoint
-from dpa_core.config import AutoencoderConfig, FitConfig
+from dpa_core.config import AutoencoderConfig, FitConfig, LossConfig
 from dpa_core.errors import CheckpointError, ConfigError, DivergedError
 from dpa_core.features import LayerStatistics, VGGArchitecture
-from dpa_core.fit import Fit, fit
+from dpa_core.fit import Fit, fit, require_time_to_grow
+from dpa_core.growth import schedule_of
+from dpa_core.loss import ReconstructionLoss
 from dpa_core.score import score
 from hpsearch.backbones.extractor import build_extractor
 from hpsearch.backbones.statistics import cached_statistics
 from hpsearch.detectors.base import CURVE_COLUMNS, ImageView, Setup, Training
+from hpsearch.detectors.weighted_sum import known_weights, layer_schedule
 from hpsearch.errors import SpecError, TaskError
 from hpsearch.space import Params
-from hpsearch.spec import AxisChoices
+from hpsearch.spec import AxisChoices, TrainingSpec
 
 _RATES_OF_VECTORS = {8: 1e-2, 16: 5e-3, 32: 2e-3, 64: 1e-3, 256: 2e-4}  # latent_res = 1
 _RATES_OF_MAPS = {4: 1e-3, 64: 1e-4}  # latent_res > 1
-_FEWEST_CHECKS = 4  # validations of a training
+_RATE_WITH_CRITIC = 2e-4  # of both networks, whatever the bottleneck
+_LOSSES = ("perceptual", "l1", "adversarial")
+_FEWEST_CHECKS = 4  # validations of a training at full size
 
 
 class DPADetector:
@@ -35,26 +40,33 @@ class DPADetector:
     axes: ClassVar[Mapping[str, AxisChoices]] = {
         "latent_dim": (4, 16, 64),
         "latent_res": (1, 8),
-        "layers": ("r32", "r42"),
+        "layers": ("r32", "r42"),  # or a schedule such as `8:r12 16:r22 32:r32 64:r42`
+        "loss": ("perceptual",),  # or a weighted sum such as `perceptual+0.1*l1+0.1*adversarial`
+        "start_resolution": (0,),  # px at which growing begins; 0: it does not grow
+        "steps_per_phase": (20_000,),  # of each transition and each stabilisation while growing
     }
 
     def __init__(self, setup: Setup) -> None:
         self.setup = setup
         params = setup.params
         self.network = _network(params, channels=setup.normals.pixels.shape[3])
-        layers = _layers(params)
-        self.statistics = _statistics(setup, layers)
-        self.extractor = build_extractor(setup.backbone, layers, self.statistics).to(setup.device)
-        self.extractor.to(memory_format=torch.channels_last)
+        config = _loss(params)
+        self.statistics = _statistics(setup, config.every_layer)
+        extractor = build_extractor(setup.backbone, config.every_layer, self.statistics)
+        extractor.to(setup.device)
+        extractor.to(memory_format=torch.channels_last)
+        self.loss = ReconstructionLoss(config, extractor)
         self.fitted: Fit | None = None
 
     @staticmethod
-    def check(params: Params, architecture: VGGArchitecture) -> None:
-        """Raise SpecError where a configuration cannot be built."""
+    def check(params: Params, architecture: VGGArchitecture, training: TrainingSpec) -> None:
+        """Raise SpecError where a configuration cannot be built or trained."""
         try:
-            _network(params, channels=3)
-            for layer in _layers(params):
-                architecture.depth(layer)
+            network, loss = _network(params, channels=3), _loss(params)
+            for resolution in network.resolutions:
+                _require_layers(loss.layers_at(resolution), resolution, architecture)
+            config = _fit_config(params, training, max_steps=training.max_steps)
+            require_time_to_grow(network, config)
         except ConfigError as error:
             raise SpecError(f"space: {error}; leave this choice out") from None
 
@@ -70,8 +82,8 @@ class DPADetector:
         try:
             fitted = fit(
                 self.network,
-                self._fit_config(max_steps),
-                self.extractor,
+                self._training(max_steps),
+                self.loss,
                 train.array(),
                 held_out=early_stop.array() if early_stop is not None else None,
                 checkpoints=checkpoints,
@@ -91,8 +103,8 @@ class DPADetector:
         return Training(fitted.best_step, fitted.best_loss, curve)
 
     def score(self, images: ImageView) -> NDArray[np.float64]:
-        """The perceptual loss of each image, `(n,)`."""
-        scores = score(self._autoencoder.autoencoder, self.extractor, images.array())
+        """The reconstruction loss of each image, `(n,)`."""
+        scores = score(self._autoencoder.autoencoder, self.loss, images.array())
         return scores.astype(np.float64)
 
     def save(self, folder: Path) -> None:
@@ -106,6 +118,7 @@ class DPADetector:
         state = {
             "detector": "dpa",
             "network": asdict(self.network),
+            "loss": asdict(self.loss.config),
             "params": dict(self.setup.params),
             "backbone": self.setup.backbone.architecture.name,
             "backbone_digest": self.setup.backbone.digest,
@@ -118,25 +131,15 @@ class DPADetector:
             raise ValueError("the detector is not fitted yet; call fit first")
         return self.fitted
 
-    def _fit_config(self, max_steps: int) -> FitConfig:
-        spec = self.setup.training
-        return FitConfig(
-            learning_rate=spec.learning_rate or learning_rate(self.network),
-            batch_size=spec.batch_size,
-            max_steps=max_steps,
-            # A training that is capped for a first look is still validated a few times.
-            check_every=min(spec.check_every, max(1, max_steps // _FEWEST_CHECKS)),
-            patience=spec.patience,
-            min_improvement=spec.min_improvement,
-            flips=spec.flips,
-            seed=self.setup.seed,
-            feature_cache_bytes=spec.feature_cache_mb << 20,
-            compile=spec.compile,
-        )
+    def _training(self, max_steps: int) -> FitConfig:
+        config = _fit_config(self.setup.params, self.setup.training, max_steps=max_steps)
+        return replace(config, seed=self.setup.seed)
 
 
-def learning_rate(network: AutoencoderConfig) -> float:
-    """Adam's rate by the bottleneck: the authors' rates, log-log interpolated in `latent_dim`."""
+def learning_rate(network: AutoencoderConfig, loss: LossConfig) -> float:
+    """Adam's rate: the authors', by the bottleneck and log-log interpolated in `latent_dim`."""
+    if loss.adversarial:
+        return _RATE_WITH_CRITIC
     table = _RATES_OF_VECTORS if network.latent_res == 1 else _RATES_OF_MAPS
     widths, rates = np.log(list(table)), np.log(list(table.values()))
     return float(np.exp(np.interp(math.log(network.latent_dim), widths, rates)))
@@ -148,14 +151,46 @@ def _network(params: Params, *, channels: int) -> AutoencoderConfig:
         channels=channels,
         latent_dim=int(params["latent_dim"]),
         latent_res=int(params["latent_res"]),
+        start_resolution=int(params["start_resolution"]) or None,
     )
 
 
-def _layers(params: Params) -> tuple[str, ...]:
-    return tuple(str(params["layers"]).split("+"))
+def _loss(params: Params) -> LossConfig:
+    weights = known_weights(str(params["loss"]), _LOSSES)
+    return LossConfig(layer_schedule(str(params["layers"])), **weights)
 
 
-def _statistics(setup: Setup, layers: tuple[str, ...]) -> LayerStatistics:
+def _fit_config(params: Params, training: TrainingSpec, *, max_steps: int) -> FitConfig:
+    network = _network(params, channels=3)
+    config = FitConfig(
+        learning_rate=training.learning_rate or learning_rate(network, _loss(params)),
+        batch_size=training.batch_size,
+        max_steps=max_steps,
+        steps_per_phase=int(params["steps_per_phase"]),
+        patience=training.patience,
+        min_improvement=training.min_improvement,
+        flips=training.flips,
+        feature_cache_bytes=training.feature_cache_mb << 20,
+        compile=training.compile,
+    )
+    # A training that is capped for a first look is still validated a few times.
+    at_full_size = max_steps - schedule_of(network, config).growth_steps
+    check_every = min(training.check_every, max(1, at_full_size // _FEWEST_CHECKS))
+    return replace(config, check_every=check_every)
+
+
+def _require_layers(
+    layers: Collection[str], resolution: int, architecture: VGGArchitecture
+) -> None:
+    for layer in layers:
+        least = architecture.smallest_image(layer)
+        if resolution < least:
+            raise ConfigError(
+                f"layer {layer} needs images of {least} px or more, got {resolution} px"
+            )
+
+
+def _statistics(setup: Setup, layers: Sequence[str]) -> LayerStatistics:
     """Those that came with the weights, else those of the study's own normal images."""
     stored = setup.backbone.statistics
     if stored is not None and all(layer in stored for layer in layers):

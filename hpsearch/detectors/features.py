@@ -20,7 +20,7 @@ from hpsearch.detectors.base import CURVE_COLUMNS, ImageView, Setup, Training
 from hpsearch.detectors.pooled import COLOUR, USUAL_LAYERS, pooled_features
 from hpsearch.errors import SpecError
 from hpsearch.space import Params
-from hpsearch.spec import AxisChoices
+from hpsearch.spec import AxisChoices, TrainingSpec
 
 Matrix = NDArray[np.float64]
 
@@ -44,7 +44,7 @@ class FeaturesDetector:
         self.normals: Matrix = np.empty((0, 0))
 
     @staticmethod
-    def check(params: Params, architecture: VGGArchitecture) -> None:
+    def check(params: Params, architecture: VGGArchitecture, training: TrainingSpec) -> None:
         """Raise SpecError where a configuration cannot be built."""
         if params["kind"] not in _MODELS:
             raise SpecError(

@@ -1,6 +1,9 @@
 """A small frozen network with random weights, and images that an autoencoder learns quickly."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,10 +11,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dpa_core.config import AutoencoderConfig, FitConfig, LossConfig
 from dpa_core.features import VGG_MINI, FeatureExtractor
+from dpa_core.fit import Fit, fit
+from dpa_core.loss import ReconstructionLoss
 
 Images = NDArray[np.uint8]
 MakeExtractor = Callable[..., FeatureExtractor]
+MakeLoss = Callable[..., ReconstructionLoss]
+Losses = list[tuple[int, float, float | None]]
 
 
 @pytest.fixture(scope="session")
@@ -51,8 +59,71 @@ def stripes() -> Callable[[int, int, int], Images]:
 
 
 @pytest.fixture(scope="session")
-def extractor(make_extractor: MakeExtractor) -> FeatureExtractor:
-    return make_extractor("r12", "r22")
+def make_loss(make_extractor: MakeExtractor) -> MakeLoss:
+    """Builds the loss of a configuration, or of layers with equal weights at any resolution."""
+
+    def make(*layers: str, config: LossConfig | None = None) -> ReconstructionLoss:
+        config = config or LossConfig({0: dict.fromkeys(layers, 1.0)})
+        return ReconstructionLoss(config, make_extractor(*config.every_layer))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def loss(make_loss: MakeLoss) -> ReconstructionLoss:
+    return make_loss("r12", "r22")
+
+
+@pytest.fixture(scope="session")
+def network() -> AutoencoderConfig:
+    return AutoencoderConfig(image_size=16, channels=1, latent_dim=8)
+
+
+@pytest.fixture(scope="session")
+def training() -> FitConfig:
+    return FitConfig(
+        learning_rate=1e-2, batch_size=8, max_steps=30, check_every=5, min_improvement=0.0
+    )
+
+
+@pytest.fixture(scope="session")
+def small_fit(
+    network: AutoencoderConfig,
+    training: FitConfig,
+    loss: ReconstructionLoss,
+    train: Images,
+    held_out: Images,
+) -> Callable[..., Fit]:
+    """`fit` of the small network: takes changes of the training, and keywords of `fit`."""
+    usual = {"network": network, "loss": loss, "images": train, "held_out": held_out}
+
+    def run(changes: Mapping[str, Any] = MappingProxyType({}), **keywords: Any) -> Fit:
+        return fit(**{**usual, "training": replace(training, **changes), **keywords})
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def losses_of() -> Callable[[Fit], Losses]:
+    """Every number of the validations but the seconds."""
+
+    def losses(fitted: Fit) -> Losses:
+        return [(check.step, check.train_loss, check.held_out_loss) for check in fitted.history]
+
+    return losses
+
+
+@pytest.fixture(scope="session")
+def assert_identical(losses_of: Callable[[Fit], Losses]) -> Callable[[Fit, Fit], None]:
+    """Two trainings are the same bit for bit, but for the seconds."""
+
+    def compare(one: Fit, other: Fit) -> None:
+        assert losses_of(one) == losses_of(other)
+        assert (one.best_step, one.best_loss) == (other.best_step, other.best_loss)
+        weights, others = one.autoencoder.state_dict(), other.autoencoder.state_dict()
+        assert all(torch.equal(value, others[key]) for key, value in weights.items())
+
+    return compare
 
 
 @pytest.fixture(scope="session")

@@ -60,7 +60,7 @@ def test_seed_decides_the_initialisation() -> None:
 @pytest.mark.parametrize("phase", [Phase(16), Phase(64), Phase(32, alpha=0.5)])
 def test_only_the_final_phase_runs(phase: Phase) -> None:
     network = Autoencoder(AutoencoderConfig(32, 1, 4))
-    with pytest.raises(ConfigError, match=r"phase must be .*resolution=32"):
+    with pytest.raises(ConfigError, match="phase must be of a network of 32 px"):
         network(torch.zeros(1, 1, 32, 32), phase)
 
 

@@ -3,11 +3,20 @@ from typing import Any
 
 import pytest
 
-from dpa_core.config import AutoencoderConfig, FitConfig
+from dpa_core.config import AutoencoderConfig, FitConfig, LossConfig
 from dpa_core.errors import ConfigError
 
 NETWORK = {"image_size": 64, "channels": 3, "latent_dim": 16, "latent_res": 8}
-POSITIVE = ("learning_rate", "batch_size", "max_steps", "check_every", "patience")
+POSITIVE = (
+    "learning_rate",
+    "batch_size",
+    "max_steps",
+    "steps_per_phase",
+    "check_every",
+    "patience",
+    "critic_steps",
+    "critic_learning_rate",
+)
 
 
 @pytest.mark.parametrize(
@@ -30,6 +39,22 @@ POSITIVE = ("learning_rate", "batch_size", "max_steps", "check_every", "patience
         (
             {"latent_res": 0},
             "latent_res must be 1 or a power of two below image_size (64), got 0",
+        ),
+        (
+            {"start_resolution": 4},
+            "start_resolution must be a power of two from 8 to image_size (64), got 4",
+        ),
+        (
+            {"latent_res": 16, "start_resolution": 8},
+            "start_resolution must be a power of two from 16 to image_size (64), got 8",
+        ),
+        (
+            {"start_resolution": 128},
+            "start_resolution must be a power of two from 8 to image_size (64), got 128",
+        ),
+        (
+            {"start_resolution": 0},
+            "start_resolution must be a power of two from 8 to image_size (64), got 0",
         ),
     ],
 )
@@ -75,3 +100,37 @@ def test_widths_of_the_method(image_size: int, latent_dim: int, widths: list[int
 @pytest.mark.parametrize(("latent_res", "smallest"), [(1, 4), (2, 2), (8, 8), (32, 32)])
 def test_smallest_resolution(latent_res: int, smallest: int) -> None:
     assert AutoencoderConfig(64, 3, 4, latent_res).smallest_resolution == smallest
+
+
+@pytest.mark.parametrize(
+    ("start", "resolutions"), [(None, (64,)), (64, (64,)), (16, (16, 32, 64)), (8, (8, 16, 32, 64))]
+)
+def test_resolutions_of_growing(start: int | None, resolutions: tuple[int, ...]) -> None:
+    assert AutoencoderConfig(64, 3, 4, 8, start_resolution=start).resolutions == resolutions
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"perceptual": -1.0}, "perceptual must not be negative, got -1.0"),
+        ({"l1": math.nan}, "l1 must not be negative, got nan"),
+        ({"adversarial": -0.1}, "adversarial must not be negative, got -0.1"),
+        ({"perceptual": 0.0, "adversarial": 1.0}, "perceptual or l1 must be above 0"),
+        ({"layers": {}}, "layers must have weights above 0"),
+        ({"layers": {8: {"r12": 1.0}, 16: {}}}, "layers must have weights above 0"),
+        ({"layers": {8: {"r12": 0.0}}}, "layers must have weights above 0"),
+    ],
+)
+def test_loss_rules(changed: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        LossConfig(**({"layers": {0: {"r42": 1.0}}} | changed))
+    assert str(caught.value).startswith(message)
+
+
+def test_a_layer_holds_until_the_next_takes_over() -> None:
+    config = LossConfig({8: {"r12": 1.0}, 32: {"r32": 1.0, "r42": 1.0}, 16: {"r32": 2.0}})
+    found = {resolution: tuple(config.layers_at(resolution)) for resolution in (8, 16, 32, 256)}
+    assert found == {8: ("r12",), 16: ("r32",), 32: ("r32", "r42"), 256: ("r32", "r42")}
+    assert config.every_layer == ("r12", "r32", "r42")
+    with pytest.raises(ConfigError, match="layers begin at 8 px, and training at 4 px"):
+        config.layers_at(4)

@@ -1,36 +1,21 @@
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from numpy.typing import NDArray
 
-from dpa_core.config import AutoencoderConfig, FitConfig
+from dpa_core.config import AutoencoderConfig, LossConfig
 from dpa_core.errors import CheckpointError, DivergedError
-from dpa_core.features import FeatureExtractor
-from dpa_core.fit import Fit, fit
+from dpa_core.fit import Fit
+from dpa_core.loss import ReconstructionLoss
 from dpa_core.training_state import Check
 
 Images = NDArray[np.uint8]
-MakeExtractor = Callable[..., FeatureExtractor]
-NETWORK = AutoencoderConfig(image_size=16, channels=1, latent_dim=8)
-TRAINING = FitConfig(
-    learning_rate=1e-2, batch_size=8, max_steps=30, check_every=5, min_improvement=0.0
-)
-
-
-def losses_of(fitted: Fit) -> list[tuple[int, float, float | None]]:
-    return [(check.step, check.train_loss, check.held_out_loss) for check in fitted.history]
-
-
-def assert_identical(one: Fit, other: Fit) -> None:
-    """Bit for bit, but for the seconds."""
-    assert losses_of(one) == losses_of(other)
-    assert (one.best_step, one.best_loss) == (other.best_step, other.best_loss)
-    weights, others = one.autoencoder.state_dict(), other.autoencoder.state_dict()
-    assert all(torch.equal(value, others[key]) for key, value in weights.items())
+SmallFit = Callable[..., Fit]
+AssertIdentical = Callable[[Fit, Fit], None]
 
 
 class Interrupted(Exception):
@@ -53,100 +38,114 @@ def interrupt_at(number: int) -> Callable[[Check], bool]:
 @pytest.mark.parametrize("interruptions", [[1], [2], [5], [2, 3], [3, 1, 2]])
 def test_resumed_training_is_identical(
     tmp_path: Path,
-    extractor: FeatureExtractor,
+    small_fit: SmallFit,
+    assert_identical: AssertIdentical,
     train: Images,
     larger: Images,
-    held_out: Images,
     interruptions: Sequence[int],
     augmented: bool,
 ) -> None:
+    changes = {"flips": augmented, "min_improvement": 0.05}
     images = larger if augmented else train
-    training = replace(TRAINING, flips=augmented, min_improvement=0.05)
-    whole = fit(NETWORK, training, extractor, images, held_out=held_out)
-
-    def run(on_check: Callable[[Check], bool] | None) -> Fit:
-        return fit(
-            NETWORK,
-            training,
-            extractor,
-            images,
-            held_out=held_out,
-            on_check=on_check,
-            checkpoints=tmp_path,
-            checkpoint_seconds=0,
-        )
-
+    whole = small_fit(changes, images=images)
+    kept = {"images": images, "checkpoints": tmp_path, "checkpoint_seconds": 0}
     for number in interruptions:
         with pytest.raises(Interrupted):
-            run(interrupt_at(number))
-    assert_identical(run(None), whole)
+            small_fit(changes, on_check=interrupt_at(number), **kept)
+    assert_identical(small_fit(changes, **kept), whole)
+
+
+# Stages of 6 steps: 8 px, transition, 16 px, transition, 32 px. Checks of 4 steps fall within
+# stabilisations (4, 16), within transitions (8, 20) and at the ends of both (12, 24).
+@pytest.mark.parametrize("adversarial", [0.0, 0.1])
+@pytest.mark.parametrize("number", range(2, 9))
+def test_resumed_growing_is_identical(
+    tmp_path: Path,
+    small_fit: SmallFit,
+    make_loss: Callable[..., ReconstructionLoss],
+    assert_identical: AssertIdentical,
+    stripes: Callable[[int, int, int], Images],
+    number: int,
+    adversarial: float,
+) -> None:
+    layers = {8: {"r12": 1.0}, 16: {"r22": 1.0}, 32: {"r22": 1.0, "r32": 0.5}}
+    growing: dict[str, Any] = {
+        "network": AutoencoderConfig(32, 1, latent_dim=4, start_resolution=8),
+        "loss": make_loss(config=LossConfig(layers, l1=0.1, adversarial=adversarial)),
+        "images": stripes(8, 32, 0),
+        "held_out": stripes(4, 32, 1),
+    }
+    changes = {"steps_per_phase": 6, "check_every": 4, "max_steps": 32, "batch_size": 4}
+    whole = small_fit(changes, **growing)
+    kept = {"checkpoints": tmp_path, "checkpoint_seconds": 0}
+    with pytest.raises(Interrupted):
+        small_fit(changes, on_check=interrupt_at(number), **growing, **kept)
+    assert_identical(small_fit(changes, **growing, **kept), whole)
 
 
 def test_training_that_has_ended_is_not_repeated(
-    tmp_path: Path, extractor: FeatureExtractor, train: Images, held_out: Images
+    tmp_path: Path, small_fit: SmallFit, assert_identical: AssertIdentical
 ) -> None:
     def unexpected(_: Check) -> bool:
         raise AssertionError("a step was taken")
 
-    arguments = (NETWORK, TRAINING, extractor, train)
-    first = fit(*arguments, held_out=held_out, checkpoints=tmp_path, checkpoint_seconds=0)
-    again = fit(*arguments, held_out=held_out, checkpoints=tmp_path, on_check=unexpected)
+    first = small_fit(checkpoints=tmp_path, checkpoint_seconds=0)
+    again = small_fit(checkpoints=tmp_path, on_check=unexpected)
     assert_identical(first, again)
     assert again.history == first.history
 
 
 def test_damaged_newest_checkpoint_costs_steps_but_no_bits(
-    tmp_path: Path, extractor: FeatureExtractor, train: Images
+    tmp_path: Path, small_fit: SmallFit, assert_identical: AssertIdentical
 ) -> None:
-    whole = fit(NETWORK, TRAINING, extractor, train)
+    whole = small_fit(held_out=None)
     with pytest.raises(Interrupted):
-        fit(
-            NETWORK,
-            TRAINING,
-            extractor,
-            train,
-            on_check=interrupt_at(4),
-            checkpoints=tmp_path,
-            checkpoint_seconds=0,
+        small_fit(
+            held_out=None, on_check=interrupt_at(4), checkpoints=tmp_path, checkpoint_seconds=0
         )
     newest = tmp_path / "step-00000015.safetensors"
     newest.write_bytes(newest.read_bytes()[:100])
     with pytest.warns(UserWarning, match="damaged"):
-        resumed = fit(NETWORK, TRAINING, extractor, train, checkpoints=tmp_path)
+        resumed = small_fit(held_out=None, checkpoints=tmp_path)
     assert_identical(resumed, whole)
 
 
-def test_checkpoints_keep_their_distance(
-    tmp_path: Path, extractor: FeatureExtractor, train: Images
-) -> None:
-    fit(NETWORK, TRAINING, extractor, train, checkpoints=tmp_path, checkpoint_seconds=3600)
+def test_checkpoints_keep_their_distance(tmp_path: Path, small_fit: SmallFit) -> None:
+    small_fit(checkpoints=tmp_path, checkpoint_seconds=3600)
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
-    ("network", "training"),
+    ("of_training", "of_network", "of_loss"),
     [
-        (NETWORK, replace(TRAINING, seed=1)),
-        (NETWORK, replace(TRAINING, learning_rate=2e-2)),
-        (replace(NETWORK, latent_dim=4), TRAINING),
+        ({"seed": 1}, {}, {}),
+        ({"learning_rate": 2e-2}, {}, {}),
+        ({}, {"latent_dim": 4}, {}),
+        ({}, {}, {"l1": 1.0}),
+        ({}, {}, {"layers": {0: {"r12": 1.0, "r22": 2.0}}}),
     ],
 )
 def test_checkpoint_of_another_configuration_is_refused(
     tmp_path: Path,
-    extractor: FeatureExtractor,
-    train: Images,
+    small_fit: SmallFit,
     network: AutoencoderConfig,
-    training: FitConfig,
+    loss: ReconstructionLoss,
+    of_training: Mapping[str, Any],
+    of_network: Mapping[str, Any],
+    of_loss: Mapping[str, Any],
 ) -> None:
-    fit(NETWORK, TRAINING, extractor, train, checkpoints=tmp_path, checkpoint_seconds=0)
+    small_fit(checkpoints=tmp_path, checkpoint_seconds=0)
+    other_loss = ReconstructionLoss(replace(loss.config, **of_loss), loss.extractor)
     with pytest.raises(CheckpointError, match="written with another configuration"):
-        fit(network, training, extractor, train, checkpoints=tmp_path)
+        small_fit(
+            of_training,
+            network=replace(network, **of_network),
+            loss=other_loss,
+            checkpoints=tmp_path,
+        )
 
 
-def test_a_diverged_state_is_never_saved(
-    tmp_path: Path, extractor: FeatureExtractor, train: Images
-) -> None:
-    training = replace(TRAINING, learning_rate=1e6)
+def test_a_diverged_state_is_never_saved(tmp_path: Path, small_fit: SmallFit) -> None:
     with pytest.raises(DivergedError):
-        fit(NETWORK, training, extractor, train, checkpoints=tmp_path, checkpoint_seconds=0)
+        small_fit({"learning_rate": 1e6}, checkpoints=tmp_path, checkpoint_seconds=0)
     assert not list(tmp_path.iterdir())

@@ -4,15 +4,17 @@ import pytest
 import torch
 
 from dpa_core.batches import as_input
-from dpa_core.features import FeatureExtractor
+from dpa_core.config import LossConfig
+from dpa_core.loss import ReconstructionLoss
+from dpa_core.resampling import shrink
 from dpa_core.targets import Targets
 
 BYTES_PER_IMAGE = 4 * (32 * 8 * 8 + 64 * 4 * 4)  # float32 of r22 and r32 at 16 px
 
 
 @pytest.fixture
-def extractor(make_extractor: Callable[..., FeatureExtractor]) -> FeatureExtractor:
-    return make_extractor("r22", "r32")
+def loss(make_loss: Callable[..., ReconstructionLoss]) -> ReconstructionLoss:
+    return make_loss("r22", "r32")
 
 
 @pytest.fixture
@@ -23,22 +25,37 @@ def images() -> torch.Tensor:
 
 @pytest.mark.parametrize(("spare", "cached"), [(-1, False), (0, True)])
 def test_caches_exactly_what_fits(
-    spare: int, cached: bool, extractor: FeatureExtractor, images: torch.Tensor
+    spare: int, cached: bool, loss: ReconstructionLoss, images: torch.Tensor
 ) -> None:
-    targets = Targets(extractor, images, budget_bytes=130 * BYTES_PER_IMAGE + spare)
+    targets = Targets(loss, images, budget_bytes=130 * BYTES_PER_IMAGE + spare)
+    targets.at(torch.tensor([0]), as_input(images[:1]))
     assert (targets.cache is not None) is cached
 
 
 @pytest.mark.parametrize("budget_bytes", [0, 1 << 30])
 def test_features_of_the_positions(
-    budget_bytes: int, extractor: FeatureExtractor, images: torch.Tensor
+    budget_bytes: int, loss: ReconstructionLoss, images: torch.Tensor
 ) -> None:
     """130 images need two passes to fill the cache."""
-    targets = Targets(extractor, images, budget_bytes=budget_bytes)
+    targets = Targets(loss, images, budget_bytes=budget_bytes)
     positions = torch.tensor([129, 0, 127, 128, 0])
     found = targets.at(positions, as_input(images[positions]))
-    expected = extractor(as_input(images[positions]))
+    expected = loss.extractor(as_input(images[positions]))
     assert set(found) == {"r22", "r32"}
     for layer, values in found.items():
         torch.testing.assert_close(values, expected[layer])
         assert not values.requires_grad
+
+
+@pytest.mark.parametrize("budget_bytes", [0, 1 << 30])
+def test_follows_a_network_that_grows(
+    make_loss: Callable[..., ReconstructionLoss], budget_bytes: int, images: torch.Tensor
+) -> None:
+    loss = make_loss(config=LossConfig({0: {"r12": 1.0}, 16: {"r32": 1.0}}))
+    targets = Targets(loss, images, budget_bytes=budget_bytes)
+    positions = torch.tensor([7, 128])
+    for resolution, layer in ((8, "r12"), (16, "r32")):
+        pixels = shrink(as_input(images[positions]), resolution)
+        found = targets.at(positions, pixels)
+        torch.testing.assert_close(found, {layer: loss.extractor(pixels)[layer]})
+        assert targets.cache is None or set(targets.cache) == {layer}  # the other one is dropped

@@ -4,30 +4,44 @@ import pytest
 import torch
 
 from dpa_core.autoencoder import Autoencoder
-from dpa_core.config import AutoencoderConfig, FitConfig
+from dpa_core.config import AutoencoderConfig, FitConfig, LossConfig
 from dpa_core.growth import final_phase
-from dpa_core.training_state import Check, TrainingState, resume, save
+from dpa_core.learner import Learner
+from dpa_core.training_state import Check, TrainingState, configuration, resume, save
 
 NETWORK = AutoencoderConfig(16, 1, 4)
-TRAINING = FitConfig()
+BELONGS_TO = configuration(NETWORK, FitConfig(), LossConfig({0: {"r12": 1.0}}))
 
 
-def make(*, seed: int = 0) -> TrainingState:
-    network = Autoencoder(NETWORK, seed=seed).to(memory_format=torch.channels_last)
-    optimizer = torch.optim.Adam(network.parameters(), lr=TRAINING.learning_rate, fused=True)
-    return TrainingState(network, optimizer)
+def make_learners(*, seed: int = 0) -> dict[str, Learner]:
+    """Two networks, as with a critic."""
+    networks = (Autoencoder(NETWORK, seed=seed + k) for k in range(2))
+    one, two = (network.to(memory_format=torch.channels_last) for network in networks)
+    return {"one": Learner(one, 1e-3), "two": Learner(two, 1e-2)}
 
 
-def take_step(state: TrainingState) -> None:
+def take_step(learner: Learner) -> None:
     images = torch.rand(2, 1, 16, 16, generator=torch.Generator().manual_seed(0))
-    state.optimizer.zero_grad()
-    state.autoencoder(images, final_phase(NETWORK)).square().mean().backward()
-    state.optimizer.step()
+    learner.descend(learner.network(images, final_phase(NETWORK)).square().mean())
 
 
-def record(state: TrainingState, *losses: float | None, min_improvement: float = 0.0) -> None:
+def weights(learner: Learner) -> dict[str, torch.Tensor]:
+    return {key: value.clone() for key, value in learner.network.state_dict().items()}
+
+
+def make() -> TrainingState:
+    return TrainingState(make_learners()["one"].network)
+
+
+def record(
+    state: TrainingState,
+    *losses: float | None,
+    min_improvement: float = 0.0,
+    full_size: bool = True,
+) -> None:
     for loss in losses:
-        state.record(Check(state.step + 10, 1.0, loss, 0.0), min_improvement)
+        check = Check(state.step + 10, 1.0, loss, 0.0)
+        state.record(check, min_improvement, full_size=full_size)
 
 
 @pytest.mark.parametrize(
@@ -50,49 +64,60 @@ def test_counts_improvements_that_are_large_enough(
     assert state.step == 10 * len(losses)
 
 
-def test_restores_the_weights_of_the_best_check() -> None:
+def test_losses_of_lower_resolutions_do_not_compete() -> None:
     state = make()
-    take_step(state)
-    best = {key: value.clone() for key, value in state.autoencoder.state_dict().items()}
+    record(state, 0.1, 0.2, full_size=False)
+    assert (state.best_step, state.best_loss, state.checks_without_improvement) == (20, None, 0)
+    assert not state.best_weights
+    record(state, 3.0, 2.0, 4.0)
+    assert (state.best_step, state.best_loss, state.checks_without_improvement) == (40, 2.0, 1)
+
+
+def test_restores_the_weights_of_the_best_check() -> None:
+    learner = make_learners()["one"]
+    state = TrainingState(learner.network)
+    take_step(learner)
+    best = weights(learner)
     record(state, 1.0)
-    take_step(state)
+    take_step(learner)
     record(state, 2.0)
     state.restore_best()
-    assert all(torch.equal(v, best[key]) for key, v in state.autoencoder.state_dict().items())
+    torch.testing.assert_close(weights(learner), best, rtol=0, atol=0)
 
 
 def test_without_held_out_images_the_last_weights_stay() -> None:
-    state = make()
+    learner = make_learners()["one"]
+    state = TrainingState(learner.network)
     record(state, None)
-    take_step(state)
-    last = {key: value.clone() for key, value in state.autoencoder.state_dict().items()}
+    take_step(learner)
+    last = weights(learner)
     record(state, None)
     state.restore_best()
     assert (state.best_step, state.best_loss) == (20, None)
-    assert all(torch.equal(v, last[key]) for key, v in state.autoencoder.state_dict().items())
+    torch.testing.assert_close(weights(learner), last, rtol=0, atol=0)
 
 
 def test_resumed_state_equals_the_saved_one_and_goes_on_like_it(tmp_path: Path) -> None:
-    state, other = make(), make(seed=1)
-    take_step(state)
-    record(state, 2.0)
-    take_step(state)
-    record(state, 3.0)
-    save(state, tmp_path, NETWORK, TRAINING)
-    resume(other, tmp_path, NETWORK, TRAINING)
+    learners, others = make_learners(), make_learners(seed=5)
+    state, other = (TrainingState(each["one"].network) for each in (learners, others))
+    for loss in (2.0, 3.0):
+        for learner in learners.values():
+            take_step(learner)
+        record(state, loss)
+    save(state, learners, tmp_path, BELONGS_TO)
+    resume(other, others, tmp_path, BELONGS_TO)
 
     for name in ("history", "best_step", "best_loss", "checks_without_improvement", "stopped"):
         assert getattr(other, name) == getattr(state, name)
-    for key, value in state.best_weights.items():
-        assert torch.equal(other.best_weights[key], value)
-    for _ in range(2):
-        take_step(state)
-        take_step(other)
-    for key, value in state.autoencoder.state_dict().items():
-        assert torch.equal(other.autoencoder.state_dict()[key], value)
+    torch.testing.assert_close(other.best_weights, state.best_weights, rtol=0, atol=0)
+    for name, learner in learners.items():
+        for each in (learner, others[name]):
+            take_step(each)
+            take_step(each)
+        torch.testing.assert_close(weights(others[name]), weights(learner), rtol=0, atol=0)
 
 
 def test_an_empty_folder_changes_nothing(tmp_path: Path) -> None:
     state = make()
-    resume(state, tmp_path, NETWORK, TRAINING)
+    resume(state, make_learners(), tmp_path, BELONGS_TO)
     assert (state.step, state.seconds, state.history) == (0, 0.0, [])

@@ -7,9 +7,10 @@ from PIL import Image
 
 from dpa_core.autoencoder import Autoencoder
 from dpa_core.batches import Batches, as_input
-from dpa_core.config import AutoencoderConfig, FitConfig
+from dpa_core.config import AutoencoderConfig, FitConfig, LossConfig
 from dpa_core.fit import fit
 from dpa_core.growth import final_phase
+from dpa_core.loss import ReconstructionLoss
 from dpa_core.score import score
 from hpsearch.backbones.extractor import build_extractor
 from hpsearch.backbones.registry import load_backbone
@@ -39,14 +40,15 @@ def dpa_auroc(parts, latent_res, layer):
     train, normals, anomalies = parts
     backbone = load_backbone("vgg-mini")
     extractor = build_extractor(backbone, [layer], {layer: backbone.statistics[layer]})
+    loss = ReconstructionLoss(LossConfig({32: {layer: 1.0}}), extractor)
     settings = FitConfig(
         learning_rate=TRAINING["learning_rate"],
         batch_size=TRAINING["batch_size"],
         max_steps=TRAINING["max_steps"],
         check_every=TRAINING["max_steps"],
     )
-    trained = fit(AutoencoderConfig(32, 3, 4, latent_res), settings, extractor, train).autoencoder
-    return auroc(score(trained, extractor, normals), score(trained, extractor, anomalies))
+    trained = fit(AutoencoderConfig(32, 3, 4, latent_res), settings, loss, train).autoencoder
+    return auroc(score(trained, loss, normals), score(trained, loss, anomalies))
 
 
 def pixel_auroc(parts, latent_res):

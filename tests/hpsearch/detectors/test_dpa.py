@@ -7,16 +7,20 @@ import pytest
 import torch
 
 import hpsearch.detectors.dpa
-from dpa_core.config import AutoencoderConfig
+from dpa_core.config import AutoencoderConfig, LossConfig
 from dpa_core.errors import CheckpointError, DivergedError
 from dpa_core.features import VGG19, VGG_MINI
 from hpsearch.detectors.base import CURVE_COLUMNS, ImageView, Setup
 from hpsearch.detectors.dpa import DPADetector, learning_rate
 from hpsearch.errors import SpecError, TaskError
+from hpsearch.spec import TrainingSpec
 
 View = Callable[[slice], ImageView]
-SMALL = {"latent_dim": 2, "latent_res": 4, "layers": "r12"}
+PLAIN = {"loss": "perceptual", "start_resolution": 0, "steps_per_phase": 20_000}
+SMALL = PLAIN | {"latent_dim": 2, "latent_res": 4, "layers": "r12"}
+PERCEPTUAL = LossConfig({0: {"r42": 1.0}})
 QUICK = {"max_steps": 30, "batch_size": 8, "check_every": 10}
+SIXTY_THOUSAND = TrainingSpec(max_steps=60_000)
 
 
 @pytest.mark.parametrize(
@@ -34,17 +38,22 @@ QUICK = {"max_steps": 30, "batch_size": 8, "check_every": 10}
 def test_published_learning_rates(image: int, dim: int, res: int, rate: float) -> None:
     """Those of the authors' published configurations."""
     network = AutoencoderConfig(image_size=image, channels=3, latent_dim=dim, latent_res=res)
-    assert learning_rate(network) == pytest.approx(rate, rel=1e-12)
+    assert learning_rate(network, PERCEPTUAL) == pytest.approx(rate, rel=1e-12)
 
 
 @pytest.mark.parametrize("res", [1, 8])
 def test_the_rate_falls_as_the_bottleneck_widens(res: int) -> None:
     rates = [
-        learning_rate(AutoencoderConfig(image_size=32, channels=3, latent_dim=dim, latent_res=res))
+        learning_rate(AutoencoderConfig(32, 3, latent_dim=dim, latent_res=res), PERCEPTUAL)
         for dim in range(1, 300, 7)
     ]
     assert rates == sorted(rates, reverse=True)
     assert 0.99e-4 <= min(rates) <= max(rates) <= 1.01e-2
+
+
+def test_beside_a_critic_the_rate_is_the_critics() -> None:
+    loss = LossConfig({0: {"r42": 1.0}}, adversarial=0.1)
+    assert learning_rate(AutoencoderConfig(32, 3, 8), loss) == 2e-4
 
 
 def _fitted(setup: Setup, view: View, *, early_stop: bool = True) -> tuple[DPADetector, Any]:
@@ -87,7 +96,7 @@ def test_without_held_out_normals_every_step_is_taken(
 def test_several_layers_and_a_rate_of_ones_own(setup: Callable[..., Setup], view: View) -> None:
     params = SMALL | {"layers": "r12+r22"}
     detector, _ = _fitted(setup(QUICK | {"learning_rate": 1e-9}, **params), view)
-    assert detector.extractor.layers == ("r12", "r22")
+    assert detector.loss.extractor.layers == ("r12", "r22")
     untrained, _ = _fitted(setup(QUICK | {"learning_rate": 1e-12}, **params), view)
     images = view(slice(32, 50))
     np.testing.assert_allclose(detector.score(images), untrained.score(images), rtol=1e-4)
@@ -132,8 +141,15 @@ def test_a_rate_that_blows_up_is_non_finite(setup: Callable[..., Setup], view: V
         ({"latent_res": 32}, "latent_res must be 1 or a power of two below image_size"),
         ({"latent_dim": 0}, "latent_dim must be at least 1, got 0"),
         ({"layers": "r99"}, "r99"),
-        ({"layers": "r12+"}, "layer"),
-        ({"layers": ""}, "layer"),
+        ({"layers": "r12+"}, "write a sum of different names"),
+        ({"layers": ""}, "write a sum of different names"),
+        ({"layers": "16:r12 32:r99", "start_resolution": 16}, "r99"),
+        ({"layers": "16:r12", "start_resolution": 8}, "layers begin at 16 px"),
+        ({"loss": "l2"}, "'l2': no l2 here; choose among perceptual, l1, adversarial"),
+        ({"loss": "adversarial"}, "perceptual or l1 must be above 0"),
+        ({"start_resolution": 12}, "start_resolution must be a power of two from 8"),
+        ({"start_resolution": 8}, "max_steps must be above 80000, the steps that growing from 8"),
+        ({"start_resolution": 8, "steps_per_phase": 0}, "steps_per_phase must be positive"),
     ],
 )
 @pytest.mark.parametrize("architecture", [VGG19, VGG_MINI], ids=["vgg19", "vgg-mini"])
@@ -141,15 +157,62 @@ def test_what_cannot_be_built_is_one_line(
     params: dict[str, Any], says: str, architecture: Any
 ) -> None:
     with pytest.raises(SpecError, match=says) as caught:
-        DPADetector.check({"resolution": 32} | SMALL | params, architecture)
+        DPADetector.check({"resolution": 32} | SMALL | params, architecture, SIXTY_THOUSAND)
     assert "\n" not in str(caught.value)
     assert str(caught.value).startswith("space: ")
 
 
 def test_a_layer_of_another_network_is_refused() -> None:
+    params = {"resolution": 32} | SMALL | {"layers": "r54"}
     with pytest.raises(SpecError, match="r54"):
-        DPADetector.check({"resolution": 32} | SMALL | {"layers": "r54"}, VGG_MINI)
-    DPADetector.check({"resolution": 32} | SMALL | {"layers": "r54"}, VGG19)
+        DPADetector.check(params, VGG_MINI, TrainingSpec())
+    DPADetector.check(params, VGG19, TrainingSpec())
+
+
+def test_images_must_be_large_enough_for_their_layer() -> None:
+    params = SMALL | {"resolution": 16, "latent_res": 1, "start_resolution": 8, "layers": "r52"}
+    with pytest.raises(SpecError, match="layer r52 needs images of 16 px or more, got 8 px"):
+        DPADetector.check(params, VGG19, TrainingSpec())
+
+
+def test_every_published_schedule_can_be_trained() -> None:
+    """The growing configurations of the authors, from 8 or 16 to 64 px."""
+    for layers, start, dim, res in (
+        ("16:r32 64:r42", 16, 4, 8),
+        ("8:r12 16:r22 32:r32", 8, 64, 1),
+        ("8:r12 16:r22 32:r32 64:r42", 8, 16, 1),
+    ):
+        params = {"latent_dim": dim, "latent_res": res, "layers": layers, "resolution": 64}
+        grows = {"start_resolution": start, "steps_per_phase": 20_000}
+        training = TrainingSpec(max_steps=200_000)
+        DPADetector.check(PLAIN | params | grows, VGG19, training)
+
+
+@pytest.mark.parametrize("loss", ["perceptual", "l1", "perceptual+0.1*l1"])
+def test_grows_with_every_reconstruction_loss(
+    setup: Callable[..., Setup], view: View, loss: str
+) -> None:
+    grows = {"layers": "8:r12 16:r22", "start_resolution": 8, "steps_per_phase": 6}
+    quick = QUICK | {"max_steps": 100, "check_every": 100, "learning_rate": 3e-3}
+    detector = DPADetector(setup(quick, **(SMALL | grows | {"loss": loss})))
+    training = detector.fit(view(slice(0, 24)), view(slice(24, 32)), max_steps=100)
+    assert training.best_step > 12  # full size is reached after two stages of 6 steps
+    assert np.diff(training.curve["step"]).max() == 22  # a fourth of the steps at full size
+    scores = detector.score(view(slice(32, 50)))
+    assert scores[8:].mean() > scores[:8].mean()
+
+
+def test_a_critic_changes_the_training_and_is_no_part_of_the_score(
+    setup: Callable[..., Setup], view: View
+) -> None:
+    alone, judged = (
+        _fitted(setup(QUICK, **(SMALL | {"loss": loss})), view)
+        for loss in ("perceptual", "perceptual+0.1*adversarial")
+    )
+    scores = judged[0].score(view(slice(24, 32)))
+    # The held-out loss, by which training stops, is the mean score of the same images.
+    assert scores.mean() == pytest.approx(judged[1].best_loss, rel=1e-4)
+    assert not np.allclose(scores, alone[0].score(view(slice(24, 32))), rtol=1e-3)
 
 
 def test_the_model_on_disk_holds_no_code(

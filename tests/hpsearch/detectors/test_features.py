@@ -14,6 +14,7 @@ from hpsearch.detectors.base import ImageView, Setup
 from hpsearch.detectors.features import FeaturesDetector
 from hpsearch.detectors.pooled import pooled_features
 from hpsearch.errors import SpecError
+from hpsearch.spec import TrainingSpec
 
 View = Callable[[slice], ImageView]
 TRAIN, NEW = slice(0, 30), slice(30, 50)  # of the new ones the last ten are anomalous
@@ -78,7 +79,7 @@ def test_fewer_normals_than_neighbours(setup: Callable[..., Setup], view: View) 
 )
 def test_what_cannot_be_built_is_one_line(params: dict[str, Any], says: str) -> None:
     with pytest.raises(SpecError, match=says) as caught:
-        FeaturesDetector.check(params, VGG_MINI)
+        FeaturesDetector.check(params, VGG_MINI, TrainingSpec())
     assert "\n" not in str(caught.value)
 
 
