@@ -10,6 +10,8 @@ import typer
 from hpsearch.cli.best import best
 from hpsearch.cli.check import check
 from hpsearch.cli.datasets import datasets
+from hpsearch.cli.prepare import prepare_app
+from hpsearch.cli.reproduce import reproduce
 from hpsearch.cli.run import run
 from hpsearch.cli.status import status
 from hpsearch.errors import HpsearchError, UserError
@@ -22,8 +24,9 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for command in (run, status, best, datasets, check):
+for command in (run, reproduce, status, best, datasets, check):
     app.command()(command)
+app.add_typer(prepare_app)
 
 
 def _print_version(asked: bool) -> None:

@@ -1,0 +1,136 @@
+"""Annotations of the program ASAP, as the challenge gives them: outlines of tumours in XML.
+
+The challenge's README: groups "_0" and "_1" are tumour, "_2" are areas without tumour cut out of
+them. Test slides use the names "Tumor" and "Exclusion", and "None" for what was put in no group,
+which is held to be no tumour.
+"""
+
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+from xml.etree import ElementTree
+
+import numpy as np
+
+from hpsearch.datasets.reading import check_regular_file
+from hpsearch.errors import DataError
+from hpsearch.files import printable
+from hpsearch.prepare.polygons import Polygon, covers_square, touches_square
+
+TUMOUR_GROUPS = ("_0", "_1", "Tumor")
+CUT_OUT_GROUPS = ("_2", "Exclusion", "None")
+MAX_BYTES = 64 * 1024**2  # the challenge's largest file has a few
+
+
+@dataclass(frozen=True, eq=False)
+class Annotations:
+    """Outlines (V, 2) in px of level 0; `ignored` says what encloses no area, a line each."""
+
+    tumour: tuple[Polygon, ...]
+    cut_out: tuple[Polygon, ...]
+    ignored: tuple[str, ...] = ()
+
+    def covers(self, x: int, y: int, side: int) -> bool:
+        """Whether a tile lies wholly inside one tumour outline and touches nothing cut out."""
+        return any(covers_square(outline, x, y, side) for outline in self.tumour) and not any(
+            touches_square(outline, x, y, side) for outline in self.cut_out
+        )
+
+
+@dataclass(frozen=True)
+class AnnotationFile:
+    """A file of annotations, or a member of a zip file."""
+
+    path: Path
+    member: str | None = None
+
+    def __str__(self) -> str:
+        return printable(self.path if self.member is None else f"{self.path}/{self.member}")
+
+    def read(self) -> Annotations:
+        """The annotations.
+
+        Raises:
+            DataError: the file cannot be read or breaks a rule of `parse_annotations`.
+        """
+        try:
+            text = self._bytes()
+        except (OSError, zipfile.BadZipFile) as error:
+            what = f"cannot be read ({printable(error)})"
+            raise DataError(f"{self}: {what}; download it again") from error
+        return parse_annotations(text, where=str(self))
+
+    def _bytes(self) -> bytes:
+        check_regular_file(self.path)
+        if self.member is None:
+            with self.path.open("rb") as file:
+                return file.read(MAX_BYTES + 1)
+        with zipfile.ZipFile(self.path) as archive, archive.open(self.member) as file:
+            return file.read(MAX_BYTES + 1)
+
+
+def parse_annotations(text: bytes, *, where: str) -> Annotations:
+    """The outlines of an ASAP file; `where` names it in messages.
+
+    Raises:
+        DataError: it is not well-formed XML of ASAP, is larger than `MAX_BYTES`, declares entities,
+            or has a group or a coordinate that is unknown.
+    """
+    if len(text) > MAX_BYTES:
+        raise DataError(f"{where}: is larger than {MAX_BYTES // 1024**2} MB; download it again")
+    parser = ElementTree.XMLParser(target=_WithoutDoctype(where))
+    try:
+        root = ElementTree.fromstring(text, parser)
+    except ElementTree.ParseError as error:
+        what = f"is not well-formed XML ({printable(error)})"
+        raise DataError(f"{where}: {what}; download it again") from error
+    if root.tag != "ASAP_Annotations":
+        what = f"begins with {printable(root.tag)[:100]}, not ASAP_Annotations"
+        raise DataError(f"{where}: {what}; give a file of the program ASAP")
+    return _sorted_by_group(root, where)
+
+
+class _WithoutDoctype(ElementTree.TreeBuilder):
+    """A document type can declare entities that grow without end; ASAP writes none."""
+
+    def __init__(self, where: str) -> None:
+        super().__init__()
+        self.where = where
+
+    def doctype(self, name: str, public: str | None, system: str | None) -> NoReturn:
+        raise DataError(f"{self.where}: declares a document type; remove its DOCTYPE")
+
+
+def _sorted_by_group(root: ElementTree.Element, where: str) -> Annotations:
+    tumour, cut_out, ignored = [], [], []
+    for number, annotation in enumerate(root.iter("Annotation"), start=1):
+        here = f"{where}: annotation {number}"
+        group = annotation.get("PartOfGroup", "")
+        outline = _outline(annotation, here)
+        if group not in TUMOUR_GROUPS + CUT_OUT_GROUPS:
+            known = ", ".join(TUMOUR_GROUPS + CUT_OUT_GROUPS)
+            what = f"is of group '{printable(group)[:100]}'"
+            raise DataError(f"{here} {what}; put it in one of {known}")
+        if len(outline) < 3:
+            ignored.append(f"{here} has {len(outline)} points and encloses nothing; left out")
+        elif group in TUMOUR_GROUPS:
+            tumour.append(outline)
+        else:
+            cut_out.append(outline)
+    return Annotations(tuple(tumour), tuple(cut_out), tuple(ignored))
+
+
+def _outline(annotation: ElementTree.Element, here: str) -> Polygon:
+    try:
+        points = sorted(
+            (int(point.attrib["Order"]), float(point.attrib["X"]), float(point.attrib["Y"]))
+            for point in annotation.iter("Coordinate")
+        )
+    except (KeyError, ValueError) as error:
+        what = f"has a coordinate without a number ({printable(error)})"
+        raise DataError(f"{here} {what}; mend its Order, X and Y") from error
+    outline = np.array(points, dtype=np.float64).reshape(-1, 3)[:, 1:]
+    if not np.isfinite(outline).all():
+        raise DataError(f"{here} has a coordinate that is not finite; mend its X and Y")
+    return outline

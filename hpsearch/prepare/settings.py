@@ -1,0 +1,104 @@
+"""What decides the tiles, kept in the folder of the tiles so that a restart goes on alike."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from hpsearch.errors import DataError, SpecError
+from hpsearch.files import printable, write_text_atomic
+from hpsearch.prepare.cells import PIXELS_A_CELL
+
+Stain = Literal["vahadane", "macenko", "none"]
+STAINS: tuple[Stain, ...] = get_args(Stain)
+MIN_TILE_SIZE = 24  # px
+
+SETTINGS = "settings.json"
+
+
+@dataclass(frozen=True)
+class TilingSettings:
+    """How slides become tiles; the defaults are the paper's (section 4.1.1.1).
+
+    Tiles are stored at x40. x20 and x10 are bilinear halvings of them, which a study makes: the
+    thirds of 768 px tiles that `studies/camelyon16.yaml` crops are 256 px at x40, and its
+    resolutions 128 and 64 are those at x20 and x10.
+
+    Attributes:
+        seed: of the random choice of tiles.
+        stain: the normalisation.
+        tile_size: side of a tile in px, a multiple of 3 (the thumbnail's pixels along a tile).
+        tiles_per_slide: at most so many of each slide.
+        target: digest of the target tile that the user names; "" where the rule chooses it.
+
+    Raises:
+        SpecError: a value breaks its rule.
+    """
+
+    seed: int = 0
+    stain: Stain = "vahadane"
+    tile_size: int = 768
+    tiles_per_slide: int = 50
+    target: str = ""
+
+    def __post_init__(self) -> None:
+        if self.tile_size < MIN_TILE_SIZE or self.tile_size % PIXELS_A_CELL:
+            rule = f"give a multiple of {PIXELS_A_CELL} from {MIN_TILE_SIZE}"
+            raise SpecError(f"tile size {self.tile_size}: {rule}, such as 768")
+        if self.tiles_per_slide < 1:
+            raise SpecError(f"tiles per slide {self.tiles_per_slide}: give at least 1")
+        if self.seed < 0:
+            raise SpecError(f"seed {self.seed}: give 0 or more")
+        if self.target and self.stain == "none":
+            raise SpecError("target: stain none has no use for one; leave it out")
+
+    @property
+    def largest_slide_bytes(self) -> int:
+        """What a slide's tiles can take on the disk: a PNG is hardly larger than its pixels."""
+        return self.tiles_per_slide * self.tile_size**2 * 3
+
+
+def parse_stain(text: str) -> Stain:
+    """The normalisation of that name.
+
+    Raises:
+        SpecError: there is none.
+    """
+    for stain in STAINS:
+        if stain == text:
+            return stain
+    raise SpecError(f"stain '{printable(text)[:50]}': unknown; give {', '.join(STAINS)}")
+
+
+def check_same(out: Path, settings: TilingSettings) -> None:
+    """Refuse to go on in a folder that was begun with other settings, or holds something else.
+
+    Raises:
+        DataError: it is so; the message names the first difference.
+    """
+    if out.exists() and not out.is_dir():
+        raise DataError(f"{printable(out)}: is a file; give a folder for the tiles")
+    if not (out / SETTINGS).exists():
+        if out.is_dir() and any(not entry.name.startswith(".") for entry in out.iterdir()):
+            what = "holds other files and no tiles that were begun here"
+            raise DataError(f"{printable(out)}: {what}; give a new or empty folder")
+        return
+    try:
+        began = json.loads((out / SETTINGS).read_text(encoding="utf-8"))
+        pairs = {name: (began[name], value) for name, value in asdict(settings).items()}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        what = f"is damaged ({printable(error)})"
+        raise DataError(f"{printable(out / SETTINGS)}: {what}; give another folder") from error
+    for name, (old, new) in pairs.items():
+        if old != new:
+            what = f"was begun with {name.replace('_', ' ')} {_said(old)}, not {_said(new)}"
+            raise DataError(f"{printable(out)}: {what}; give the same options or another folder")
+
+
+def write_settings(out: Path, settings: TilingSettings) -> None:
+    """Keep the settings with what they decide."""
+    write_text_atomic(out / SETTINGS, json.dumps(asdict(settings), indent=1) + "\n")
+
+
+def _said(value: str | int) -> str:
+    return "chosen by rule" if value == "" else printable(value)[:12]

@@ -1,0 +1,163 @@
+"""One slide to a folder of tiles, which appears whole or not at all."""
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from hpsearch.datasets.reading import read_image
+from hpsearch.errors import DataError, SpecError
+from hpsearch.files import printable, write_directory_atomic
+from hpsearch.prepare.cells import Corner, choose_corners, tissue_corners, tumour_corners
+from hpsearch.prepare.challenge import ChallengeSlide
+from hpsearch.prepare.settings import Stain, TilingSettings
+from hpsearch.prepare.slides import Slide, open_slide
+
+Normalise = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]  # tiles (N, H, W, 3) to the same
+
+SLIDES = "slides"  # the folder of the slides' folders
+TARGET = "target.png"  # the tile to whose stains the others are normalised
+TILES_IN_FLIGHT = 8  # read, normalised and written together by one worker
+
+_RECORD = "slide.json"
+
+
+@dataclass(frozen=True)
+class TilingJob:
+    """A slide to tile and all that decides its tiles."""
+
+    slide: ChallengeSlide
+    settings: TilingSettings
+    out: Path
+    device: str  # of the stain normalisation
+    threads: int  # that it may use
+
+    def __str__(self) -> str:
+        return self.slide.name
+
+
+@dataclass(frozen=True)
+class SlideRecord:
+    """What a slide gave.
+
+    Attributes:
+        corners: x, y of each tile at level 0; its file is `tile_name` of them.
+        left_out: why there is none.
+    """
+
+    corners: tuple[Corner, ...]
+    left_out: str = ""
+
+
+@dataclass(frozen=True)
+class BadSlide:
+    """A slide that cannot be read; takes the place of its record."""
+
+    message: str
+
+
+def tile_slide(job: TilingJob) -> SlideRecord | BadSlide:
+    """Write the tiles of a slide into its folder below `out`; nothing of a slide that is bad."""
+    # Outside the block below: a target that does not do is not the slide's fault.
+    normalise = _normaliser(job.settings.stain, job.out / TARGET, job.device, job.threads)
+    side = job.settings.tile_size
+    try:
+        with open_slide(job.slide.path) as slide:
+            record = choose_tiles(slide, job.slide, job.settings)
+            with write_directory_atomic(slide_folder(job.out, job.slide.name)) as folder:
+                for start in range(0, len(record.corners), TILES_IN_FLIGHT):
+                    corners = record.corners[start : start + TILES_IN_FLIGHT]
+                    tiles = np.stack([slide.tile(x, y, side) for x, y in corners])
+                    for corner, tile in zip(corners, normalise(tiles), strict=True):
+                        Image.fromarray(tile).save(folder / tile_name(corner))
+                text = json.dumps({"corners": record.corners, "left_out": record.left_out})
+                (folder / _RECORD).write_text(text + "\n", encoding="utf-8")
+    except DataError as error:
+        return BadSlide(str(error))
+    return record
+
+
+def choose_tiles(slide: Slide, source: ChallengeSlide, settings: TilingSettings) -> SlideRecord:
+    """Which tiles a slide gives: of tissue, and of a slide with a tumour wholly inside it.
+
+    Raises:
+        DataError: the slide or its annotations cannot be read.
+    """
+    side = settings.tile_size
+    corners = tissue_corners(slide, side)
+    if not corners:
+        return SlideRecord((), f"no {side} px tile of it is wholly tissue")
+    if source.annotation is not None:
+        corners = tumour_corners(corners, source.annotation.read(), side)
+        if not corners:
+            return SlideRecord((), f"no {side} px tile of it is wholly inside annotated tumour")
+    return SlideRecord(
+        tuple(
+            choose_corners(corners, settings.tiles_per_slide, seed=settings.seed, slide=source.name)
+        )
+    )
+
+
+def read_target(file: Path) -> NDArray[np.uint8]:
+    """The pixels (H, W, 3) of a target tile.
+
+    Raises:
+        DataError: the file is no image.
+    """
+    return np.asarray(read_image(file).convert("RGB"))
+
+
+def slide_folder(out: Path, name: str) -> Path:
+    """Where the tiles of a slide lie."""
+    return out / SLIDES / name
+
+
+def tile_name(corner: Corner) -> str:
+    """A tile's file, by its place."""
+    return f"x{corner[0]:06d}_y{corner[1]:06d}.png"
+
+
+def read_record(folder: Path) -> SlideRecord | None:
+    """The record of a slide's folder; None where the slide is still to be tiled."""
+    try:
+        found = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    return SlideRecord(tuple((x, y) for x, y in found["corners"]), found["left_out"])
+
+
+def make_normaliser(stain: Stain, target: NDArray[np.uint8], device: str) -> Normalise:
+    """The normalisation of tiles to a target tile.
+
+    Raises:
+        SpecError: the device is not there, or a library that the normalisation needs.
+        DataError: the target shows too little tissue.
+    """
+    if stain == "none":  # without importing torch, which takes seconds and memory
+        return _unchanged
+    from hpsearch.prepare.stains import normaliser
+
+    try:
+        return normaliser(stain, target, device=device)
+    except (RuntimeError, AssertionError) as error:  # torch has no one error for it
+        what = f"cannot be used ({printable(error).splitlines()[0][:100]})"
+        raise SpecError(f"device '{printable(device)[:50]}' {what}; give cpu") from error
+
+
+@cache
+def _normaliser(stain: Stain, target: Path, device: str, threads: int) -> Normalise:
+    """The normalisation of this process."""
+    if stain == "none":
+        return _unchanged
+    os.environ["OMP_NUM_THREADS"] = str(threads)  # read when torch is imported
+    return make_normaliser(stain, read_target(target), device)
+
+
+def _unchanged(tiles: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return tiles
