@@ -6,6 +6,8 @@ from pathlib import Path
 from hpsearch.datasets.digits import CLASSES
 from hpsearch.datasets.digits import NAME as DIGITS
 from hpsearch.datasets.histology.generate import SLIDES, TILES_PER_SLIDE
+from hpsearch.datasets.nih import NIH_SETS
+from hpsearch.datasets.nih import how_to_get as how_to_get_nih
 from hpsearch.datasets.synthetic import NAME as SYNTHETIC
 from hpsearch.datasets.synthetic import stored_at
 from hpsearch.datasets.torchvision_sets import (
@@ -37,9 +39,13 @@ def dataset_infos(cache_dir: Path) -> list[DatasetInfo]:
         DatasetInfo(source.name, source.summary, None, None, None, False, 0, how_to_get(source))
         for source in OBTAINED_SETS
     ]
+    chests = [
+        DatasetInfo(source.name, source.summary, None, None, None, False, 0, how_to_get_nih(source))
+        for source in NIH_SETS
+    ]
     root = torchvision_root(cache_dir)
     torchvision = [_torchvision(source, root) for source in (CIFAR10, SVHN)]
-    return [_synthetic(cache_dir), _digits(), *torchvision, *obtained]
+    return [_synthetic(cache_dir), _digits(), *torchvision, *obtained, *chests]
 
 
 def _synthetic(cache_dir: Path) -> DatasetInfo:

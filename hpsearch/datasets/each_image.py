@@ -12,6 +12,7 @@ from PIL import Image
 
 from hpsearch.datasets.reading import image_of, read_image
 from hpsearch.datasets.table import Dataset
+from hpsearch.datasets.window import Window
 from hpsearch.errors import DataError
 from hpsearch.progress import Progress, silent
 
@@ -47,7 +48,7 @@ def each_image(
     """
     n = len(dataset.table)
     tasks = (
-        delayed(_apply)(function, _images(dataset, start, min(start + CHUNK, n)))
+        delayed(_apply)(function, _images(dataset, start, min(start + CHUNK, n)), dataset.window)
         for start in range(0, n, CHUNK)
     )
     done = 0
@@ -63,15 +64,19 @@ def _images(dataset: Dataset, start: int, stop: int) -> Images:
     return [dataset.file(position) for position in range(start, stop)]
 
 
-def _apply(function: Callable[[Image.Image], Result], images: Images) -> list[Result | BadImage]:
-    return [_apply_one(function, image) for image in images]
+def _apply(
+    function: Callable[[Image.Image], Result], images: Images, window: Window | None
+) -> list[Result | BadImage]:
+    return [_apply_one(function, image, window) for image in images]
 
 
 def _apply_one(
-    function: Callable[[Image.Image], Result], image: Path | NDArray[np.uint8]
+    function: Callable[[Image.Image], Result],
+    image: Path | NDArray[np.uint8],
+    window: Window | None,
 ) -> Result | BadImage:
     try:
-        opened = read_image(image) if isinstance(image, Path) else image_of(image)
+        opened = read_image(image, window=window) if isinstance(image, Path) else image_of(image)
     except DataError as error:
         return BadImage(str(error))
     return function(opened)

@@ -1,5 +1,6 @@
 """Reading one image file that may be damaged or hostile: 8-bit pixels, or one line why not."""
 
+import io
 import stat
 import warnings
 from collections.abc import Iterator
@@ -11,8 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, UnidentifiedImageError
 
+from hpsearch.datasets.bad_file import bad_file, reason
+from hpsearch.datasets.dicom import is_dicom, read_dicom
+from hpsearch.datasets.window import Window, no_own_window, windowed
 from hpsearch.errors import DataError
-from hpsearch.files import printable
 
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF")
 MIN_SIDE = 8  # pixels
@@ -20,20 +23,41 @@ MAX_PIXELS = 100_000_000  # as RGB 300 MB of memory
 
 _GREY_MODES = ("1", "L", "LA", "La")
 _COLOUR_MODES = ("P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB")
+_DEEP_GREY_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
 _TIFF_BITS_PER_SAMPLE = 258
+_TIFF_PHOTOMETRIC, _TIFF_WHITE_IS_ZERO = 262, 0
 
 
-def read_image(path: Path) -> Image.Image:
+def read_image(
+    path: Path, *, window: Window | None = None, content: bytes | None = None
+) -> Image.Image:
     """Decode the first frame of the file at `path` in mode "L" or "RGB".
 
-    PNG, JPEG, BMP and TIFF of at most 8 bits a channel. Palettes, CMYK and the like become RGB, a
-    transparency channel is dropped, and an EXIF orientation is not applied.
+    PNG, JPEG, BMP and TIFF. Palettes, CMYK and the like become RGB, a transparency channel is
+    dropped, and an EXIF orientation is not applied. A grey image of more than 8 bits and a DICOM
+    file need a `window`.
+
+    Args:
+        path: of the file.
+        window: which values become black and white; images of 8 bits do without.
+        content: of the file where it lies in an archive; `path` then only names it in errors.
 
     Raises:
-        DataError: the file is not such an image or is damaged; one line.
+        DataError: the file is not such an image or is damaged, or lacks a window; one line.
     """
-    with _opened(path) as image:
-        return image.convert(_target_mode(image))
+    if content is None:
+        check_regular_file(path)
+        if is_dicom(path):
+            grey = read_dicom(path, window, min_side=MIN_SIDE, max_pixels=MAX_PIXELS)
+            return Image.fromarray(grey)
+    with _opened(path, content) as image:
+        if image.mode not in _DEEP_GREY_MODES:
+            return image.convert(_target_mode(image))
+        values = np.asarray(image)
+        if window == "dicom":
+            raise no_own_window(path, values, "is no DICOM file and has no window of its own")
+        grey = windowed(path, values, window)
+        return Image.fromarray(255 - grey if _low_is_white(image) else grey)
 
 
 def read_mode(path: Path) -> Literal["L", "RGB"]:
@@ -42,6 +66,9 @@ def read_mode(path: Path) -> Literal["L", "RGB"]:
     Raises:
         DataError: as `read_image`, as far as the header shows it.
     """
+    check_regular_file(path)
+    if is_dicom(path):
+        return "L"
     with _opened(path) as image:
         return _target_mode(image)
 
@@ -60,34 +87,34 @@ def check_regular_file(path: Path) -> None:
     try:
         status = path.stat()
     except (OSError, ValueError) as error:
-        raise _bad(
-            path, f"cannot be opened ({_reason(error)})", "mend its path or permissions"
+        raise bad_file(
+            path, f"cannot be opened ({reason(error)})", "mend its path or permissions"
         ) from error
     if stat.S_ISDIR(status.st_mode):
-        raise _bad(path, "is a directory, not a file", "rename or remove it")
+        raise bad_file(path, "is a directory, not a file", "rename or remove it")
     if not stat.S_ISREG(status.st_mode):
-        raise _bad(path, "is not a regular file", "put the file itself there")
+        raise bad_file(path, "is not a regular file", "put the file itself there")
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[ImageFile.ImageFile]:
-    check_regular_file(path)
+def _opened(path: Path, content: bytes | None = None) -> Iterator[ImageFile.ImageFile]:
     with warnings.catch_warnings():
         # What Pillow warns of is either refused below or harmless (odd metadata).
         warnings.simplefilter("ignore")
         try:
-            with Image.open(path, formats=FORMATS) as image:
+            source = path if content is None else io.BytesIO(content)
+            with Image.open(source, formats=FORMATS) as image:
                 _check_header(path, image)
                 yield image
         except DataError:
             raise
         except UnidentifiedImageError as error:
-            raise _unidentified(path) from error
+            raise _unidentified(path, content) from error
         except Image.DecompressionBombError as error:
             raise _too_large(path) from error
         except Exception as error:
             # A decoder may raise anything on a damaged file; whatever it is, the file is at fault.
-            raise _bad(path, f"is damaged ({_reason(error)})", "replace or remove it") from error
+            raise bad_file(path, f"is damaged ({reason(error)})", "replace or remove it") from error
 
 
 def _check_header(path: Path, image: ImageFile.ImageFile) -> None:
@@ -96,10 +123,12 @@ def _check_header(path: Path, image: ImageFile.ImageFile) -> None:
         raise _too_large(path)
     if min(width, height) < MIN_SIDE:
         what = f"is {width}x{height} px, below {MIN_SIDE}x{MIN_SIDE}"
-        raise _bad(path, what, "remove it")
+        raise bad_file(path, what, "remove it")
+    if image.mode in _DEEP_GREY_MODES:
+        return
     if image.mode not in _GREY_MODES + _COLOUR_MODES or _has_deep_channels(image):
-        what = f"holds more than 8 bits a channel (mode {image.mode})"
-        raise _bad(path, what, "convert it to 8 bits with an intensity window of your choice")
+        what = f"holds more than 8 bits a channel of several (mode {image.mode})"
+        raise bad_file(path, what, "convert it to 8 bits or to grey")
 
 
 def _has_deep_channels(image: ImageFile.ImageFile) -> bool:
@@ -112,24 +141,23 @@ def _has_deep_channels(image: ImageFile.ImageFile) -> bool:
     return False
 
 
+def _low_is_white(image: ImageFile.ImageFile) -> bool:
+    # Pillow sees to that for 8 bits alone.
+    return (
+        image.format == "TIFF" and image.tag_v2.get(_TIFF_PHOTOMETRIC) == _TIFF_WHITE_IS_ZERO  # type: ignore[attr-defined]
+    )
+
+
 def _target_mode(image: Image.Image) -> Literal["L", "RGB"]:
-    return "L" if image.mode in _GREY_MODES else "RGB"
+    return "L" if image.mode in _GREY_MODES + _DEEP_GREY_MODES else "RGB"
 
 
-def _unidentified(path: Path) -> DataError:
-    if path.stat().st_size == 0:
-        return _bad(path, "is empty (0 bytes)", "replace or remove it")
-    return _bad(path, f"is not a readable {', '.join(FORMATS)} image", "convert or remove it")
+def _unidentified(path: Path, content: bytes | None) -> DataError:
+    if (path.stat().st_size if content is None else len(content)) == 0:
+        return bad_file(path, "is empty (0 bytes)", "replace or remove it")
+    return bad_file(path, f"is not a readable {', '.join(FORMATS)} image", "convert or remove it")
 
 
 def _too_large(path: Path) -> DataError:
     what = f"has more than {MAX_PIXELS // 1_000_000} million pixels"
-    return _bad(path, what, "cut it into tiles or shrink it")
-
-
-def _reason(error: Exception) -> str:
-    return printable(getattr(error, "strerror", None) or str(error) or type(error).__name__)
-
-
-def _bad(path: Path, what: str, mend: str) -> DataError:
-    return DataError(f"{printable(path)}: {what}; {mend}")
+    return bad_file(path, what, "cut it into tiles or shrink it")

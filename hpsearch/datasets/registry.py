@@ -1,13 +1,14 @@
 """From the name that the user gives to a dataset."""
 
 import difflib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hpsearch.datasets.digits import NAME as DIGITS
 from hpsearch.datasets.digits import load_digits
 from hpsearch.datasets.manifest import load_manifest
 from hpsearch.datasets.mvtec import load_mvtec
+from hpsearch.datasets.nih import NIH_SETS, MultiLabel, load_nih
 from hpsearch.datasets.synthetic import NAME as SYNTHETIC
 from hpsearch.datasets.synthetic import load_synthetic_histology
 from hpsearch.datasets.table import Dataset
@@ -18,14 +19,16 @@ from hpsearch.datasets.torchvision_sets import (
     torchvision_root,
 )
 from hpsearch.datasets.unavailable import OBTAINED_SETS, load_obtained
+from hpsearch.datasets.window import Window
 from hpsearch.errors import SpecError
 from hpsearch.files import printable
 from hpsearch.progress import Progress, silent
 
 _TORCHVISION = {source.name: source for source in (CIFAR10, SVHN)}
 _OBTAINED = {source.name: source for source in OBTAINED_SETS}
+_NIH = {source.name: source for source in NIH_SETS}
 
-NAMES = (SYNTHETIC, DIGITS, *_TORCHVISION, *_OBTAINED)
+NAMES = (SYNTHETIC, DIGITS, *_TORCHVISION, *_OBTAINED, *_NIH)
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,8 @@ class DatasetRequest:
     root: Path | None = None  # the folder of the images, where it is not the default
     normal_class: str | None = None  # of a set of classes: the one that is normal
     seed: int = 0  # of what is generated or split at random
+    multi_label: MultiLabel = "pure"  # of the NIH sets
+    window: Window | None = None  # of a manifest's or a folder's images of more than 8 bits
 
 
 def load_dataset(
@@ -58,10 +63,18 @@ def load_dataset(
         return load_torchvision(_TORCHVISION[name], request.normal_class, root=root)
     if name in _OBTAINED:
         return load_obtained(_OBTAINED[name], root=request.root)
+    if name in _NIH:
+        return load_nih(
+            _NIH[name],
+            root=request.root,
+            cache_dir=cache_dir,
+            multi_label=request.multi_label,
+            progress=progress,
+        )
     path = Path(name).expanduser()
-    if path.suffix.lower() == ".csv":
-        return load_manifest(path, request.root)
-    return load_mvtec(path)
+    is_manifest = path.suffix.lower() == ".csv"
+    dataset = load_manifest(path, request.root) if is_manifest else load_mvtec(path)
+    return replace(dataset, window=request.window)
 
 
 def _check_options(request: DatasetRequest) -> None:
@@ -72,10 +85,16 @@ def _check_options(request: DatasetRequest) -> None:
     if request.normal_class is not None and name not in (DIGITS, *_TORCHVISION):
         takers = ", ".join((DIGITS, *_TORCHVISION))
         raise SpecError(f"--normal-class does not fit {printable(name)}; it is for {takers}")
-    if request.root is not None and name not in (*_TORCHVISION, *_OBTAINED) and not is_manifest:
-        takers = ", ".join((*_TORCHVISION, *_OBTAINED))
-        rule = f"it is for {takers} and CSV manifests"
+    with_root = (*_TORCHVISION, *_OBTAINED, *_NIH)
+    if request.root is not None and name not in with_root and not is_manifest:
+        rule = f"it is for {', '.join(with_root)} and CSV manifests"
         raise SpecError(f"--root does not fit {printable(name)}; {rule}")
+    if request.multi_label != "pure" and name not in _NIH:
+        rule = f"it is for {', '.join(_NIH)}"
+        raise SpecError(f"multi_label does not fit {printable(name)}; {rule}")
+    if request.window is not None and name in NAMES:
+        rule = "it is for CSV manifests and folders of images"
+        raise SpecError(f"--window does not fit {printable(name)}; {rule}")
 
 
 def _is_folder(name: str) -> bool:

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from hpsearch.datasets.reading import check_regular_file, image_of, read_image
+from hpsearch.datasets.window import Window
 from hpsearch.errors import DataError
 from hpsearch.files import printable
 
@@ -43,6 +44,8 @@ class Dataset:
     table: pd.DataFrame
     root: Path | None = None
     arrays: NDArray[np.uint8] | None = None  # (N, H, W, 1 or 3), row i of the table is arrays[i]
+    window: Window | None = None  # through which files of more than 8 bits a channel are seen
+    notes: tuple[str, ...] = ()  # what the user should be told of how the table was made
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "table", validate_table(self.table, self.name))
@@ -58,12 +61,14 @@ class Dataset:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 (hex) of the table and of every image's content, wherever the files lie.
+        """SHA-256 (hex) of the table, the window and every image's content, wherever they lie.
 
         Raises:
             DataError: a file cannot be read.
         """
         digest = hashlib.sha256(json.dumps(self.table.to_numpy().tolist()).encode())
+        if self.window is not None:
+            digest.update(json.dumps(self.window).encode())
         if self.arrays is not None:
             digest.update(str(self.arrays.shape).encode())
             for image in self.arrays:
@@ -94,7 +99,7 @@ class Dataset:
             DataError: the file cannot be read as an image.
         """
         if self.arrays is None:
-            return read_image(self.file(position))
+            return read_image(self.file(position), window=self.window)
         return image_of(self.arrays[position])
 
 

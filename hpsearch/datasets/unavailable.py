@@ -1,4 +1,4 @@
-"""The paper's medical sets: read from the user's manifest, or told how to get them."""
+"""Sets that the user obtains and prepares: read from their manifest, or told how to get them."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,33 +21,12 @@ class ObtainedSet:
     preparation: str  # what to make of what the source gives
 
 
-_CHEST_SOURCE = "https://nihcc.app.box.com/v/ChestXray-NIHCC"
-_CHEST_ROWS = "list its {} in a CSV manifest (group: the patient, anomaly_type: the finding)"
-
 OBTAINED_SETS = (
     ObtainedSet(
         "camelyon16",
         "H&E lymph nodes, with metastases of breast cancer",
         "https://camelyon16.grand-challenge.org",
-        "list tiles of its slides in a CSV manifest (group and anomaly_type: the slide)",
-    ),
-    ObtainedSet(
-        "nih-pa",
-        "chest X-rays, posteroanterior",
-        _CHEST_SOURCE,
-        _CHEST_ROWS.format("PA images"),
-    ),
-    ObtainedSet(
-        "nih-ap",
-        "chest X-rays, anteroposterior",
-        _CHEST_SOURCE,
-        _CHEST_ROWS.format("AP images"),
-    ),
-    ObtainedSet(
-        "nih-subset",
-        "chest X-rays, the subset of Tang et al.",
-        _CHEST_SOURCE,
-        _CHEST_ROWS.format("images of the subset"),
+        "run `hpsearch prepare camelyon16 --slides DIR --out TILES` and give --root TILES",
     ),
 )
 
@@ -67,6 +46,6 @@ def load_obtained(source: ObtainedSet, *, root: Path | None) -> Dataset:
 def how_to_get(source: ObtainedSet) -> str:
     """The ways to get on without the images, on one line."""
     return (
-        f"either download it from {source.source}, {source.preparation} and give that with "
-        f"--dataset FILE.csv, or start now with --dataset synthetic-histology"
+        f"either download it from {source.source}, {source.preparation}, or list images of your "
+        f"own with --dataset FILE.csv, or start now with --dataset synthetic-histology"
     )

@@ -15,7 +15,8 @@ def test_one_line_with_what_is_missing_and_two_ways(source: ObtainedSet, tmp_pat
         message = str(caught.value)
         assert message.isprintable()
         assert message.startswith(f"{source.name}: ")
-        for part in (missing, source.source, "--dataset FILE.csv", "--dataset synthetic-histology"):
+        ways = (source.source, source.preparation, "--dataset FILE.csv", "synthetic-histology")
+        for part in (missing, *ways):
             assert part in message
 
 

@@ -1,0 +1,131 @@
+"""Copies of the NIH's X-rays at 300 px, from which every preprocessing is then made.
+
+The originals have 1024 x 1024 px, 42 GB in all, and come as loose files or in tar archives. The
+paper reduces them to 300 x 300 px first of all; that is done once, into the cache.
+"""
+
+import hashlib
+import tarfile
+import zlib
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path, PurePosixPath
+
+import joblib
+from joblib import Parallel, delayed
+from PIL import Image
+
+from hpsearch.cache import sole_writer
+from hpsearch.datasets.reading import read_image
+from hpsearch.errors import DataError
+from hpsearch.files import atomic_path, printable
+from hpsearch.progress import Progress
+
+SIDE = 300  # pixels
+FOLDERS = ("images", "images_*/images", "images_*")
+ARCHIVES = ("images*.tar.gz", "images*.tar")
+MAX_MEMBER = 64 * 1024**2  # bytes; an original has less than one MB
+
+_CHUNK = 16  # images a task: about 7 MB on the way to a worker
+
+Source = tuple[Path, bytes | None]
+"""An image file, or the place and the content of an archive's member."""
+
+
+def nih_copies(root: Path, names: set[str], *, cache_dir: Path, progress: Progress) -> Path:
+    """The folder that holds, under its name, a grey PNG of `SIDE` px of each image in `names`.
+
+    What is there already is not made again, so that a run that was killed goes on where it was.
+    A copy is not renewed when its original changes: delete the folder for that.
+
+    Args:
+        root: holds the images in one of `FOLDERS` or in `ARCHIVES`, which are not unpacked.
+        names: file names without folders.
+        cache_dir: the copies take some 60 kB an image there.
+        progress: told of every few images.
+
+    Raises:
+        DataError: an image is missing or damaged, or an archive is.
+    """
+    folder = cache_dir / f"nih-{SIDE}px" / hashlib.sha256(bytes(root.resolve())).hexdigest()[:16]
+    if not names <= _stored(folder):
+        with sole_writer(folder):
+            folder.mkdir(exist_ok=True)
+            for leftover in folder.glob(".tmp-*"):
+                leftover.unlink()
+            _store_all(root, names - _stored(folder), folder, progress)
+    missing = names - _stored(folder)
+    if missing:
+        what = f"{len(missing)} of {len(names)} images are missing ({printable(min(missing))})"
+        mend = f"put all archives images_*.tar.gz there, or the files in {FOLDERS[0]}/"
+        raise DataError(f"{printable(root)}: {what}; {mend}")
+    return folder
+
+
+def _stored(folder: Path) -> set[str]:
+    return {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
+
+
+def _store_all(root: Path, names: set[str], folder: Path, progress: Progress) -> None:
+    bad: list[str] = []
+    sources = _sources(root, set(names), bad)
+    chunks = iter(lambda: list(islice(sources, _CHUNK)), [])
+    tasks = (delayed(_store)(chunk, folder) for chunk in chunks)
+    done = 0
+    for results in Parallel(n_jobs=joblib.cpu_count(), return_as="generator")(tasks):
+        bad += [message for message in results if message]
+        done += len(results)
+        progress(f"reducing to {SIDE} px", done, len(names))
+    if bad:
+        more = f" (and {len(bad) - 1} more such files)" if len(bad) > 1 else ""
+        raise DataError(f"{bad[0]}{more}")
+
+
+def _store(sources: list[Source], folder: Path) -> list[str]:
+    """What is wrong with each image, "" where its copy was made."""
+    return [_store_one(path, content, folder) for path, content in sources]
+
+
+def _store_one(path: Path, content: bytes | None, folder: Path) -> str:
+    try:
+        image = read_image(path, content=content).convert("L")
+    except DataError as error:
+        return str(error)
+    copy = image.resize((SIDE, SIDE), Image.Resampling.BILINEAR)
+    with atomic_path(folder / path.name) as temporary:
+        copy.save(temporary, format="PNG")
+    return ""
+
+
+def _sources(root: Path, wanted: set[str], bad: list[str]) -> Iterator[Source]:
+    """Each wanted image that is there, once; loose files go before archives.
+
+    What is wrong with an archive is added to `bad`: joblib reads these in a thread of its own,
+    where an exception would be lost.
+    """
+    for pattern in FOLDERS:
+        for directory in sorted(path for path in root.glob(pattern) if path.is_dir()):
+            for path in directory.iterdir():
+                if path.name in wanted:
+                    wanted.remove(path.name)
+                    yield path, None
+    for pattern in ARCHIVES:
+        for archive in sorted(root.glob(pattern)):
+            if wanted:
+                yield from _members(archive, wanted, bad)
+
+
+def _members(archive: Path, wanted: set[str], bad: list[str]) -> Iterator[Source]:
+    """Wanted members, by the last part of their names; nothing is written to the disk."""
+    try:
+        with tarfile.open(archive, "r|*") as tar:
+            for member in tar:
+                name = PurePosixPath(member.name).name
+                if name in wanted and member.isreg() and member.size <= MAX_MEMBER:
+                    wanted.remove(name)
+                    file = tar.extractfile(member)
+                    assert file is not None  # it is a regular file
+                    yield archive / name, file.read()
+    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+        what = f"is damaged ({printable(error)})"
+        bad.append(f"{printable(archive)}: {what}; download it again")
