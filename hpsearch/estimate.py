@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from hpsearch.metrics import auroc, bootstrap_auroc
-from hpsearch.objective import scores_at
-from hpsearch.results import FoldResult
+from hpsearch.results import FoldResult, scores_at
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,18 @@ class Estimate:
     high: float
     n_normal: int
     n_anomaly: int
+
+
+def mean_auroc(
+    runs: Sequence[FoldResult],
+    table: pd.DataFrame,
+    normals: NDArray[np.intp],
+    anomalies: NDArray[np.intp],
+) -> float:
+    """What `estimate` estimates, without its interval, which takes a thousand times as long."""
+    return fmean(
+        auroc(scores_at(run, table, normals), scores_at(run, table, anomalies)) for run in runs
+    )
 
 
 def estimate(
@@ -38,7 +50,7 @@ def estimate(
     positions = np.concatenate([normals, anomalies])
     labels = np.repeat([0, 1], [len(normals), len(anomalies)])
     scores = np.stack([scores_at(run, table, positions) for run in runs])
-    mean = float(np.mean([auroc(row[labels == 0], row[labels == 1]) for row in scores]))
+    mean = mean_auroc(runs, table, normals, anomalies)
     groups = table["group"].to_numpy(dtype=object)[positions]
     low, high = bootstrap_auroc(labels, scores, groups, seed=seed)
     return Estimate(mean, low, high, len(normals), len(anomalies))

@@ -1,4 +1,4 @@
-"""The winner, trained on all normals, and its test figure beside what it has to beat."""
+"""A chosen configuration trained on all normals, and its test figure beside what it must beat."""
 
 import json
 import shutil
@@ -7,13 +7,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import optuna
 import pandas as pd
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
+from hpsearch.choices import Choice
+from hpsearch.criteria import CRITERIA, Values
 from hpsearch.errors import StudyError, TaskError
-from hpsearch.estimate import Estimate, estimate
-from hpsearch.files import remove_leftovers, write_directory_atomic
+from hpsearch.estimate import Estimate, estimate, mean_auroc
+from hpsearch.files import remove_leftovers, write_directory_atomic, write_text_atomic
 from hpsearch.listener import Listener
 from hpsearch.results import FoldResult
 from hpsearch.space import Params
@@ -35,13 +36,14 @@ REFERENCES: Mapping[str, Params] = {
 
 @dataclass(frozen=True)
 class FinalResult:
-    """The answer of a study.
+    """The answer of a study, or what another criterion than the study's would have answered.
 
     Attributes:
-        trial: number of the winning trial.
+        trial: number of the chosen trial.
         params: its configuration.
-        value: its mean validation ROC AUC.
-        fold_aurocs: of its folds.
+        value: its mean over folds by the study's criterion.
+        criteria: the same by every criterion.
+        fold_aurocs: validation ROC AUC of its folds, the values by `weak`.
         steps: that each final training took.
         test: test ROC AUC over all anomalies of the final figure.
         seen: of the types that the search saw, None where no test image of them is left.
@@ -49,11 +51,13 @@ class FinalResult:
         runs: test ROC AUC of each final training.
         references: name and estimate of what the winner has to beat.
         tasks: digests of the final trainings.
+        choices: of every criterion in this study.
     """
 
     trial: int
     params: Params
     value: float
+    criteria: Values
     fold_aurocs: tuple[float, ...]
     steps: int
     test: Estimate
@@ -62,21 +66,7 @@ class FinalResult:
     runs: tuple[float, ...]
     references: tuple[tuple[str, Estimate], ...]
     tasks: tuple[str, ...]
-
-
-def winner(study: optuna.Study) -> FrozenTrial:
-    """The completed trial of the highest value, the earliest of several.
-
-    Raises:
-        StudyError: no trial has been completed.
-    """
-    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    if not complete:
-        raise StudyError(
-            f"study {study.study_name}: no trial was completed, see `hpsearch status`; "
-            "mend what failed, or give it more time"
-        )
-    return max(complete, key=lambda trial: (trial.value, -trial.number))
+    choices: tuple[Choice, ...]
 
 
 def run_tasks(
@@ -109,6 +99,7 @@ def final_result(
     runs: Sequence[FoldResult],
     references: Mapping[str, FoldResult],
     *,
+    choices: tuple[Choice, ...],
     table: pd.DataFrame,
     roles: "TestRoles",
     steps: int,
@@ -123,16 +114,18 @@ def final_result(
         trial=trial.number,
         params=trial.params,
         value=float(trial.value or 0.0),
+        criteria={criterion: trial.user_attrs[criterion] for criterion in CRITERIA},
         fold_aurocs=tuple(trial.user_attrs["fold_aurocs"]),
         steps=steps,
         test=figure(runs, roles.headline),
         seen=figure(runs, roles.seen) if len(roles.seen) else None,
         unseen=figure(runs, roles.unseen) if len(roles.unseen) else None,
-        runs=tuple(figure([run], roles.headline).auroc for run in runs),
+        runs=tuple(mean_auroc([run], table, roles.normals, roles.headline) for run in runs),
         references=tuple(
             (name, figure([result], roles.headline)) for name, result in references.items()
         ),
         tasks=tuple(run.digest for run in runs),
+        choices=choices,
     )
 
 
@@ -148,19 +141,45 @@ def write_final(folder: Path, result: FinalResult, model: Path) -> None:
     remove_leftovers(target)
     shutil.rmtree(target, ignore_errors=True)
     with write_directory_atomic(target) as partial:
-        (partial / RESULT).write_text(json.dumps(asdict(result), indent=1))
+        (partial / RESULT).write_text(_json(result))
         shutil.copytree(model, partial / "model")
 
 
+def rewrite_final(folder: Path, result: FinalResult) -> None:
+    """Write the facts of a final model anew, and leave the model as it is."""
+    path = folder / str(result.trial) / RESULT
+    remove_leftovers(path)
+    write_text_atomic(path, _json(result))
+
+
 def read_final(folder: Path, trial: int) -> FinalResult | None:
-    """The result of a trial's final model, None where it has not been trained."""
+    """The result of a trial's final model, None where it has not been trained.
+
+    Raises:
+        StudyError: the file is damaged.
+    """
     path = folder / str(trial) / RESULT
     if not path.exists():
         return None
-    values = json.loads(path.read_text())
+    try:
+        return _result(json.loads(path.read_text()))
+    except (ValueError, TypeError, KeyError) as error:
+        raise StudyError(
+            f"{path}: damaged, or of an earlier version; delete its directory and run again"
+        ) from error
+
+
+def _json(result: FinalResult) -> str:
+    return json.dumps(asdict(result), indent=1)
+
+
+def _result(values: dict[str, Any]) -> FinalResult:
     for name in ("test", "seen", "unseen"):
         values[name] = Estimate(**values[name]) if values[name] else None
     values["references"] = tuple((name, Estimate(**e)) for name, e in values["references"])
+    values["choices"] = tuple(
+        Choice(**choice | {"test": Estimate(**choice["test"])}) for choice in values["choices"]
+    )
     for name in ("fold_aurocs", "runs", "tasks"):
         values[name] = tuple(values[name])
     return FinalResult(**values)

@@ -1,9 +1,11 @@
 """What a running search tells of itself; the command line shows it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from hpsearch.space import Params
+from hpsearch.spec import Criterion
 
 EndState = Literal["complete", "pruned", "failed"]
 
@@ -17,8 +19,10 @@ class TrialReport:
         params: its configuration.
         varied: of these, the axes that the study searches.
         state: how it ended.
-        value: mean validation ROC AUC of its folds; None where it failed.
-        fold_aurocs: of the folds that were scored, by fold.
+        criterion: by which the study chooses; higher = better.
+        value: by that criterion, the mean over folds; None where no fold was scored.
+        fold_values: of the folds that were scored, by fold.
+        criteria: the means by every criterion; empty where no fold was scored.
         seconds: of training, over the folds.
         failure: the reason, where it failed.
     """
@@ -27,8 +31,10 @@ class TrialReport:
     params: Params
     varied: Params
     state: EndState
+    criterion: Criterion
     value: float | None
-    fold_aurocs: tuple[float, ...]
+    fold_values: tuple[float, ...]
+    criteria: Mapping[Criterion, float]
     seconds: float
     failure: str | None = None
 

@@ -2,14 +2,15 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from statistics import fmean
 
 import optuna
 from optuna.trial import TrialState
 
+from hpsearch.criteria import CRITERIA, Values, mean_values
 from hpsearch.listener import EndState, TrialReport
 from hpsearch.results import FoldResult
 from hpsearch.space import Params
+from hpsearch.spec import Criterion
 
 _STATES: Mapping[TrialState, EndState] = {
     TrialState.COMPLETE: "complete",
@@ -24,11 +25,12 @@ class OpenTrial:
 
     trial: optuna.Trial
     params: Params
+    criterion: Criterion  # of the study
     reported: Collection[int]  # steps that an earlier run told Optuna of
     pending: list[int]  # folds that no worker has yet
     under_way: set[int] = field(default_factory=set)  # folds that a worker has
     results: dict[int, FoldResult] = field(default_factory=dict)
-    aurocs: dict[int, float] = field(default_factory=dict)
+    values: dict[int, Values] = field(default_factory=dict)  # of the folds scored so far
 
     @property
     def number(self) -> int:
@@ -37,13 +39,12 @@ class OpenTrial:
 
     @property
     def value(self) -> float:
-        """Mean ROC AUC of the folds scored so far, to the bit the same in whatever order."""
-        return fmean(self.aurocs.values())
+        """What Optuna is told: the mean over folds by the study's criterion."""
+        return mean_values(self.values)[self.criterion]
 
-    @property
-    def fold_aurocs(self) -> tuple[float, ...]:
-        """ROC AUC of the folds scored so far, by fold."""
-        return tuple(self.aurocs[fold] for fold in sorted(self.aurocs))
+    def fold_values(self, criterion: Criterion) -> tuple[float, ...]:
+        """Values by one criterion of the folds scored so far, by fold."""
+        return tuple(self.values[fold][criterion] for fold in sorted(self.values))
 
     @property
     def seconds(self) -> float:
@@ -53,7 +54,12 @@ class OpenTrial:
     def store_facts(self) -> None:
         """Keep with Optuna's trial what its value rests on."""
         results = [self.results[fold] for fold in sorted(self.results)]
-        self.trial.set_user_attr("fold_aurocs", list(self.fold_aurocs))
+        if self.values:
+            for criterion, mean in mean_values(self.values).items():
+                self.trial.set_user_attr(criterion, mean)
+        folds = {criterion: list(self.fold_values(criterion)) for criterion in CRITERIA}
+        self.trial.set_user_attr("fold_values", folds)
+        self.trial.set_user_attr("fold_aurocs", folds["weak"])
         self.trial.set_user_attr("tasks", [result.digest for result in results])
         self.trial.set_user_attr("best_steps", [result.best_step for result in results])
         self.trial.set_user_attr("seconds", self.seconds)
@@ -68,8 +74,10 @@ class OpenTrial:
             params=self.params,
             varied={axis: self.params[axis] for axis in searched},
             state=_STATES[state],
-            value=self.value if self.aurocs else None,
-            fold_aurocs=self.fold_aurocs,
+            criterion=self.criterion,
+            value=self.value if self.values else None,
+            fold_values=self.fold_values(self.criterion),
+            criteria=mean_values(self.values) if self.values else {},
             seconds=self.seconds,
             failure=failure,
         )

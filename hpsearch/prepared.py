@@ -121,7 +121,7 @@ def prepare_study(
     make_folds(dataset.table, n_folds=spec.search.n_folds, seed=seed)
     backbone = load_backbone(spec.backbone.name, weights_file=spec.backbone.weights)
     for params in space.grid:
-        detector.check(params, backbone.architecture)
+        detector.check(params, backbone.architecture, spec.training)
     variants = {preprocessing_of(params) for params in space.grid}
     pixels = {
         variant: _stored(dataset, variant, cache_dir, workers, listener)

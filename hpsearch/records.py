@@ -6,9 +6,11 @@ The table is a copy: the task directories are the truth, and it is filled from t
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import Column, Engine, Float, Integer, MetaData, String, Table, select
+from sqlalchemy import Column, Engine, Float, Integer, MetaData, String, Table, inspect, select
 from sqlalchemy.dialects.sqlite import insert
 
+from hpsearch.criteria import CRITERIA, Values
+from hpsearch.errors import StudyError
 from hpsearch.results import FoldResult
 
 _metadata = MetaData()
@@ -19,7 +21,7 @@ fold_results = Table(
     Column("task", String(16), primary_key=True),
     Column("trial", Integer, nullable=False),
     Column("fold", Integer, nullable=False),
-    Column("auroc", Float, nullable=False),
+    *(Column(criterion, Float, nullable=False) for criterion in CRITERIA),
     Column("best_step", Integer, nullable=False),
     Column("best_loss", Float),
     Column("seconds", Float, nullable=False),
@@ -31,19 +33,29 @@ fold_results = Table(
 
 @dataclass(frozen=True)
 class FoldRecord:
-    """One fold of one trial and its validation ROC AUC."""
+    """One fold of one trial and its value by each criterion."""
 
     trial: int
     fold: int
-    auroc: float
+    values: Values
 
 
 class FoldRecords:
-    """The table of fold results in a study's database."""
+    """The table of fold results in a study's database.
+
+    Raises:
+        StudyError: an earlier version of hpsearch, with other columns, wrote the table.
+    """
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         _metadata.create_all(engine)
+        found = {column["name"] for column in inspect(engine).get_columns(fold_results.name)}
+        if found != set(fold_results.columns.keys()):
+            raise StudyError(
+                f"{engine.url.database}: an earlier version of hpsearch began this study; give "
+                "another --study-name"
+            )
 
     def add(self, record: FoldRecord, result: FoldResult) -> None:
         """Write one row; a row of the same task stays as it is."""
@@ -51,7 +63,7 @@ class FoldRecords:
             "task": result.digest,
             "trial": record.trial,
             "fold": record.fold,
-            "auroc": record.auroc,
+            **{criterion: record.values[criterion] for criterion in CRITERIA},
             "best_step": result.best_step,
             "best_loss": result.best_loss,
             "seconds": result.seconds,
@@ -66,9 +78,12 @@ class FoldRecords:
         """The rows of a trial, by fold."""
         columns = fold_results.c
         query = (
-            select(columns.trial, columns.fold, columns.auroc)
+            select(columns.trial, columns.fold, *(columns[name] for name in CRITERIA))
             .where(columns.trial == trial)
             .order_by(columns.fold)
         )
         with self.engine.connect() as connection:
-            return [FoldRecord(*row) for row in connection.execute(query)]
+            return [
+                FoldRecord(trial, fold, dict(zip(CRITERIA, values, strict=True)))
+                for trial, fold, *values in connection.execute(query)
+            ]

@@ -10,15 +10,18 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from hpsearch.errors import StudyError
 from hpsearch.files import write_directory_atomic
 
-ROLES = ("normal", "early_stop", "anomaly", "test")
-"""Why an image was scored: as a fold's normal, held out of training, labelled, or to test on."""
+Role = Literal["normal", "early_stop", "anomaly", "test", "synthetic"]
+"""Why an image was scored: as a fold's normal, held out of training, labelled, to test on, or as
+the synthetic anomaly that was made of a fold's normal."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +30,8 @@ class FoldResult:
 
     Attributes:
         digest: of the task; the name of its directory.
-        scores: columns `image_id`, `role` (one of `ROLES`) and `score`; an image has one row.
+        scores: columns `image_id`, `role` (a `Role`) and `score`. An image has one row, and another
+            with role `synthetic` where a synthetic anomaly was made of it.
         best_step: the step whose weights were kept.
         best_loss: on the normals held out for early stopping, None where there were none.
         curve: one row a validation.
@@ -44,6 +48,19 @@ class FoldResult:
     seconds: float
     peak_memory_mb: float
     device: str
+
+    def of_role(self, role: Role) -> NDArray[np.float64]:
+        """Scores `(n,)` of the rows of one role."""
+        return self.scores["score"][self.scores["role"] == role].to_numpy(dtype=np.float64)
+
+
+def scores_at(
+    result: FoldResult, table: pd.DataFrame, positions: NDArray[np.intp]
+) -> NDArray[np.float64]:
+    """Stored scores `(n,)` of the images, as they are, in rows `positions` of the table."""
+    real = result.scores[result.scores["role"] != "synthetic"]
+    by_id = real.set_index("image_id")["score"]
+    return by_id.loc[table["image_id"].iloc[positions]].to_numpy(dtype=np.float64)
 
 
 def write_result(

@@ -1,4 +1,4 @@
-"""The search: ask Optuna for configurations, run their folds, tell it their mean ROC AUC.
+"""The search: ask Optuna for configurations, run their folds, tell it their mean value.
 
 A fold's result is on disk before Optuna hears of it, so a kill at any moment loses the folds under
 way and nothing else; running the same search again takes up the open trials where they were.
@@ -11,14 +11,15 @@ from dataclasses import dataclass
 import optuna
 from optuna.trial import TrialState
 
+from hpsearch.criteria import Criteria
 from hpsearch.engine import Engine, Finished
 from hpsearch.errors import TaskError
 from hpsearch.listener import Listener
-from hpsearch.objective import Objective
 from hpsearch.open_trial import OpenTrial
 from hpsearch.records import FoldRecord, FoldRecords
 from hpsearch.results import FoldResult
 from hpsearch.space import Params, SearchSpace, config_digest
+from hpsearch.spec import Criterion
 from hpsearch.task import Task
 
 CONFIG = "config_digest"  # user attribute of a trial
@@ -31,6 +32,7 @@ class SearchPlan:
 
     Attributes:
         space: the configurations.
+        criterion: which of the folds' values is maximised.
         n_trials: how many trials end the search.
         n_folds: of the cross-validation.
         exhaustive: the sampler is the grid, every point once.
@@ -39,6 +41,7 @@ class SearchPlan:
     """
 
     space: SearchSpace
+    criterion: Criterion
     n_trials: int
     n_folds: int
     exhaustive: bool
@@ -53,7 +56,7 @@ class Search:
         study, plan: what is searched, and how far.
         make_task: the task of a configuration and a fold.
         known: the stored result of a task, None where there is none.
-        objective: ROC AUC of a fold.
+        criteria: the values of a fold.
         engine: where tasks run.
         records: table of fold results.
         listener: told of progress.
@@ -66,7 +69,7 @@ class Search:
         *,
         make_task: Callable[[Params, int], Task],
         known: Callable[[Task], FoldResult | None],
-        objective: Objective,
+        criteria: Criteria,
         engine: Engine,
         records: FoldRecords,
         listener: Listener,
@@ -75,7 +78,7 @@ class Search:
         self.plan = plan
         self.make_task = make_task
         self.known = known
-        self.objective = objective
+        self.criteria = criteria
         self.engine = engine
         self.records = records
         self.listener = listener
@@ -139,7 +142,8 @@ class Search:
         """Open a trial, new or left by a killed run; folds that are on disk are not run again."""
         params = self.plan.space.suggest(trial)
         trial.set_user_attr(CONFIG, config_digest(params))
-        opened = OpenTrial(trial, params, reported, pending=list(range(self.plan.n_folds)))
+        folds = list(range(self.plan.n_folds))
+        opened = OpenTrial(trial, params, self.plan.criterion, reported, pending=folds)
         self.open[trial.number] = opened
         for fold in range(self.plan.n_folds):
             result = self.known(self.make_task(params, fold))
@@ -159,15 +163,15 @@ class Search:
                 self._score_fold(trial, fold, finished.outcome)
 
     def _score_fold(self, trial: OpenTrial, fold: int, result: FoldResult) -> None:
-        auroc = self.objective(result, fold)
-        trial.results[fold], trial.aurocs[fold] = result, auroc
-        self.records.add(FoldRecord(trial.number, fold, auroc), result)
+        values = self.criteria(result, fold)
+        trial.results[fold], trial.values[fold] = result, values
+        self.records.add(FoldRecord(trial.number, fold, values), result)
         self._folds_done += 1
         self._tell_progress()
-        if len(trial.aurocs) == self.plan.n_folds:
+        if len(trial.values) == self.plan.n_folds:
             self._end(trial, TrialState.COMPLETE)
             return
-        if (step := len(trial.aurocs)) not in trial.reported:
+        if (step := len(trial.values)) not in trial.reported:
             trial.trial.report(trial.value, step=step)
         if self.plan.pruning and trial.trial.should_prune():
             self._end(trial, TrialState.PRUNED)
@@ -183,8 +187,8 @@ class Search:
         value = trial.value if state is TrialState.COMPLETE else None
         self.study.tell(trial.trial, value, state)
         del self.open[trial.number]
-        if len(trial.aurocs) < self.plan.n_folds:
-            self._folds_done += self.plan.n_folds - len(trial.aurocs)
+        if len(trial.values) < self.plan.n_folds:
+            self._folds_done += self.plan.n_folds - len(trial.values)
             self._tell_progress()
         self.listener.trial(trial.report(state, self.plan.space.searched, failure))
 

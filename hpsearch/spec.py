@@ -2,14 +2,17 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from hpsearch.datasets.window import Window, as_window
 from hpsearch.errors import SpecError
 
 AxisValue = bool | int | float | str
 AxisChoices = tuple[AxisValue, ...]
+"""Choices of an axis; in a study one may also be a mapping, see `schedule_text`."""
+
 Criterion = Literal["weak", "unsupervised", "synthetic"]
 """By what a configuration is chosen; see `hpsearch.criteria`."""
 
@@ -18,6 +21,35 @@ EXECUTION_FIELDS = frozenset({"search.n_trials", "search.timeout", "final.n_runs
 
 
 _DEPTH_OF_CHOICE = 5  # space, section, axis, position, and the type that pydantic tried first
+
+
+def schedule_text(choice: Any) -> Any:
+    """A choice by resolution such as `{16: "r22", 8: "r12"}` as one text, `8:r12 16:r22`.
+
+    The keys are the sides in px from which on an entry holds (paper, section 3.2). Anything but a
+    mapping comes back as it is.
+
+    Raises:
+        ValueError: a key that is no side, or a value that is no name.
+    """
+    if not isinstance(choice, Mapping):
+        return choice
+    if not choice:
+        raise ValueError("a choice by resolution needs an entry, e.g. {8: r12, 16: r22}")
+    for side, name in choice.items():
+        if type(side) is not int or side < 1:
+            raise ValueError(f"a choice by resolution has whole px as keys, not {side!r:.40}")
+        if (
+            not isinstance(name, str)
+            or not name
+            or {":", " "} & set(name)
+            or not name.isprintable()
+        ):
+            raise ValueError(f"a choice by resolution has names without spaces, not {name!r:.40}")
+    return " ".join(f"{side}:{choice[side]}" for side in sorted(choice))
+
+
+_Choices = tuple[Annotated[AxisValue, BeforeValidator(schedule_text)], ...]
 
 
 class _Model(BaseModel):
@@ -31,6 +63,7 @@ class DatasetSpec(_Model):
     root: Path | None = None
     normal_class: str | None = None
     seed: int = Field(0, ge=0)  # of what is generated or split at random
+    window: Annotated[Window, BeforeValidator(as_window)] | None = None  # of more than 8 bits
 
 
 class LabelsSpec(_Model):
@@ -88,7 +121,7 @@ class StudySpec(_Model):
     labels: LabelsSpec = LabelsSpec()
     detector: str = "dpa"
     backbone: BackboneSpec = BackboneSpec()
-    space: dict[str, dict[str, AxisChoices]] = {}  # per detector, and under `preprocessing`
+    space: dict[str, dict[str, _Choices]] = {}  # per detector, and under `preprocessing`
     training: TrainingSpec = TrainingSpec()
     search: SearchSpec = SearchSpec()
     final: FinalSpec = FinalSpec()
@@ -101,16 +134,26 @@ def build_spec(study: Mapping[str, Any], options: Mapping[str, Any]) -> StudySpe
         SpecError: the first setting that breaks a rule, with the rule and the value received.
     """
     try:
-        return StudySpec.model_validate(_merge(study, options))
+        return StudySpec.model_validate(merged(study, options))
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"]) or "study"
-        rule = first["msg"][0].lower() + first["msg"][1:]
+        text = first["msg"].removeprefix("Value error, ")
+        rule = text[0].lower() + text[1:]
         if place.startswith("space.") and len(first["loc"]) == _DEPTH_OF_CHOICE:
             place = place.rsplit(".", 2)[0]
             rule = "a choice is true, false, a finite number or a name"
         received = "" if first["type"] == "missing" else f", got {first['input']!r:.60}"
         raise SpecError(f"{place}: {rule}{received}; mend it in the study or the option") from None
+
+
+def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of `base` with those of `over` laid on top, section by section."""
+    result = dict(base)
+    for key, value in over.items():
+        nested = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
+        result[key] = merged(result[key], value) if nested else value
+    return result
 
 
 def first_difference(old: StudySpec, new: StudySpec) -> str | None:
@@ -120,14 +163,6 @@ def first_difference(old: StudySpec, new: StudySpec) -> str | None:
         if key not in EXECUTION_FIELDS and before.get(key) != after.get(key):
             return f"{key} is {before.get(key)!r} there and {after.get(key)!r} now"
     return None
-
-
-def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for key, value in over.items():
-        nested = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
-        merged[key] = _merge(merged[key], value) if nested else value
-    return merged
 
 
 def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -1,32 +1,56 @@
 """The main job: check everything, search, train the winner, and say how good it is."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import optuna
 from optuna.trial import FrozenTrial
 
+from hpsearch.choices import Choice, compare_choices, winner
+from hpsearch.criteria import Criteria
 from hpsearch.engine import LocalEngine, Workers, plan_workers
+from hpsearch.errors import StudyError
 from hpsearch.final import (
     FinalResult,
     final_result,
     mean_best_step,
     read_final,
+    rewrite_final,
     run_tasks,
-    winner,
     write_final,
 )
 from hpsearch.listener import Listener
-from hpsearch.objective import Objective
 from hpsearch.prepared import Prepared, prepare_study
 from hpsearch.provenance import environment
 from hpsearch.records import FoldRecords
-from hpsearch.results import read_result
+from hpsearch.results import FoldResult, read_result
 from hpsearch.samplers import build_pruner, build_sampler, choose_sampler
 from hpsearch.search import Search, SearchPlan
-from hpsearch.spec import StudySpec
-from hpsearch.storage import create_or_load_study, open_database, sole_writer_of
+from hpsearch.spec import Criterion, StudySpec
+from hpsearch.storage import DATABASE, create_or_load_study, open_database, sole_writer_of
 from hpsearch.study_dir import StudyDir
 from hpsearch.task import TaskContext
+
+
+@dataclass(frozen=True)
+class StudyRun:
+    """A study that has been run to its end.
+
+    Attributes:
+        folder: its run directory.
+        results: of each criterion that was asked for, what it chose, trained on all normals. Two
+            that chose the same configuration have the same result, trained once.
+    """
+
+    folder: StudyDir
+    results: Mapping[Criterion, FinalResult]
+
+    @property
+    def result(self) -> FinalResult:
+        """The answer by the study's own criterion, where that was asked for."""
+        return self.results[self.folder.spec().search.criterion]
 
 
 def run_study(
@@ -37,7 +61,8 @@ def run_study(
     listener: Listener,
     device: str = "auto",
     workers: int | None = None,
-) -> tuple[StudyDir, FinalResult]:
+    criteria: Sequence[Criterion] | None = None,
+) -> StudyRun:
     """Run a study, or go on with it, to its final result.
 
     Args:
@@ -47,6 +72,7 @@ def run_study(
         listener: told of progress.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         workers: processes, None for as many as are useful.
+        criteria: those whose choices are trained on all normals, None for the study's own alone.
 
     Raises:
         UserError: a mistake that the user can mend, in one line.
@@ -63,7 +89,8 @@ def run_study(
         engine = LocalEngine(_context(prepared, folder, cache_dir), plan)
         try:
             study = _search(prepared, folder, engine, plan, listener)
-            return folder, _finish(prepared, folder, winner(study), engine, listener)
+            asked = criteria or [spec.search.criterion]
+            return StudyRun(folder, _results(asked, study, prepared, folder, engine, listener))
         finally:
             engine.close()
 
@@ -74,6 +101,7 @@ def _opening(prepared: Prepared, plan: Workers) -> str:
         f"study {spec.study_name}: {spec.detector} on {prepared.dataset.name}, "
         f"{len(prepared.space.grid)} configurations x {spec.search.n_folds} folds; "
         f"{len(prepared.labelled.positions)} labelled anomalies of type {types}; "
+        f"chosen by the {spec.search.criterion} criterion; "
         f"{plan.count} x {plan.threads} threads on {', '.join(plan.devices)}"
     )
 
@@ -106,6 +134,7 @@ def _search(
     study.sampler = build_sampler(sampler, seed=spec.seed + drawn)
     plan = SearchPlan(
         space=prepared.space,
+        criterion=spec.criterion,
         n_trials=min(n_trials, len(prepared.space.grid)) if sampler == "grid" else n_trials,
         n_folds=spec.n_folds,
         exhaustive=sampler == "grid",
@@ -117,7 +146,7 @@ def _search(
         plan,
         make_task=prepared.task,
         known=lambda task: read_result(folder.tasks, task.digest),
-        objective=Objective(prepared.dataset.table, prepared.labelled, spec.n_folds),
+        criteria=Criteria(prepared.dataset.table, prepared.labelled, spec.n_folds),
         engine=engine,
         records=FoldRecords(open_database(folder.path)),
         listener=listener,
@@ -125,17 +154,53 @@ def _search(
     return study
 
 
+def _results(
+    criteria: Sequence[Criterion],
+    study: optuna.Study,
+    prepared: Prepared,
+    folder: StudyDir,
+    engine: LocalEngine,
+    listener: Listener,
+) -> dict[Criterion, FinalResult]:
+    choices = compare_choices(
+        study,
+        partial(_stored_folds, folder),
+        table=prepared.dataset.table,
+        roles=prepared.roles,
+        seed=prepared.spec.search.seed,
+    )
+    return {
+        criterion: _finish(prepared, folder, winner(study, criterion), choices, engine, listener)
+        for criterion in criteria
+    }
+
+
+def _stored_folds(folder: StudyDir, trial: FrozenTrial) -> list[FoldResult]:
+    results = [read_result(folder.tasks, digest) for digest in trial.user_attrs["tasks"]]
+    found = [result for result in results if result is not None]
+    if len(found) < len(results):
+        raise StudyError(
+            f"{folder.tasks}: results of trial {trial.number} are gone; put them back, or delete "
+            f"{DATABASE} and run again to train what is missing"
+        )
+    return found
+
+
 def _finish(
     prepared: Prepared,
     folder: StudyDir,
     trial: FrozenTrial,
+    choices: tuple[Choice, ...],
     engine: LocalEngine,
     listener: Listener,
 ) -> FinalResult:
-    """Train the winner and the reference rows, unless a finished run of this study has."""
+    """Train a chosen configuration and the reference rows, unless an earlier run has."""
     n_runs, steps = prepared.spec.final.n_runs, mean_best_step(trial)
     known = read_final(folder.final, trial.number)
     if known is not None and len(known.runs) == n_runs:
+        if known.choices != choices:  # for there are more trials now
+            known = replace(known, choices=choices)
+            rewrite_final(folder.final, known)
         return known
     finals = [prepared.final_task(trial.params, run=run, steps=steps) for run in range(n_runs)]
     references = prepared.reference_tasks(trial.params)
@@ -144,6 +209,7 @@ def _finish(
         trial,
         [done[task.digest] for task in finals],
         {name: done[task.digest] for name, task in references.items()},
+        choices=choices,
         table=prepared.dataset.table,
         roles=prepared.roles,
         steps=steps,

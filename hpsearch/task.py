@@ -23,6 +23,7 @@ import torch
 
 from hpsearch.backbones.backbone import Backbone
 from hpsearch.backbones.registry import load_backbone
+from hpsearch.cutpaste import counterparts
 from hpsearch.datasets.pixels import Preprocessing
 from hpsearch.detectors.base import Detector, ImageView, Setup, load_detector
 from hpsearch.errors import TaskError
@@ -30,9 +31,9 @@ from hpsearch.files import remove_leftovers
 from hpsearch.results import FoldResult, read_result, write_result
 from hpsearch.space import Params, preprocessing_of
 from hpsearch.spec import TrainingSpec
-from hpsearch.splits import Fold, final_split, make_folds
+from hpsearch.splits import Fold, Positions, final_split, make_folds
 
-VERSION = 1  # of the computation: raise it when the same task would give other scores
+VERSION = 2  # of the computation: raise it when the same task would give other scores
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Task:
         data_fingerprint: of table and images.
         fold: number of the fold, or None to train on all training normals.
         n_folds: how many folds the normals are split into.
-        split_seed: of the folds.
+        split_seed: of the folds, and of the synthetic anomalies made of their normals.
         seed: of the training.
         steps: for `fold` None: how many steps to take.
     """
@@ -120,7 +121,7 @@ def run_task(task: Task, context: TaskContext) -> FoldResult:
     )
     result = FoldResult(
         digest=task.digest,
-        scores=_score(detector, images, fold, context.table),
+        scores=_scores(detector, images, fold, context.table, seed=task.split_seed),
         best_step=training.best_step,
         best_loss=training.best_loss,
         curve=training.curve,
@@ -143,9 +144,17 @@ class _Images:
         path = context.pixels[preprocessing]
         self.pixels = np.load(path, mmap_mode="r", allow_pickle=False)
         self.key = f"{task.data_fingerprint}-{preprocessing}"
+        self.seen = int(task.params["resolution"])  # side in px of what a detector scores
 
-    def __call__(self, positions: np.typing.NDArray[np.intp]) -> ImageView:
+    def __call__(self, positions: Positions) -> ImageView:
         return ImageView(self.pixels, positions, self.key)
+
+    def synthetic(self, positions: Positions, *, seed: int) -> ImageView:
+        """Synthetic anomalies made of these images."""
+        pixels = counterparts(self.pixels, positions, size=self.seen, seed=seed)
+        # Named by content, for what a cache keeps of these must serve no other fold, seed or size.
+        key = f"synthetic-{hashlib.sha256(pixels.data).hexdigest()}"
+        return ImageView(pixels, np.arange(len(pixels)), key)
 
 
 def _build(task: Task, context: TaskContext) -> tuple[Detector, _Images]:
@@ -174,8 +183,14 @@ def _fold(task: Task, table: pd.DataFrame) -> Fold:
     return make_folds(table, n_folds=task.n_folds, seed=task.split_seed)[task.fold]
 
 
-def _score(detector: Detector, images: _Images, fold: Fold, table: pd.DataFrame) -> pd.DataFrame:
-    """Scores of all images that training did not see; a test image's role is `test`."""
+def _scores(
+    detector: Detector, images: _Images, fold: Fold, table: pd.DataFrame, *, seed: int
+) -> pd.DataFrame:
+    """Scores of all images that training did not see, and of synthetic anomalies.
+
+    A test image's role is `test`, whatever its label. The synthetic anomalies are made of the
+    fold's scored normals; a training on all normals has none.
+    """
     role = pd.Series("", index=table.index)
     role[table["label"] == 1] = "anomaly"
     role[table["split"] == "test"] = "test"
@@ -183,13 +198,19 @@ def _score(detector: Detector, images: _Images, fold: Fold, table: pd.DataFrame)
     role.iloc[fold.scored] = "normal"
     positions = np.flatnonzero(role != "")
     scores = detector.score(images(positions))
+    roles = role.to_numpy()[positions]
+    if len(fold.scored):
+        made = detector.score(images.synthetic(fold.scored, seed=seed))
+        positions = np.concatenate([positions, fold.scored])
+        scores = np.concatenate([scores, made])
+        roles = np.concatenate([roles, np.full(len(made), "synthetic", dtype=object)])
     if not np.isfinite(scores).all():
         raise TaskError("non_finite", f"{(~np.isfinite(scores)).sum()} scores are not finite")
     return pd.DataFrame(
         {
             "image_id": table["image_id"].to_numpy()[positions],
-            "role": role.to_numpy()[positions],
-            "score": scores,
+            "role": roles,
+            "score": scores.astype(np.float64),  # as read back, for a mean must be the same
         }
     )
 

@@ -2,7 +2,7 @@
 
 import json as json_format
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
@@ -13,6 +13,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from hpsearch.listener import Listener, TrialReport
 from hpsearch.space import Params
+from hpsearch.spec import Criterion
+
+FIGURES: Mapping[Criterion, str] = {
+    "weak": "AUC",
+    "unsupervised": "unsupervised loss",
+    "synthetic": "synthetic AUC",
+}
+"""What a value by each criterion is called."""
 
 _PLAIN_SECONDS = 15.0  # between two plain lines about the same work
 
@@ -118,16 +126,21 @@ class TrialLines:
         head = f"trial {report.number:>3}  "
         if report.state == "failed":
             return f"{head}failed: {report.failure}  {one_line(report.varied)}"
-        folds = " ".join(f"{value:.3f}" for value in report.fold_aurocs)
+        folds = " ".join(figure(report.criterion, value) for value in report.fold_values)
         value = report.value or 0.0
         mark = " "
         if report.state == "complete" and value > self.best:
             self.best, mark = value, "*"
         state = "" if report.state == "complete" else f"  {report.state}"
         return (
-            f"{head}AUC {value:.3f}{mark} (folds {folds})  {report.seconds:5.1f} s  "
-            f"{one_line(report.varied)}{state}"
+            f"{head}{FIGURES[report.criterion]} {figure(report.criterion, value)}{mark} "
+            f"(folds {folds})  {report.seconds:5.1f} s  {one_line(report.varied)}{state}"
         )
+
+
+def figure(criterion: Criterion, value: float) -> str:
+    """A value by a criterion as it is shown: a loss is positive again, and lower is better."""
+    return f"{-value:#.4g}" if criterion == "unsupervised" else f"{value:.3f}"
 
 
 def one_line(params: Params) -> str:

@@ -1,12 +1,14 @@
 """Options that several commands share, and how they become settings of a study."""
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from hpsearch.datasets.registry import NAMES
 from hpsearch.errors import SpecError
 from hpsearch.space import PREPROCESSING, PREPROCESSING_AXES
 from hpsearch.spec import AxisValue
@@ -52,6 +54,22 @@ def parse_axes(axes: Sequence[str], detector: str) -> dict[str, dict[str, list[A
         section = PREPROCESSING if name in PREPROCESSING_AXES else detector
         space.setdefault(section, {})[name] = [_value(part) for part in values.split(",")]
     return space
+
+
+def dataset_setting(name: str | None) -> str | None:
+    """A file or folder by its absolute path, so that the study means the same from anywhere."""
+    if name is None or name in NAMES or not Path(name).exists():
+        return name
+    return absolute(Path(name))
+
+
+def data_name(dataset: str) -> str:
+    """A short name of a data set, its own or after its file or folder, for a run directory."""
+    if dataset in NAMES:
+        return dataset
+    path = Path(dataset).absolute()
+    own = path.parent.name if path.stem == "manifest" else path.stem
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", own).strip("-.") or "data"
 
 
 def absolute(path: Path) -> str:

@@ -1,10 +1,11 @@
 """`hpsearch run`: start a study, or go on with it, to its final result."""
 
-import re
 from pathlib import Path
+from typing import Any
 
 import typer
 
+from hpsearch.ablation import ROWS
 from hpsearch.cache import cache_dir
 from hpsearch.cli import run_options as options
 from hpsearch.cli.listeners import listener_for
@@ -15,11 +16,12 @@ from hpsearch.cli.options import (
     NormalClassOption,
     RootOption,
     RunsOption,
-    absolute,
+    data_name,
     parse_axes,
 )
 from hpsearch.cli.summary import print_summary
 from hpsearch.datasets.registry import NAMES
+from hpsearch.errors import SpecError
 from hpsearch.spec import StudySpec, build_spec
 from hpsearch.studies import read_study, shipped_studies
 
@@ -46,8 +48,10 @@ def run(
     timeout: options.TimeoutOption = None,
     sampler: options.SamplerOption = None,
     pruner: options.PrunerOption = None,
+    criterion: options.CriterionOption = None,
     seed: options.SeedOption = None,
     max_steps: options.StepsOption = None,
+    scale: options.ScaleOption = None,
     batch_size: options.BatchOption = None,
     n_runs: options.FinalRunsOption = None,
     device: options.DeviceOption = "auto",
@@ -59,17 +63,20 @@ def run(
 
     Without options it runs the quickstart study on images that come with the package.
     """
-    base = read_study(study or default_study(dataset))
-    given = options.settings_of({**context.params, "dataset": _dataset(dataset)})
+    base = _read_one(study or default_study(dataset))
+    given = options.settings_of(context.params)
     if axis:
         given["space"] = parse_axes(axis, detector or base.get("detector", DEFAULT_DETECTOR))
     name = default_name(study, dataset, normal_class, detector)
     spec = build_spec({"study_name": name, **base}, given)
     # Importing torch takes seconds: `--help` and a bad option should not wait for it.
+    from hpsearch.scale import scaled
     from hpsearch.study import run_study
 
+    if scale is not None:
+        spec = scaled(spec, scale)
     with listener_for(json=json) as listener:
-        folder, result = run_study(
+        ran = run_study(
             spec,
             runs=runs,
             cache_dir=cache_dir(),
@@ -77,14 +84,14 @@ def run(
             device=device,
             workers=workers,
         )
-    print_summary(folder, result, json=json)
+    print_summary(ran.folder, ran.result, json=json)
 
 
 def default_study(dataset: str | None) -> str:
     """The shipped study for a dataset: its own, or the one for the user's own data."""
     if dataset is None:
         return QUICKSTART
-    return dataset if dataset in shipped_studies() else OWN_DATA
+    return dataset if dataset in NAMES and dataset in shipped_studies() else OWN_DATA
 
 
 def default_name(
@@ -93,20 +100,15 @@ def default_name(
     """Name of the run directory: that of the study or of the data, and the detector."""
     if study or dataset is None:
         parts = [Path(study or QUICKSTART).stem, detector]
-    elif dataset in NAMES:
-        parts = [dataset, normal_class, detector or DEFAULT_DETECTOR]
     else:
-        path = Path(dataset).absolute()
-        own = path.parent.name if path.stem == "manifest" else path.stem
-        parts = [
-            re.sub(r"[^A-Za-z0-9._-]+", "-", own).strip("-.") or "data",
-            detector or DEFAULT_DETECTOR,
-        ]
+        own_class = normal_class if dataset in NAMES else None
+        parts = [data_name(dataset), own_class, detector or DEFAULT_DETECTOR]
     return "-".join(part for part in parts if part)
 
 
-def _dataset(name: str | None) -> str | None:
-    """A file or folder by its absolute path, so that the study means the same from anywhere."""
-    if name is None or name in NAMES or not Path(name).exists():
-        return name
-    return absolute(Path(name))
+def _read_one(name: str) -> dict[str, Any]:
+    """The mapping of a study that is run as one, not of a table of studies."""
+    study = read_study(name)
+    if ROWS in study:
+        raise SpecError(f"study {name}: is a table of studies; run `hpsearch reproduce table4`")
+    return study

@@ -1,4 +1,4 @@
-"""The options of `hpsearch run`, and the settings of a study that they stand for."""
+"""The options of commands that run studies, and the settings of a study that they stand for."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from hpsearch.cli.options import absolute
+from hpsearch.cli.options import absolute, dataset_setting
 
 StudyOption = Annotated[
     str | None, typer.Option("--study", help="A study's YAML file, or the name of a shipped one.")
@@ -34,8 +34,15 @@ TimeoutOption = Annotated[
 ]
 SamplerOption = Annotated[str | None, typer.Option(help="auto, grid, tpe or random.")]
 PrunerOption = Annotated[str | None, typer.Option(help="none, median or hyperband.")]
+CriterionOption = Annotated[
+    str | None, typer.Option(help="What chooses: weak (labelled), unsupervised or synthetic.")
+]
 SeedOption = Annotated[int | None, typer.Option(help="Of folds, labels and trainings.")]
 StepsOption = Annotated[int | None, typer.Option(help="Cap of every training, for a first look.")]
+ScaleOption = Annotated[
+    float | None,
+    typer.Option(help="Shortens every training in proportion, e.g. 0.01; above 0, up to 1."),
+]
 BatchOption = Annotated[int | None, typer.Option(help="Images a training step.")]
 FinalRunsOption = Annotated[int | None, typer.Option(help="Final trainings, each with a seed.")]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
@@ -56,6 +63,7 @@ SETTINGS = {
     "timeout": "search.timeout",
     "sampler": "search.sampler",
     "pruner": "search.pruner",
+    "criterion": "search.criterion",
     "seed": "search.seed",
     "max_steps": "training.max_steps",
     "batch_size": "training.batch_size",
@@ -66,9 +74,10 @@ SETTINGS = {
 
 def settings_of(options: Mapping[str, Any]) -> dict[str, Any]:
     """The options that were given, as the nested mapping of a study; paths become absolute."""
+    options = {**options, "dataset": dataset_setting(options.get("dataset"))}
     nested: dict[str, Any] = {}
     for option, setting in SETTINGS.items():
-        value = options[option]
+        value = options.get(option)
         if value is None:
             continue
         *sections, name = setting.split(".")

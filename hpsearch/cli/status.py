@@ -7,9 +7,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from hpsearch.cli.listeners import one_line
+from hpsearch.cli.listeners import FIGURES, figure, one_line
 from hpsearch.cli.options import DEFAULT_RUNS, JsonOption, RunArgument, RunsOption
 from hpsearch.cli.summary import varied
+from hpsearch.spec import Criterion
 from hpsearch.storage import load_study
 from hpsearch.study_dir import StudyDir, find_study, list_studies
 
@@ -26,11 +27,11 @@ def status(
         print(json_format.dumps(rows, indent=1))
         return
     table = Table()
-    for column in ("study", "trials", "best AUC", "winner", "configuration"):
+    for column in ("study", "trials", "best", "winner", "configuration"):
         table.add_column(column, overflow="fold", no_wrap=column == "study")
     for row in rows:
         counts = ", ".join(f"{row[key]} {key}" for key in _COUNTS if row[key])
-        value = "-" if row["best"] is None else f"{row['best']:.3f}"
+        value = _best(row["criterion"], row["best"])
         trained = "trained" if row["final"] else "not yet"
         table.add_row(row["study"], counts, value, trained, row["best_params"])
     console = Console()
@@ -38,6 +39,10 @@ def status(
     for row in rows:
         for number, reason in row["failures"]:
             console.print(f"{row['study']}: trial {number} failed: {reason}", highlight=False)
+
+
+def _best(criterion: Criterion, value: float | None) -> str:
+    return "-" if value is None else f"{FIGURES[criterion]} {figure(criterion, value)}"
 
 
 def _row(folder: StudyDir) -> dict[str, Any]:
@@ -52,6 +57,7 @@ def _row(folder: StudyDir) -> dict[str, Any]:
         "pruned": counts["PRUNED"],
         "failed": counts["FAIL"],
         "open": counts["RUNNING"] + counts["WAITING"],
+        "criterion": folder.spec().search.criterion,
         "best": top.value if top else None,
         "best_params": one_line(varied(top)) if top else "",
         "final": top is not None and (folder.final / str(top.number)).is_dir(),

@@ -10,11 +10,12 @@ from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 from rich.table import Table
 
-from hpsearch.cli.listeners import one_line
+from hpsearch.cli.listeners import FIGURES, figure, one_line
 from hpsearch.estimate import Estimate
 from hpsearch.final import FinalResult
 from hpsearch.metrics import hanley_mcneil_se
 from hpsearch.space import Params
+from hpsearch.spec import Criterion
 from hpsearch.storage import load_study
 from hpsearch.study_dir import StudyDir
 
@@ -32,7 +33,9 @@ def summary_json(folder: StudyDir, result: FinalResult, study: optuna.Study) -> 
         "run_dir": str(folder.path.absolute()),
         "detector": folder.spec().detector,
         "params": dict(result.params),
+        "criterion": folder.spec().search.criterion,
         "value": result.value,
+        "criteria": dict(result.criteria),
         "fold_aurocs": list(result.fold_aurocs),
         "trial": result.trial,
         "n_trials": len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))),
@@ -44,38 +47,43 @@ def summary_json(folder: StudyDir, result: FinalResult, study: optuna.Study) -> 
         "test_seen_types": brief(result.seen),
         "test_unseen_types": brief(result.unseen),
         "references": {name: asdict(estimate) for name, estimate in result.references},
+        "choices": [asdict(choice) for choice in result.choices],
         "model": str((folder.final / str(result.trial) / "model").absolute()),
     }
 
 
 def print_summary(folder: StudyDir, result: FinalResult, *, json: bool) -> None:
     """Print the summary, as one JSON object where `json` is set."""
-    study = load_study(folder.path)
+    study, criterion = load_study(folder.path), folder.spec().search.criterion
     if json:
         print(json_format.dumps(summary_json(folder, result, study)), flush=True)
         return
     console = Console()
     console.print()
-    console.print(_best_trials(study))
-    console.print(_uncertainty(folder, result), highlight=False)
+    console.print(_best_trials(study, criterion))
+    if criterion == "weak":
+        console.print(_uncertainty(folder, result), highlight=False)
+    console.print()
+    console.print(_choices(result, criterion))
     console.print()
     console.print(_test_figures(result))
     for line in _closing(folder, result):
         console.print(line, highlight=False, soft_wrap=True)
 
 
-def _best_trials(study: optuna.Study) -> Table:
+def _best_trials(study: optuna.Study, criterion: Criterion) -> Table:
     trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    trials.sort(key=lambda trial: (-(trial.value or 0.0), trial.number))
+    trials.sort(key=lambda trial: (-trial.user_attrs[criterion], trial.number))
     table = Table(title=f"best {min(_SHOWN, len(trials))} of {len(trials)} configurations")
-    for column in ("trial", "validation AUC", "fold spread", "configuration"):
+    for column in ("trial", f"validation {FIGURES[criterion]}", "fold spread", "configuration"):
         table.add_column(column)
     for trial in trials[:_SHOWN]:
-        folds = trial.user_attrs["fold_aurocs"]
+        folds = trial.user_attrs["fold_values"][criterion]
+        folds = sorted(folds, reverse=criterion == "unsupervised")  # as shown: rising
         table.add_row(
             str(trial.number),
-            f"{trial.value:.3f}",
-            f"{min(folds):.3f} - {max(folds):.3f}",
+            figure(criterion, trial.user_attrs[criterion]),
+            f"{figure(criterion, folds[0])} - {figure(criterion, folds[-1])}",
             one_line(varied(trial)),
         )
     return table
@@ -99,6 +107,27 @@ def _uncertainty(folder: StudyDir, result: FinalResult) -> str:
         f"{n_examples} labelled anomalies give a validation AUC a standard error of about "
         f"{error:.3f}: closer configurations cannot be told apart."
     )
+
+
+def _choices(result: FinalResult, criterion: Criterion) -> Table:
+    table = Table(
+        title="what each criterion would have chosen (* chooses)",
+        caption="test ROC AUC: mean of the models of the folds, trained on a part of the normals "
+        "each, so not the final figure; lost: against the best configuration on the test set",
+    )
+    for column in ("criterion", "validation", "test AUC", "interval", "lost", "trial"):
+        table.add_column(column)
+    for choice in result.choices:
+        name = choice.criterion
+        table.add_row(
+            f"{name} *" if name == criterion else name,
+            f"{FIGURES[name].removeprefix(name)} {figure(name, choice.value)}".strip(),
+            f"{choice.test.auroc:.3f}",
+            f"{choice.test.low:.3f} - {choice.test.high:.3f}",
+            f"{choice.regret:.3f}",
+            str(choice.trial),
+        )
+    return table
 
 
 def _test_figures(result: FinalResult) -> Table:

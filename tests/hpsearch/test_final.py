@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -5,56 +6,28 @@ import numpy as np
 import optuna
 import pandas as pd
 import pytest
-from optuna.trial import TrialState
 
 from hpsearch.budget import TestRoles as Roles
+from hpsearch.choices import Choice
 from hpsearch.errors import StudyError
+from hpsearch.estimate import Estimate
 from hpsearch.final import (
     FinalResult,
     final_result,
     mean_best_step,
     read_final,
-    winner,
+    rewrite_final,
     write_final,
 )
 from hpsearch.results import FoldResult
 
 TABLE = pd.DataFrame({"image_id": [str(n) for n in range(8)], "group": [str(n) for n in range(8)]})
 
-
-def _study(*ends: float | None) -> optuna.Study:
-    """A study whose trials ended with these values; None failed."""
-    study = optuna.create_study(direction="maximize")
-    for value in ends:
-        trial = study.ask()
-        if value is None:
-            study.tell(trial, state=TrialState.FAIL)
-        else:
-            study.tell(trial, value)
-    return study
-
-
-@pytest.mark.parametrize(
-    ("ends", "best"),
-    [((0.5, 0.9, 0.9), 1), ((0.9, 0.9, 0.1), 0), ((None, 0.2, 0.3), 2), ((0.0, None), 0)],
+CRITERIA = {"weak": 0.1 + 0.2, "unsupervised": -1 / 3, "synthetic": 0.75}
+CHOICES = (
+    Choice("weak", 0, 0.1 + 0.2, Estimate(0.7, 0.6, 0.8, 4, 4), 0.0),
+    Choice("unsupervised", 3, -1 / 3, Estimate(2 / 3, 0.5, 0.8, 4, 4), 0.7 - 2 / 3),
 )
-def test_the_winner_is_the_earliest_of_the_best(ends: tuple[float, ...], best: int) -> None:
-    assert winner(_study(*ends)).number == best
-
-
-def test_running_and_pruned_trials_do_not_win() -> None:
-    study = _study(0.4)
-    study.ask()
-    pruned = study.ask()
-    pruned.report(0.99, step=1)
-    study.tell(pruned, state=TrialState.PRUNED)
-    assert winner(study).number == 0
-
-
-@pytest.mark.parametrize("ends", [(), (None, None)])
-def test_no_completed_trial_is_one_line(ends: tuple[None, ...]) -> None:
-    with pytest.raises(StudyError, match=r"^study .*no trial was completed.*hpsearch status"):
-        winner(_study(*ends))
 
 
 @pytest.mark.parametrize(("steps", "mean"), [([7000, 7000, 8000], 7333), ([0, 0, 0], 0), ([3], 3)])
@@ -78,7 +51,7 @@ def _final(**roles: Any) -> FinalResult:
             "flag": optuna.distributions.CategoricalDistribution([False, True]),
         },
         value=0.1 + 0.2,
-        user_attrs={"fold_aurocs": [0.5, 1 / 3]},
+        user_attrs={"fold_aurocs": [0.5, 1 / 3], **CRITERIA},
     )
     everything = {
         "normals": np.arange(4),
@@ -90,6 +63,7 @@ def _final(**roles: Any) -> FinalResult:
         trial,
         [_run([0, 1, 2, 3, 9, 9, 1.5, 1.5], "a"), _run([0, 1, 2, 3, 9, 9, 9, 9], "b")],
         {"colour": _run([0, 0, 0, 0, 0, 0, 0, 0], "c")},
+        choices=CHOICES,
         table=TABLE,
         roles=Roles(**(everything | roles)),
         steps=12,
@@ -116,6 +90,7 @@ def test_round_trip(tmp_path: Path) -> None:
     (tmp_path / "model" / "model.json").write_text("{}")
     write_final(tmp_path / "final", result, tmp_path / "model")
     assert read_final(tmp_path / "final", result.trial) == result
+    assert result.criteria == CRITERIA
     assert (tmp_path / "final" / str(result.trial) / "model" / "model.json").exists()
     assert read_final(tmp_path / "final", 99) is None
 
@@ -129,3 +104,23 @@ def test_a_result_is_replaced_whole(tmp_path: Path) -> None:
     write_final(tmp_path / "final", first, tmp_path / "model")
     names = {path.name for path in (tmp_path / "final").rglob("*")}
     assert names == {str(first.trial), "result.json", "model"}
+
+
+def test_facts_are_rewritten_beside_the_same_model(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "model.json").write_text("{}")
+    first = _final()
+    write_final(tmp_path / "final", first, tmp_path / "model")
+    fewer = replace(first, choices=CHOICES[:1])
+    rewrite_final(tmp_path / "final", fewer)
+    assert read_final(tmp_path / "final", first.trial) == fewer
+    assert (tmp_path / "final" / str(first.trial) / "model" / "model.json").exists()
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"trial": 0, "fold_aurocs": []}'])
+def test_facts_that_are_damaged_or_old_are_one_line(content: str, tmp_path: Path) -> None:
+    path = tmp_path / "7" / "result.json"
+    path.parent.mkdir()
+    path.write_text(content)
+    with pytest.raises(StudyError, match=r"^.*7/result\.json: damaged, .* and run again$"):
+        read_final(tmp_path, 7)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +88,7 @@ def test_nothing_that_had_finished_is_lost_or_done_again(
 def _same_as_undisturbed(run_dir: Path, spec: Any, tmp_path: Path) -> None:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    folder, result = run_study(
+    ran = run_study(
         spec,
         runs=tmp_path / "undisturbed",
         cache_dir=tmp_path / "another-cache",
@@ -96,9 +97,11 @@ def _same_as_undisturbed(run_dir: Path, spec: Any, tmp_path: Path) -> None:
         workers=1,
     )
     torch.set_num_threads(threads)
+    folder, result = ran.folder, ran.result
     final = json.loads((run_dir / "final" / str(result.trial) / "result.json").read_text())
     assert final["params"] == result.params
     assert final["value"] == result.value
+    assert final["choices"] == [asdict(choice) for choice in result.choices]
     assert final["test"]["auroc"] == result.test.auroc
     assert [trial.value for trial in load_study(run_dir).get_trials()] == [
         trial.value for trial in load_study(folder.path).get_trials()

@@ -1,6 +1,7 @@
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hpsearch.errors import StudyError
-from hpsearch.results import FoldResult, read_result, write_result
+from hpsearch.results import FoldResult, read_result, scores_at, write_result
 
 
 def _result(ids: list[str], scores: list[float], best_loss: float | None = 0.5) -> FoldResult:
@@ -75,6 +76,21 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="no space"):
         write_result(tmp_path, {}, _result(["a"], [1.0]), save_model=save)
     assert not list(tmp_path.iterdir())
+
+
+def test_scores_are_found_by_image_and_not_by_row_and_never_a_synthetic_one() -> None:
+    ids = [f"image {number}" for number in range(6)]
+    frame = pd.DataFrame(
+        {
+            "image_id": [*reversed(ids), *ids[:3]],
+            "role": ["normal"] * 3 + ["test"] * 3 + ["synthetic"] * 3,
+            "score": [5.0, 4.0, 3.0, 2.0, 1.0, 0.0, 90.0, 91.0, 92.0],
+        }
+    )
+    result = replace(_result(["a"], [1.0]), scores=frame)
+    table = pd.DataFrame({"image_id": ids})
+    assert list(scores_at(result, table, np.array([4, 0, 2]))) == [4.0, 0.0, 2.0]
+    assert list(result.of_role("synthetic")) == [90.0, 91.0, 92.0]
 
 
 def _cut(name: str, fraction: float) -> Callable[[Path], None]:

@@ -81,6 +81,41 @@ def test_choices_keep_their_types() -> None:
     assert [type(value) for value in spec.space["dpa"]["a"]] == [int, float, bool, str]
 
 
+def test_a_choice_by_resolution_becomes_one_text_by_rising_resolution() -> None:
+    choices = yaml.safe_load("[r42, {64: r42, 8: r12, 16: r32+0.5*r42}]")
+    spec = build_spec(NAMED | {"space": {"dpa": {"layers": choices}}}, {})
+    assert spec.space["dpa"]["layers"] == ("r42", "8:r12 16:r32+0.5*r42 64:r42")
+    written = spec.model_dump(mode="json")
+    assert written["space"]["dpa"]["layers"][1] == "8:r12 16:r32+0.5*r42 64:r42"
+    assert build_spec(yaml.safe_load(yaml.safe_dump(written)), {}) == spec
+
+
+@pytest.mark.parametrize(
+    ("choice", "rule"),
+    [
+        ({}, "needs an entry"),
+        ({"eight": "r12"}, "whole px as keys, not 'eight'"),
+        ({8.5: "r12"}, "whole px as keys, not 8.5"),
+        ({0: "r12"}, "whole px as keys, not 0"),
+        ({True: "r12"}, "whole px as keys, not True"),
+        ({8: 12}, "names without spaces, not 12"),
+        ({8: None}, "names without spaces, not None"),
+        ({8: ""}, "names without spaces, not ''"),
+        ({8: "r12 r22"}, "names without spaces, not 'r12 r22'"),
+        ({8: "16:r22"}, "names without spaces, not '16:r22'"),
+        ({8: {16: "r22"}}, "names without spaces"),
+        ({8: "line\nbreak"}, r"names without spaces, not 'line\nbreak'"),
+    ],
+)
+def test_a_bad_choice_by_resolution_is_one_line(choice: dict[Any, Any], rule: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        build_spec(NAMED | {"space": {"dpa": {"layers": ["r32", choice]}}}, {})
+    message = str(caught.value)
+    assert message.startswith("space.dpa.layers.1: a choice by resolution ")
+    assert rule in message
+    assert "\n" not in message
+
+
 def test_round_trip_through_yaml() -> None:
     study = NAMED | {
         "dataset": {"name": "some.csv", "root": "/some/where", "normal_class": "0"},

@@ -1,8 +1,10 @@
+import math
 from pathlib import Path
 
 import pytest
 
 from dpa_core.features import VGG19, VGG_MINI
+from hpsearch.ablation import ABLATION
 from hpsearch.backbones.registry import load_backbone
 from hpsearch.detectors.base import load_detector
 from hpsearch.errors import SpecError
@@ -18,8 +20,11 @@ def test_the_quickstart_needs_only_what_is_bundled() -> None:
     assert len(build_space(spec, load_detector("dpa").axes).grid) >= 12
 
 
+SINGLE = [name for name in shipped_studies() if name != ABLATION]
+
+
 @pytest.mark.parametrize("detector", ["dpa", "features"])
-@pytest.mark.parametrize("name", shipped_studies())
+@pytest.mark.parametrize("name", SINGLE)
 def test_every_point_of_a_shipped_study_can_be_built(name: str, detector: str) -> None:
     spec = build_spec({"study_name": name} | read_study(name), {"detector": detector})
     architecture = {"vgg19": VGG19, "vgg-mini": VGG_MINI}[spec.backbone.name]
@@ -27,8 +32,26 @@ def test_every_point_of_a_shipped_study_can_be_built(name: str, detector: str) -
     grid = build_space(spec, kind.axes).grid
     assert grid
     for params in grid:
-        kind.check(params, architecture)
+        kind.check(params, architecture, spec.training)
         preprocessing_of(params)
+
+
+GREW = {"camelyon16": 16, "nih-ap": 8, "nih-pa": 8, "nih-subset": 8}  # from so many px
+
+
+@pytest.mark.parametrize("name", SINGLE)
+def test_the_studies_that_the_paper_ran_with_growing_grow(name: str) -> None:
+    spec = build_spec({"study_name": name} | read_study(name), {})
+    starts = build_space(spec, load_detector("dpa").axes).axes["start_resolution"]
+    assert starts == (GREW.get(name, 0),)
+
+
+@pytest.mark.parametrize("name", GREW)
+def test_growing_ends_well_before_the_cap(name: str) -> None:
+    spec = build_spec({"study_name": name} | read_study(name), {})
+    doublings = math.log2(max(spec.space["preprocessing"]["resolution"]) / GREW[name])
+    (steps,) = spec.space["dpa"]["steps_per_phase"]
+    assert spec.training.max_steps == 2 * doublings * steps + 100_000
 
 
 BOMB = "a: &a [x, x]\nb: &b [*a, *a, *a]\nc: &c [*b, *b, *b]\n"

@@ -9,23 +9,20 @@ import pytest
 from PIL import Image
 
 from hpsearch.errors import SpecError, StudyError
-from hpsearch.final import FinalResult
 from hpsearch.listener import SilentListener
 from hpsearch.prepared import Prepared
 from hpsearch.results import read_result
-from hpsearch.spec import StudySpec
 from hpsearch.storage import load_study
-from hpsearch.study import run_study
+from hpsearch.study import StudyRun, run_study
 from hpsearch.study_dir import StudyDir
 
-Run = Callable[[StudySpec], tuple[StudyDir, FinalResult]]
+Run = Callable[..., StudyRun]
 
 
 @pytest.fixture
 def run(runs: Path, cache: Path, inline: list[str]) -> Run:
-    return lambda spec: run_study(
-        spec, runs=runs, cache_dir=cache, listener=SilentListener(), device="cpu", workers=1
-    )
+    where = {"runs": runs, "cache_dir": cache, "device": "cpu", "workers": 1}
+    return lambda spec, **options: run_study(spec, listener=SilentListener(), **where, **options)
 
 
 def _scores(folder: StudyDir) -> dict[str, pd.DataFrame]:
@@ -34,7 +31,8 @@ def _scores(folder: StudyDir) -> dict[str, pd.DataFrame]:
 
 
 def test_a_study_from_start_to_answer(run: Run, tiny_spec: Any, inline: list[str]) -> None:
-    folder, result = run(tiny_spec(final={"n_runs": 2}))
+    ran = run(tiny_spec(final={"n_runs": 2}))
+    folder, result = ran.folder, ran.result
     trials = load_study(folder.path).get_trials()
     assert len(trials) == 4
     assert result.value == max(trial.value for trial in trials)
@@ -54,10 +52,9 @@ def test_a_study_from_start_to_answer(run: Run, tiny_spec: Any, inline: list[str
 def test_running_again_trains_nothing_and_says_the_same(
     run: Run, tiny_spec: Any, inline: list[str]
 ) -> None:
-    _, first = run(tiny_spec())
+    first = run(tiny_spec()).result
     inline.clear()
-    _, second = run(tiny_spec())
-    assert second == first
+    assert run(tiny_spec()).result == first
     assert not inline
 
 
@@ -65,18 +62,19 @@ def test_two_runs_with_one_seed_give_identical_scores(
     run: Run, tiny_spec: Any, inline: list[str]
 ) -> None:
     """Of a DPA, in two run directories."""
-    one, first = run(tiny_spec(detector="dpa", study_name="one"))
-    two, second = run(tiny_spec(detector="dpa", study_name="two"))
+    first = run(tiny_spec(detector="dpa", study_name="one"))
+    second = run(tiny_spec(detector="dpa", study_name="two"))
+    one, two = first.folder, second.folder
     assert len(inline) == len(_scores(one)) + len(_scores(two))
-    assert first == second
+    assert first.results == second.results
     assert _scores(one).keys() == _scores(two).keys()
     for name, scores in _scores(one).items():
         pd.testing.assert_frame_equal(scores, _scores(two)[name], check_exact=True)
 
 
 def test_another_seed_gives_other_folds(run: Run, tiny_spec: Any) -> None:
-    one, _ = run(tiny_spec(study_name="one"))
-    two, _ = run(tiny_spec(study_name="two", search={"seed": 1}))
+    one = run(tiny_spec(study_name="one")).folder
+    two = run(tiny_spec(study_name="two", search={"seed": 1})).folder
     assert not _scores(one).keys() & set(_scores(two)) - _references(one)
 
 
@@ -91,9 +89,9 @@ def _references(folder: StudyDir) -> set[str]:
 def test_more_final_runs_train_the_missing_ones_only(
     run: Run, tiny_spec: Any, inline: list[str]
 ) -> None:
-    _, one = run(tiny_spec())
+    one = run(tiny_spec()).result
     inline.clear()
-    _, three = run(tiny_spec(final={"n_runs": 3}))
+    three = run(tiny_spec(final={"n_runs": 3})).result
     assert len(inline) == 2
     assert len(three.runs) == 3
     assert three.runs[0] == one.runs[0]
@@ -101,7 +99,7 @@ def test_more_final_runs_train_the_missing_ones_only(
 
 def test_more_trials_go_on(run: Run, tiny_spec: Any, inline: list[str]) -> None:
     run(tiny_spec(search={"n_trials": 2, "sampler": "grid"}))
-    folder, _ = run(tiny_spec(search={"n_trials": 4, "sampler": "grid"}))
+    folder = run(tiny_spec(search={"n_trials": 4, "sampler": "grid"})).folder
     folds = set(inline) - _references(folder)
     assert len(folds) == 12
     assert len(load_study(folder.path).get_trials()) == 4
@@ -131,7 +129,8 @@ def test_a_changed_image_is_refused(run: Run, tiny_spec: Any, tiny: Path, tmp_pa
 def test_a_damaged_result_stops_the_study_and_its_deletion_mends_it(
     run: Run, tiny_spec: Any, inline: list[str]
 ) -> None:
-    folder, first = run(tiny_spec())
+    ran = run(tiny_spec())
+    folder, first = ran.folder, ran.result
     (folder.path / "study.db").unlink()
     damaged = folder.tasks / inline[0]
     (damaged / "scores.csv").write_text("")
@@ -141,7 +140,7 @@ def test_a_damaged_result_stops_the_study_and_its_deletion_mends_it(
         path.unlink()
     damaged.rmdir()
     inline.clear()
-    _, again = run(tiny_spec())
+    again = run(tiny_spec()).result
     assert inline == [damaged.name]
     assert again == first
 
@@ -153,16 +152,16 @@ def test_every_trial_failed(run: Run, tiny_spec: Any, plugin: Path) -> None:
 
 def test_a_plug_in_is_searched_like_our_own(run: Run, tiny_spec: Any, plugin: Path) -> None:
     spec = tiny_spec(detector="fragile", space={"fragile": {"mode": ["calm", "blank"]}})
-    folder, result = run(spec)
-    assert result.params["mode"] == "calm"
-    states = [trial.state.name for trial in load_study(folder.path).get_trials()]
+    ran = run(spec)
+    assert ran.result.params["mode"] == "calm"
+    states = [trial.state.name for trial in load_study(ran.folder.path).get_trials()]
     assert states == ["COMPLETE", "FAIL"]
 
 
 def test_partition_and_tpe(run: Run, tiny_spec: Any) -> None:
     labels = {"n_examples": 6, "anomalies": "partition"}
-    folder, _ = run(tiny_spec(labels=labels, search={"sampler": "tpe", "n_trials": 6}))
-    assert len(load_study(folder.path).get_trials()) == 6
+    ran = run(tiny_spec(labels=labels, search={"sampler": "tpe", "n_trials": 6}))
+    assert len(load_study(ran.folder.path).get_trials()) == 6
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.covariance import LedoitWolf
+from sklearn.preprocessing import StandardScaler
 
+from hpsearch.cutpaste import counterparts
+from hpsearch.detectors.base import ImageView
+from hpsearch.detectors.pooled import pooled_features
 from hpsearch.errors import TaskError
 from hpsearch.prepared import Prepared
 from hpsearch.results import read_result
+from hpsearch.space import preprocessing_of
 from hpsearch.splits import make_folds
 from hpsearch.task import Task, TaskContext, run_task
 
@@ -37,6 +43,7 @@ def test_every_image_that_was_not_trained_on_is_scored_once(
     folds = make_folds(table, n_folds=3, seed=prepared.spec.search.seed)
     for number, fold in enumerate(folds):
         scores = run_task(_first(prepared, number), context(prepared)).scores
+        scores = scores[scores["role"] != "synthetic"]
         assert scores["image_id"].is_unique
         trained = set(table["image_id"].iloc[fold.train])
         assert set(scores["image_id"]) == set(table["image_id"]) - trained
@@ -46,6 +53,47 @@ def test_every_image_that_was_not_trained_on_is_scored_once(
         anomalies = table[(table["label"] == 1) & (table["split"] == "train")]
         assert by_role["anomaly"] == set(anomalies["image_id"])
         assert by_role["test"] == set(table["image_id"][table["split"] == "test"])
+
+
+@pytest.mark.parametrize("layer", ["colour", "r12"])
+@pytest.mark.parametrize("axes", [{}, {"random_crop": [0.5]}], ids=["whole", "random crop"])
+def test_each_normal_of_the_fold_has_a_synthetic_counterpart(
+    layer: str, axes: Any, tiny_spec: Any, prepare: Prepare, context: Context, tmp_path: Path
+) -> None:
+    space = {"features": {"kind": ["mahalanobis"], "layer": [layer]}}
+    prepared = prepare(tiny_spec(space=space | {"preprocessing": {"resolution": [16]} | axes}))
+    task, place = _first(prepared, 1), context(prepared)
+    scores = run_task(task, place).scores
+    fold = make_folds(prepared.dataset.table, n_folds=3, seed=prepared.spec.search.seed)[1]
+    synthetic = scores[scores["role"] == "synthetic"]
+    assert list(synthetic["image_id"]) == list(prepared.dataset.table["image_id"][fold.scored])
+    pixels = np.load(place.pixels[preprocessing_of(task.params)])
+    made = counterparts(pixels, fold.scored, size=16, seed=task.split_seed)
+
+    def vectors(images: Any, name: str) -> Any:
+        view = ImageView(images, np.arange(len(images)), name)
+        apart = tmp_path / "apart"
+        return pooled_features(view, layer, prepared.backbone, device="cpu", cache_dir=apart)
+
+    model, scaler = LedoitWolf(), StandardScaler()
+    model.fit(scaler.fit_transform(vectors(pixels[fold.train], "train")))
+    expected = model.mahalanobis(scaler.transform(vectors(made, "made")))
+    assert list(synthetic["score"]) == pytest.approx(list(expected), rel=1e-3)
+    assert list(synthetic["score"]) != pytest.approx(
+        list(scores["score"][scores["role"] == "normal"])
+    )
+
+
+def test_synthetic_images_share_no_cached_feature(
+    prepared: Prepared, context: Context, tmp_path: Path
+) -> None:
+    """Pooled features are cached by a view's key: other folds and seeds are other images."""
+    params = {**prepared.space.grid[0], "layer": "r12"}
+    task, shared = replace(_first(prepared), params=params), context(prepared)
+    others = [replace(task, fold=1), replace(task, split_seed=1), task]
+    for number, other in enumerate(others):
+        alone = replace(shared, tasks=tmp_path / f"{number}", cache_dir=tmp_path / f"c{number}")
+        pd.testing.assert_frame_equal(run_task(other, shared).scores, run_task(other, alone).scores)
 
 
 def test_a_result_on_disk_is_read_and_not_computed(
@@ -101,6 +149,17 @@ def test_the_final_task_trains_on_all_normals_and_keeps_the_model(
     assert list(result.scores["image_id"]) == list(unseen["image_id"])
     assert any((place.tasks / task.digest / "model").iterdir())
     assert not (place.tasks / _first(prepared).digest / "model").exists()
+
+
+def test_scores_of_single_precision_are_kept_as_they_are_read_back(
+    plugin: Path, tiny_spec: Any, prepare: Prepare, context: Context
+) -> None:
+    """A mean of the scores must not hang on whether a kill came in between."""
+    space = {"fragile": {"mode": ["single"]}}
+    prepared = prepare(tiny_spec(detector="fragile", space=space))
+    task, place = _first(prepared), context(prepared)
+    first, second = run_task(task, place), run_task(task, place)
+    pd.testing.assert_frame_equal(first.scores, second.scores, check_exact=True)
 
 
 CODE = """

@@ -35,6 +35,12 @@ def test_one_object_with_what_machines_ask_for(hpsearch: Command, done: Path, ho
     assert Path(best["model"]).is_dir()
     folds = best["fold_aurocs"]
     assert best["value"] == pytest.approx(sum(folds) / len(folds), abs=1e-12)
+    assert (best["criterion"], best["criteria"]["weak"]) == ("weak", best["value"])
+    assert [choice["criterion"] for choice in best["choices"]] == [*best["criteria"]]
+    weak = best["choices"][0]
+    assert (weak["trial"], weak["value"]) == (best["trial"], best["value"])
+    assert weak["test"]["low"] <= weak["test"]["auroc"] <= weak["test"]["high"]
+    assert weak["regret"] >= 0
 
 
 def test_words_for_people(hpsearch: Command, done: Path) -> None:
@@ -59,7 +65,9 @@ def test_a_winner_that_is_not_trained_yet(hpsearch: Command, runs: Path, tiny_sp
     ended = hpsearch("best")
     assert (ended.code, ended.err.count("\n")) == (2, 1)
     assert "no trial was completed" in ended.err
-    study.tell(study.ask(), 0.5)
+    trial = study.ask()
+    trial.set_user_attr("weak", 0.5)
+    study.tell(trial, 0.5)
     ended = hpsearch("best")
     assert (ended.code, ended.err.count("\n")) == (2, 1)
     assert "run the same `hpsearch run` again" in ended.err

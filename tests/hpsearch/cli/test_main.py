@@ -48,7 +48,7 @@ def test_how_other_ends_end(
     assert ended.err.count("\n") == 1
 
 
-@pytest.mark.parametrize("command", ["run", "status", "best", "datasets", "check"])
+@pytest.mark.parametrize("command", ["run", "reproduce", "status", "best", "datasets", "check"])
 def test_every_command_explains_itself(command: str, hpsearch: Command) -> None:
     ended = hpsearch(command, "--help")
     assert ended.code == 0

@@ -81,6 +81,10 @@ def test_options_lie_over_the_study(hpsearch: Command, tiny_yaml: Path, runs: Pa
         ["--detector", "dpa", "--axis", "latent_dim=many"],
         ["--detector", "dpa", "--axis", "latent_dim=0"],
         ["--detector", "dpa", "--axis", "resolution=48"],
+        ["--scale", "0"],
+        ["--scale", "2"],
+        ["--criterion", "best"],
+        ["--detector", "dpa", "--axis", "start_resolution=8", "--max-steps", "400"],
         ["--workers", "0"],
         ["--workers", "999"],
         ["--device", "tpu"],
@@ -104,6 +108,30 @@ def test_a_mistake_is_one_line_and_leaves_nothing(
     assert _is_one_line(ended.err), ended.err
     assert not runs.exists()
     assert not [name for name in _left(cache) if ".tmp" in name]
+
+
+def test_scale_and_criterion_are_written_out(
+    hpsearch: Command, tiny_yaml: Path, runs: Path
+) -> None:
+    options = ["--scale", 0.5, "--criterion", "unsupervised"]
+    assert hpsearch("run", "--study", tiny_yaml, "--axis", "kind=knn", *options).code == 0
+    spec = build_spec(yaml.safe_load((runs / "tiny" / "spec.yaml").read_text()), {})
+    assert (spec.training.max_steps, spec.training.check_every) == (3, 2)
+    assert spec.search.criterion == "unsupervised"
+
+
+@pytest.mark.parametrize("study", ["ablation", "file"])
+def test_a_table_of_studies_is_no_study(
+    study: str, hpsearch: Command, tmp_path: Path, runs: Path
+) -> None:
+    if study == "file":
+        study = str(tmp_path / "own.yaml")
+        Path(study).write_text("rows: []\n")
+    ended = hpsearch("run", "--study", study)
+    assert ended.code == 2
+    assert _is_one_line(ended.err)
+    assert "hpsearch reproduce table4" in ended.err
+    assert not runs.exists()
 
 
 def test_data_that_must_be_fetched_first(hpsearch: Command, runs: Path) -> None:
