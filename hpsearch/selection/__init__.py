@@ -1,0 +1,1 @@
+"""What a handful of labelled anomalies can decide, computed from stored scores alone."""
