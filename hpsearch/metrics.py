@@ -145,6 +145,28 @@ def hanley_mcneil_se(auc: float, *, n_normal: int, n_anomaly: int) -> float:
     return sqrt(variance / (n_anomaly * n_normal))
 
 
+def independent_units(groups: ArrayLike) -> NDArray[np.intp]:
+    """Number (N,), from 0, of the unit that each image of a class is drawn with.
+
+    A unit is a group (N,). One group alone shows no spread between groups: its images are units.
+    """
+    names, units = np.unique(np.asarray(groups), return_inverse=True)
+    return units if names.size > 1 else np.arange(units.size)
+
+
+def draw_counts(
+    units: NDArray[np.intp], n_rows: int, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """How often each image occurs (n_rows, N) when its units are drawn with replacement."""
+    n_units = int(units.max(initial=-1)) + 1
+    if n_units == 0:
+        return np.zeros((n_rows, 0), np.int64)
+    drawn = rng.integers(n_units, size=(n_rows, n_units))
+    drawn += n_units * np.arange(n_rows)[:, None]
+    counts = np.bincount(drawn.ravel(), minlength=n_rows * n_units)
+    return counts.reshape(n_rows, n_units)[:, units]
+
+
 def _resampled_aurocs(
     normals: NDArray[np.float64],
     anomalies: NDArray[np.float64],
@@ -156,37 +178,19 @@ def _resampled_aurocs(
 ) -> FloatArray:
     # A generator for each class, so that the result does not depend on the size of the chunks.
     normal_rng, anomaly_rng = np.random.default_rng(seed).spawn(2)
-    normal_units, anomaly_units = _units(normal_groups), _units(anomaly_groups)
+    normal_units = independent_units(normal_groups)
+    anomaly_units = independent_units(anomaly_groups)
     return np.concatenate(
         [
             weighted_aurocs(
                 normals,
                 anomalies,
-                normal_weights=_draw_counts(normal_units, n_rows, normal_rng),
-                anomaly_weights=_draw_counts(anomaly_units, n_rows, anomaly_rng),
+                normal_weights=draw_counts(normal_units, n_rows, normal_rng),
+                anomaly_weights=draw_counts(anomaly_units, n_rows, anomaly_rng),
             )
             for n_rows in _chunks(n_resamples, normals.size + anomalies.size)
         ]
     )
-
-
-def _units(groups: NDArray[np.generic]) -> NDArray[np.intp]:
-    """Number of the unit that each image is resampled with."""
-    names, units = np.unique(groups, return_inverse=True)
-    return units if names.size > 1 else np.arange(groups.size)
-
-
-def _draw_counts(
-    units: NDArray[np.intp], n_rows: int, rng: np.random.Generator
-) -> NDArray[np.int64]:
-    """How often each image occurs (n_rows, N) when its units are drawn with replacement."""
-    n_units = int(units.max(initial=-1)) + 1
-    if n_units == 0:
-        return np.zeros((n_rows, 0), np.int64)
-    drawn = rng.integers(n_units, size=(n_rows, n_units))
-    drawn += n_units * np.arange(n_rows)[:, None]
-    counts = np.bincount(drawn.ravel(), minlength=n_rows * n_units)
-    return counts.reshape(n_rows, n_units)[:, units]
 
 
 def _chunks(n_resamples: int, n_images: int) -> Iterator[int]:
