@@ -1,53 +1,159 @@
 """`hpsearch check`: is a dataset fit for a search?"""
 
 import json as json_format
-from dataclasses import asdict
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Annotated
 
 import joblib
 import typer
 from rich.console import Console
+from rich.table import Table
 
 from hpsearch.cache import cache_dir
 from hpsearch.cli.listeners import listener_for
-from hpsearch.cli.options import DatasetOption, JsonOption, NormalClassOption, RootOption
-from hpsearch.datasets.audit import audit
+from hpsearch.cli.options import (
+    AllowLeakOption,
+    DatasetOption,
+    FoldsOption,
+    JsonOption,
+    MultiLabelOption,
+    NormalClassOption,
+    ProtocolOption,
+    RootOption,
+    WindowOption,
+)
+from hpsearch.cli.run_options import ExamplesOption, TypesOption, refuse_draw, settings_of
+from hpsearch.datasets.audit import Audit, Finding, audit
 from hpsearch.datasets.registry import DatasetRequest, load_dataset
+from hpsearch.errors import SpecError
+from hpsearch.files import printable, write_text_atomic
+from hpsearch.fold_files import read_fold_files
+from hpsearch.listener import Listener
+from hpsearch.spec import StudySpec, build_spec
+
+LISTED = 10  # findings of one kind on screen
+ReportOption = Annotated[
+    Path | None, typer.Option("--report", help="File for everything found, as JSON.")
+]
 
 
 def check(
+    context: typer.Context,
     dataset: DatasetOption = "synthetic-histology",
     root: RootOption = None,
     normal_class: NormalClassOption = None,
-    n_anomaly_types: Annotated[int, typer.Option(help="Types that a search would see.")] = 1,
-    n_examples: Annotated[int, typer.Option(help="Labelled anomalies of a search, in all.")] = 20,
+    window: WindowOption = None,
+    multi_label: MultiLabelOption = None,
+    n_anomaly_types: TypesOption = None,
+    n_examples: ExamplesOption = None,
+    protocol: ProtocolOption = None,
+    folds: FoldsOption = None,
+    allow_leak: AllowLeakOption = None,
+    report: ReportOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Look for unreadable images, empty classes, leaks between splits, and too few anomalies.
+    """Audit a dataset: unreadable images, empty classes, leaks, copies, too few anomalies.
 
     Exit code 1 where an error was found; warnings alone leave it 0.
     """
-    request = DatasetRequest(dataset or "synthetic-histology", root, normal_class)
+    spec = build_spec({"study_name": "check"}, settings_of(context.params))
+    refuse_draw(spec, context.params)
+    if report is not None and report.is_dir():
+        raise SpecError(f"--report {printable(report)}: is a folder; give a file")
     with listener_for(json=json) as listener:
-        loaded = load_dataset(request, cache_dir=cache_dir(), progress=listener.progress)
-        findings = audit(
-            loaded,
-            n_anomaly_types=n_anomaly_types,
-            n_examples=n_examples,
-            workers=joblib.cpu_count(),
-            progress=listener.progress,
-        )
-    console = Console()
+        found = _audit(spec, listener)
+    if report is not None:
+        _write(report, found)
     if json:
-        print(json_format.dumps([asdict(finding) for finding in findings]))
+        print(json_format.dumps(found.to_json()))
     else:
-        for finding in findings:
-            console.print(
-                f"{finding.severity}: {finding.check}: {finding.message}",
-                highlight=False,
-                soft_wrap=True,
-                markup=False,
-            )
-        console.print(f"{loaded.name}: {len(loaded.table)} images, {len(findings)} findings")
-    if any(finding.severity == "error" for finding in findings):
+        _print(found)
+    if not found.passed:
         raise typer.Exit(1)
+
+
+def _audit(spec: StudySpec, listener: Listener) -> Audit:
+    asked = spec.dataset
+    request = DatasetRequest(
+        asked.name,
+        root=asked.root,
+        normal_class=asked.normal_class,
+        seed=asked.seed,
+        multi_label=asked.multi_label,
+        window=asked.window,
+    )
+    loaded = load_dataset(request, cache_dir=cache_dir(), progress=listener.progress)
+    for note in loaded.notes:
+        listener.note(note)
+    folder = spec.search.folds
+    return audit(
+        loaded,
+        n_anomaly_types=spec.labels.n_anomaly_types,
+        n_examples=spec.labels.n_examples,
+        official=None if folder is None else read_fold_files(folder, loaded.table),
+        allow_leak=spec.search.allow_leak,
+        workers=joblib.cpu_count(),
+        progress=listener.progress,
+    )
+
+
+def _write(report: Path, found: Audit) -> None:
+    try:
+        write_text_atomic(report, json_format.dumps(found.to_json(), indent=1) + "\n")
+    except OSError as error:
+        what = f"cannot be written ({error.strerror})"
+        raise SpecError(f"--report {printable(report)}: {what}; give another file") from error
+
+
+def _print(found: Audit) -> None:
+    console = Console(highlight=False)
+    console.print(_classes(found))
+    for kind, counts in found.formats.items():
+        shown = ", ".join(f"{count:,} of {value}" for value, count in list(counts.items())[:3])
+        rest = f" and {len(counts) - 3:,} other {kind}" if len(counts) > 3 else ""
+        console.print(f"{kind}: {shown}{rest}", soft_wrap=True)
+    if found.flat_images:
+        console.print(f"{found.flat_images:,} images are too flat to look for near-duplicates")
+    for line in _finding_lines(found.findings):
+        console.print(line, soft_wrap=True, markup=False)
+    warnings = len(found.findings) - found.n_errors
+    verdict = "fit for a search" if found.passed else "not fit for a search, mend the errors"
+    if warnings and found.passed:
+        verdict += ", but look at the warnings"
+    console.print(
+        f"{found.dataset}: {found.images:,} images, {found.n_errors:,} errors, "
+        f"{warnings:,} warnings; {verdict}",
+        soft_wrap=True,
+        markup=False,
+    )
+
+
+def _classes(found: Audit) -> Table:
+    table = Table(title="images by class")
+    for column in ("split", "class", "type"):
+        table.add_column(column)
+    for column in ("images", "groups"):
+        table.add_column(column, justify="right")
+    for row in found.classes:
+        table.add_row(
+            row.split,
+            row.kind,
+            printable(row.anomaly_type).replace("[", r"\["),
+            f"{row.images:,}",
+            f"{row.groups:,}",
+        )
+    return table
+
+
+def _finding_lines(findings: Iterable[Finding]) -> Iterable[str]:
+    """A line a finding, errors first; of many of one kind the first few and a count."""
+    kinds: dict[tuple[str, str], list[Finding]] = defaultdict(list)
+    for finding in findings:
+        kinds[finding.severity, finding.check].append(finding)
+    for (severity, kind), alike in kinds.items():
+        yield from (f"{severity}: {kind}: {finding.message}" for finding in alike[:LISTED])
+        if len(alike) > LISTED:
+            more = len(alike) - LISTED
+            yield f"{severity}: {kind}: and {more:,} more; --report FILE lists all"

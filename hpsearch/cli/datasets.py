@@ -22,8 +22,11 @@ def datasets(json: JsonOption = False) -> None:
         console.print(f"[bold]{info.name}[/bold]  {_counts(info)}; {_on_disk(info)}")
         console.print(Padding(f"{info.summary}\n{info.how}", (0, 0, 1, 4)), markup=False)
     console.print(
-        "Your own images: --dataset DIR (MVTec AD layout) or --dataset FILE.csv "
-        "(image_path,label_index,split, and anomaly_type,group,mask_path where known)."
+        "Your own images: --dataset DIR (train/good, test/good and test/<type> as in MVTec AD; or "
+        "train/<class> and test/<class>, and --normal-class CLASS) or --dataset FILE.csv "
+        "(image_path,label_index,split, and anomaly_type,group,mask_path where known).",
+        highlight=False,
+        markup=False,
     )
 
 

@@ -81,7 +81,8 @@ def _torchvision(source: TorchvisionSet, root: Path) -> DatasetInfo:
         len(source.classes) - 1,
         source.on_disk(root),
         sum(_size(path) for path in source.files(root)),
-        f"downloaded on first use ({source.download_megabytes} MB)",
+        f"downloaded on first use ({source.download_megabytes} MB), or --root DIR with "
+        "torchvision's files or with images in train/<class> and test/<class>",
     )
 
 

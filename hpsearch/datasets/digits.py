@@ -3,12 +3,12 @@
 from typing import cast
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 from sklearn.datasets import load_digits as sklearn_digits
 from sklearn.model_selection import train_test_split
 
+from hpsearch.datasets.class_table import class_table
 from hpsearch.datasets.table import Dataset
 from hpsearch.errors import SpecError
 from hpsearch.files import printable
@@ -41,17 +41,7 @@ def load_digits(normal_class: str | None = None, *, seed: int = 0) -> Dataset:
     split = np.full(len(digits), "train")
     split[test] = "test"
     ids = [f"digit-{position:04d}" for position in range(len(digits))]
-    table = pd.DataFrame(
-        {
-            "image_id": ids,
-            "path": "",
-            "label": (digits != normal_class).astype(int),
-            "anomaly_type": np.where(digits == normal_class, "", digits),
-            "group": ids,
-            "split": split,
-            "mask_path": "",
-        }
-    )
+    table = class_table(ids, digits, split, normal=normal_class)
     return Dataset(NAME, table, arrays=arrays)
 
 

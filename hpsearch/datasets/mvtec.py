@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pandas as pd
 
+from hpsearch.datasets.image_folders import folders_in, images_in, reading
 from hpsearch.datasets.table import ANOMALY, COLUMNS, NORMAL, SPLITS, Dataset
 from hpsearch.errors import DataError
 from hpsearch.files import printable
 
 GOOD = "good"
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 
 
 def load_mvtec(folder: Path) -> Dataset:
@@ -29,24 +29,17 @@ def load_mvtec(folder: Path) -> Dataset:
         DataError: the folder has no images under `train/good`, or cannot be read.
     """
     folder = folder.resolve()
-    try:
+    with reading(folder):
         rows = [row for split in SPLITS for row in _split_rows(folder, split)]
-    except OSError as error:
-        what = f"{printable(error.filename)} cannot be read ({error.strerror})"
-        raise DataError(f"{printable(folder)}: {what}; mend its permissions") from error
     if not any(row[2] == NORMAL and row[5] == "train" for row in rows):
         raise DataError(f"{printable(folder)}: has no images in train/{GOOD}; {_hint(folder)}")
     return Dataset(folder.name, pd.DataFrame(rows, columns=list(COLUMNS)), root=folder)
 
 
 def _split_rows(folder: Path, split: str) -> Iterator[tuple[str | int, ...]]:
-    if not (folder / split).is_dir():
-        return
-    for kind in sorted(entry for entry in (folder / split).iterdir() if entry.is_dir()):
+    for kind in folders_in(folder / split):
         normal = kind.name == GOOD
-        for file in sorted(kind.iterdir()):
-            if file.suffix.lower() not in SUFFIXES or file.name.startswith("."):
-                continue
+        for file in images_in(kind):
             path = file.relative_to(folder).as_posix()
             mask = folder / "ground_truth" / kind.name / f"{file.stem}_mask.png"
             yield (
@@ -63,7 +56,10 @@ def _split_rows(folder: Path, split: str) -> Iterator[tuple[str | int, ...]]:
 def _hint(folder: Path) -> str:
     if (folder / "manifest.csv").is_file():
         return f"to read its manifest, give {printable(folder / 'manifest.csv')}"
-    inside = sorted(entry.name for entry in folder.iterdir() if (entry / "train" / GOOD).is_dir())
+    inside = sorted(entry.name for entry in folder.iterdir() if (entry / "train").is_dir())
     if inside:
         return f"give one of its folders ({printable(', '.join(inside[:20]))})"
-    return f"give a folder with train/{GOOD}, test/{GOOD} and test/<type>, or a CSV manifest"
+    return (
+        f"give a folder with train/{GOOD}, test/{GOOD} and test/<type>, or one with train/<class> "
+        "and test/<class>, or a CSV manifest"
+    )

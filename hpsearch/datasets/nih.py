@@ -18,14 +18,14 @@ Normal is 'No Finding'; a type is a finding and a group is a patient.
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import pandas as pd
 
 from hpsearch.datasets.nih_copies import nih_copies
 from hpsearch.datasets.nih_entries import Entry, read_entries, read_names
-from hpsearch.datasets.table import ANOMALY, COLUMNS, NORMAL, Dataset
-from hpsearch.errors import DataError
+from hpsearch.datasets.table import ANOMALY, COLUMNS, NORMAL, SPLITS, Dataset
+from hpsearch.errors import DataError, SpecError
 from hpsearch.files import printable
 from hpsearch.progress import Progress, silent
 
@@ -45,6 +45,11 @@ MultiLabel = Literal["pure", "first"]
 `pure` sets it aside, so that every type that is searched with is one finding; `first` keeps it
 under the first of them. Test images all stay, several findings joined by "|" with `pure`.
 """
+MULTI_LABELS: tuple[MultiLabel, ...] = get_args(MultiLabel)
+SEVERAL = "several findings"
+
+_AND = "|"  # between the findings of a type
+_LAST = "~"  # sorts after every finding
 
 
 @dataclass(frozen=True)
@@ -90,17 +95,43 @@ def load_nih(
         for file, entry in _listed(root, source.lists, read_entries(root))
         if (role := _role(source, file, entry)) is not None
     ]
-    kept = [row for row in rows if not (row[5] == "train" and "|" in str(row[3]))]
+    kept = [row for row in rows if not (row[5] == "train" and _AND in str(row[3]))]
     table = pd.DataFrame(kept, columns=list(COLUMNS))
     folder = nih_copies(root, set(table["path"]), cache_dir=cache_dir, progress=progress)
     return Dataset(source.name, table, root=folder, notes=_notes(len(rows) - len(kept)))
+
+
+def parse_multi_label(text: str) -> MultiLabel:
+    """The way of that name.
+
+    Raises:
+        SpecError: there is none.
+    """
+    for way in MULTI_LABELS:
+        if way == text:
+            return way
+    raise SpecError(
+        f"multi-label '{printable(text)[:50]}': unknown; give {', '.join(MULTI_LABELS)}"
+    )
+
+
+def finding_counts(table: pd.DataFrame) -> pd.DataFrame:
+    """Images by finding (rows) and split (columns).
+
+    The first row is "", the normals; X-rays of several findings are in the row `SEVERAL`, the last.
+    """
+    several = table["anomaly_type"].str.contains(_AND, regex=False)
+    findings = table["anomaly_type"].mask(several, SEVERAL)
+    counts = pd.crosstab(findings, table["split"]).reindex(columns=list(SPLITS), fill_value=0)
+    return counts.sort_index(key=lambda index: index.where(index != SEVERAL, _LAST))
 
 
 def how_to_get(source: NihSet) -> str:
     """The ways to get on without the images, on one line."""
     return (
         f"either download it from {SOURCE} and give its folder with --root (Data_Entry_2017.csv, "
-        f"{', '.join(source.lists)}, and images/ or images_*.tar.gz), or start now with "
+        f"{', '.join(source.lists)}, and images/ or images_*.tar.gz; `hpsearch prepare nih` takes "
+        "the same folder and makes the small copies ahead), or start now with "
         "--dataset synthetic-histology"
     )
 
@@ -133,7 +164,7 @@ def _role(source: NihSet, file: str, entry: Entry) -> tuple[str, int] | None:
 def _row(entry: Entry, split: str, label: int, multi_label: MultiLabel) -> tuple[str | int, ...]:
     findings = entry.findings[:1] if multi_label == "first" else entry.findings
     # The subset's radiologists may call abnormal what the archive's labels do not.
-    kind = "" if label == NORMAL else "|".join(findings) or "anomaly"
+    kind = "" if label == NORMAL else _AND.join(findings) or "anomaly"
     return entry.name, entry.name, label, kind, entry.patient, split, ""
 
 

@@ -17,6 +17,7 @@ from PIL import Image
 
 from hpsearch.cache import sole_writer
 from hpsearch.datasets.reading import read_image
+from hpsearch.datasets.room import check_room
 from hpsearch.errors import DataError
 from hpsearch.files import atomic_path, printable
 from hpsearch.progress import Progress
@@ -45,7 +46,7 @@ def nih_copies(root: Path, names: set[str], *, cache_dir: Path, progress: Progre
         progress: told of every few images.
 
     Raises:
-        DataError: an image is missing or damaged, or an archive is.
+        DataError: an image is missing or damaged, or an archive is, or the cache has no room.
     """
     folder = cache_dir / f"nih-{SIDE}px" / hashlib.sha256(bytes(root.resolve())).hexdigest()[:16]
     if not names <= _stored(folder):
@@ -53,7 +54,9 @@ def nih_copies(root: Path, names: set[str], *, cache_dir: Path, progress: Progre
             folder.mkdir(exist_ok=True)
             for leftover in folder.glob(".tmp-*"):
                 leftover.unlink()
-            _store_all(root, names - _stored(folder), folder, progress)
+            to_make = names - _stored(folder)
+            check_room(folder, len(to_make) * SIDE**2)  # a PNG is hardly larger than its pixels
+            _store_all(root, to_make, folder, progress)
     missing = names - _stored(folder)
     if missing:
         what = f"{len(missing)} of {len(names)} images are missing ({printable(min(missing))})"

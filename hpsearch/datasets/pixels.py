@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 import json
-import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -17,6 +16,7 @@ from PIL import Image, ImageOps
 from hpsearch.cache import sole_writer
 from hpsearch.datasets.each_image import BadImage, each_image
 from hpsearch.datasets.reading import read_mode
+from hpsearch.datasets.room import check_room
 from hpsearch.datasets.table import Dataset
 from hpsearch.errors import DataError, SpecError
 from hpsearch.files import atomic_path, printable
@@ -115,7 +115,7 @@ def _write(
 ) -> None:
     channels = _n_channels(dataset, preprocessing)
     shape = (len(dataset.table), preprocessing.size, preprocessing.size, channels)
-    _check_room(target.parent, int(np.prod(shape)))
+    check_room(target.parent, int(np.prod(shape)))
     stored = partial(_stored, preprocessing=preprocessing, mode="L" if channels == 1 else "RGB")
     with atomic_path(target) as temporary, temporary.open("wb") as file:
         # A full disk makes these writes raise; through a memory map it would kill the process.
@@ -162,11 +162,3 @@ def _n_channels(dataset: Dataset, preprocessing: Preprocessing) -> int:
             if read_mode(dataset.file(position)) == "RGB":
                 return 3
     return 1
-
-
-def _check_room(folder: Path, needed: int) -> None:
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        what = f"{needed / 1e6:.0f} MB are needed and {free / 1e6:.0f} MB are free"
-        mend = "make room or set HPSEARCH_CACHE to another folder"
-        raise DataError(f"cache folder {printable(folder)}: {what}; {mend}")

@@ -4,6 +4,7 @@ import difflib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from hpsearch.datasets.class_folders import is_class_folders, load_class_folders
 from hpsearch.datasets.digits import NAME as DIGITS
 from hpsearch.datasets.digits import load_digits
 from hpsearch.datasets.manifest import load_manifest
@@ -12,6 +13,7 @@ from hpsearch.datasets.nih import NIH_SETS, MultiLabel, load_nih
 from hpsearch.datasets.synthetic import NAME as SYNTHETIC
 from hpsearch.datasets.synthetic import load_synthetic_histology
 from hpsearch.datasets.table import Dataset
+from hpsearch.datasets.torchvision_folders import load_torchvision_folders
 from hpsearch.datasets.torchvision_sets import (
     CIFAR10,
     SVHN,
@@ -27,6 +29,7 @@ from hpsearch.progress import Progress, silent
 _TORCHVISION = {source.name: source for source in (CIFAR10, SVHN)}
 _OBTAINED = {source.name: source for source in OBTAINED_SETS}
 _NIH = {source.name: source for source in NIH_SETS}
+_CLASSES = (DIGITS, *_TORCHVISION)
 
 NAMES = (SYNTHETIC, DIGITS, *_TORCHVISION, *_OBTAINED, *_NIH)
 
@@ -35,7 +38,7 @@ NAMES = (SYNTHETIC, DIGITS, *_TORCHVISION, *_OBTAINED, *_NIH)
 class DatasetRequest:
     """Which dataset, and where and how it is read."""
 
-    name: str  # one of NAMES, a CSV manifest, or a folder in MVTec AD layout
+    name: str  # one of NAMES, a CSV manifest, or a folder in MVTec AD layout or of classes
     root: Path | None = None  # the folder of the images, where it is not the default
     normal_class: str | None = None  # of a set of classes: the one that is normal
     seed: int = 0  # of what is generated or split at random
@@ -59,8 +62,7 @@ def load_dataset(
     if name == DIGITS:
         return load_digits(request.normal_class, seed=request.seed)
     if name in _TORCHVISION:
-        root = request.root or torchvision_root(cache_dir)
-        return load_torchvision(_TORCHVISION[name], request.normal_class, root=root)
+        return _torchvision(request, cache_dir)
     if name in _OBTAINED:
         return load_obtained(_OBTAINED[name], root=request.root)
     if name in _NIH:
@@ -71,20 +73,34 @@ def load_dataset(
             multi_label=request.multi_label,
             progress=progress,
         )
-    path = Path(name).expanduser()
-    is_manifest = path.suffix.lower() == ".csv"
-    dataset = load_manifest(path, request.root) if is_manifest else load_mvtec(path)
-    return replace(dataset, window=request.window)
+    return replace(_own_images(request), window=request.window)
+
+
+def _torchvision(request: DatasetRequest, cache_dir: Path) -> Dataset:
+    source = _TORCHVISION[request.name]
+    root = request.root or torchvision_root(cache_dir)
+    if is_class_folders(root) and not source.on_disk(root):
+        return load_torchvision_folders(source, request.normal_class, root=root)
+    return load_torchvision(source, request.normal_class, root=root)
+
+
+def _own_images(request: DatasetRequest) -> Dataset:
+    path = Path(request.name).expanduser()
+    if _is_manifest(request.name):
+        return load_manifest(path, request.root)
+    if is_class_folders(path):
+        return load_class_folders(path, request.normal_class)
+    return load_mvtec(path)
 
 
 def _check_options(request: DatasetRequest) -> None:
     name = request.name
-    is_manifest = Path(name).suffix.lower() == ".csv"
+    is_manifest = _is_manifest(name)
     if name not in NAMES and not is_manifest and not _is_folder(name):
         raise SpecError(_unknown(name))
-    if request.normal_class is not None and name not in (DIGITS, *_TORCHVISION):
-        takers = ", ".join((DIGITS, *_TORCHVISION))
-        raise SpecError(f"--normal-class does not fit {printable(name)}; it is for {takers}")
+    if request.normal_class is not None and not _has_classes(name):
+        rule = f"it is for {', '.join(_CLASSES)} and folders of classes"
+        raise SpecError(f"--normal-class does not fit {printable(name)}; {rule}")
     with_root = (*_TORCHVISION, *_OBTAINED, *_NIH)
     if request.root is not None and name not in with_root and not is_manifest:
         rule = f"it is for {', '.join(with_root)} and CSV manifests"
@@ -95,6 +111,16 @@ def _check_options(request: DatasetRequest) -> None:
     if request.window is not None and name in NAMES:
         rule = "it is for CSV manifests and folders of images"
         raise SpecError(f"--window does not fit {printable(name)}; {rule}")
+
+
+def _is_manifest(name: str) -> bool:
+    return Path(name).suffix.lower() == ".csv"
+
+
+def _has_classes(name: str) -> bool:
+    if name in NAMES or _is_manifest(name):
+        return name in _CLASSES
+    return is_class_folders(Path(name).expanduser())
 
 
 def _is_folder(name: str) -> bool:
@@ -109,5 +135,5 @@ def _unknown(name: str) -> str:
     meant = f"; did you mean {close[0]}?" if close else ";"
     return (
         f"--dataset '{printable(name)[:200]}' is unknown{meant} give one of {', '.join(NAMES)}, "
-        "a CSV manifest or a folder in MVTec AD layout"
+        "a CSV manifest, or a folder in MVTec AD layout or of classes"
     )

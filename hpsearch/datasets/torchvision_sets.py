@@ -13,6 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from hpsearch.cache import sole_writer
+from hpsearch.datasets.class_table import class_table
 from hpsearch.datasets.table import Dataset
 from hpsearch.errors import DataError, SpecError
 from hpsearch.files import printable
@@ -79,7 +80,7 @@ def load_torchvision(source: TorchvisionSet, normal_class: str | None, *, root: 
         SpecError: there is no such class.
         DataError: the set can neither be read from `root` nor downloaded.
     """
-    normal = _class_index(source, normal_class)
+    normal = class_named(source, normal_class)
     if not source.on_disk(root):
         _download(source, root)
     try:
@@ -96,13 +97,18 @@ def load_torchvision(source: TorchvisionSet, normal_class: str | None, *, root: 
     return Dataset(source.name, pd.concat(tables), arrays=arrays)
 
 
-def _class_index(source: TorchvisionSet, text: str | None) -> int:
+def class_named(source: TorchvisionSet, text: str | None) -> str:
+    """The class of that name, alias or number; the first for None.
+
+    Raises:
+        SpecError: there is no such class.
+    """
     text = source.classes[0] if text is None else text.strip().lower()
     name = source.aliases.get(text, text)
     if name in source.classes:
-        return source.classes.index(name)
+        return name
     if name.isascii() and name.isdigit() and int(name) < len(source.classes):
-        return int(name)
+        return source.classes[int(name)]
     what = f"--normal-class {printable(text)} is not in {source.name}"
     raise SpecError(f"{what}; give one of {', '.join(source.classes)}")
 
@@ -127,21 +133,11 @@ def _read(
 
 
 def _table(
-    source: TorchvisionSet, labels: NDArray[np.int64], normal: int, split: Split
+    source: TorchvisionSet, labels: NDArray[np.int64], normal: str, split: Split
 ) -> pd.DataFrame:
     ids = [f"{split}-{position:05d}" for position in range(len(labels))]
     classes = np.asarray(source.classes)[labels]
-    return pd.DataFrame(
-        {
-            "image_id": ids,
-            "path": "",
-            "label": (labels != normal).astype(int),
-            "anomaly_type": np.where(labels == normal, "", classes),
-            "group": ids,
-            "split": split,
-            "mask_path": "",
-        }
-    )
+    return class_table(ids, classes, np.full(len(ids), split), normal=normal)
 
 
 def _download(source: TorchvisionSet, root: Path) -> None:
@@ -159,7 +155,8 @@ def _download(source: TorchvisionSet, root: Path) -> None:
         except (OSError, RuntimeError, EOFError, HTTPException, TarError) as error:
             what = f"is not in {printable(root)} and cannot be downloaded ({printable(error)})"
             ways = (
-                f"connect ({source.download_megabytes} MB), give torchvision's folder as --root, "
-                "or take --dataset digits, which needs no download"
+                f"connect ({source.download_megabytes} MB), give torchvision's folder or one of "
+                "train/<class> and test/<class> as --root, or take --dataset digits, which needs "
+                "no download"
             )
             raise DataError(f"{source.name}: {what}; {ways}") from error

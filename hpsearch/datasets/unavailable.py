@@ -26,7 +26,8 @@ OBTAINED_SETS = (
         "camelyon16",
         "H&E lymph nodes, with metastases of breast cancer",
         "https://camelyon16.grand-challenge.org",
-        "run `hpsearch prepare camelyon16 --slides DIR --out TILES` and give --root TILES",
+        "run `hpsearch prepare camelyon16 --slides DIR --out TILES` (needs pip install "
+        "'hpsearch[wsi]'; for ready-made patches: --patches DIR) and give --root TILES",
     ),
 )
 

@@ -12,7 +12,7 @@ and there is one anomaly type.
 from pathlib import Path
 from typing import Literal
 
-from hpsearch.datasets.mvtec import SUFFIXES
+from hpsearch.datasets.image_folders import images_in
 from hpsearch.datasets.table import ANOMALY, NORMAL
 from hpsearch.errors import DataError
 from hpsearch.files import printable
@@ -69,11 +69,4 @@ def prepare_patches(folder: Path) -> PreparedTiles:
 
 def _images(folder: Path) -> list[Path]:
     inside = folder / "img"
-    where = inside if inside.is_dir() else folder
-    if not where.is_dir():
-        return []
-    return sorted(
-        file
-        for file in where.iterdir()
-        if file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
-    )
+    return images_in(inside if inside.is_dir() else folder)

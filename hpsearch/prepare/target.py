@@ -42,7 +42,8 @@ def choose_target(
                 brightness = [float(slide.tile(x, y, side).mean()) for x, y in corners]
                 x, y = corners[int(np.argsort(brightness)[(len(corners) - 1) // 2])]
                 return slide.tile(x, y, side), source.name
-    raise DataError("no normal training slide has tissue; name a target tile")
+    what = f"no {side} px tile of a normal training slide is wholly tissue"
+    raise DataError(f"{what}; give another --tile-size, or a tile with --target")
 
 
 def write_target(pixels: NDArray[np.uint8], to: Path) -> None:

@@ -133,8 +133,9 @@ def measure(slides: Path, out: Path, stain: str) -> dict[str, float]:
 
 
 def line(stain: str, n: int, found: dict[str, float]) -> str:
+    seconds, parent, worker = found["seconds"], found["parent"] / 1024, found["worker"] / 1024
     return (
         f"stain {stain}: {n:>3} slides, {found['tiles']:>4} tiles of {SIDE} px, {WORKERS} workers, "
-        f"{found['seconds']:.0f} s: peak {found['parent'] / 1024:.0f} MB in the parent, "
-        f"{found['worker'] / 1024:.0f} MB in a worker"
+        f"{seconds:.0f} s, {n / seconds:.2f} slides/s: peak {parent:.0f} MB in the parent, "
+        f"{worker:.0f} MB in a worker"
     )

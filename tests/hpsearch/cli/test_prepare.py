@@ -66,3 +66,67 @@ def test_mistakes_are_one_line(
     assert (ended.code, ended.out, ended.err.count("\n")) == (2, "", 1)
     assert says in ended.err
     assert not (tmp_path / "o").exists()
+
+
+@pytest.fixture
+def chests(tmp_path: Path) -> Path:
+    """Four X-rays of two patients in the archive's layout."""
+    root = tmp_path / "my chests"
+    (root / "images").mkdir(parents=True)
+    rows = ("No Finding,0,1", "Hernia|Mass,1,1", "Mass,2,1", "Hernia|Mass,0,2", "No Finding,1,2")
+    lines = ["Image Index,Finding Labels,Follow-up #,Patient ID,View Position"]
+    for number, row in enumerate(rows):
+        Image.new("L", (512, 512), number).save(root / f"images/{number}.png")
+        lines.append(f"{number}.png,{row},PA")
+    (root / "Data_Entry_2017.csv").write_text("\n".join(lines))
+    (root / "train_val_list.txt").write_text("0.png\n1.png\n2.png")
+    (root / "test_list.txt").write_text("3.png\n4.png")
+    return root
+
+
+def test_chests_are_reduced_and_counted(hpsearch: Command, chests: Path, cache: Path) -> None:
+    ended = hpsearch("prepare", "nih", "--root", chests)
+    assert (ended.code, ended.err) == (0, "")
+    lines = [line.split() for line in ended.out.splitlines()]
+    for expected in (
+        ["nih-pa", "train", "test"],
+        ["normal", "1", "1"],
+        ["Mass", "1", "0"],
+        ["several", "findings", "0", "1"],
+    ):
+        assert expected in lines
+    assert "1 training images with several findings are set aside" in ended.out
+    assert f"hpsearch run --dataset nih-pa --root '{chests}' --n-anomaly-types 1" in ended.out
+    (folder,) = cache.glob("nih-300px/*/")
+    assert {path.name for path in folder.iterdir()} == {"0.png", "2.png", "3.png", "4.png"}
+    ended = hpsearch("prepare", "nih", "--root", chests, "--multi-label", "first", "--json")
+    assert json.loads(ended.out.splitlines()[-1]) == {
+        "copies": str(folder),
+        "images": {
+            "train": {"normal": 1, "Hernia": 1, "Mass": 1},
+            "test": {"normal": 1, "Hernia": 1, "Mass": 0},
+        },
+        "notes": [],
+    }
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ([], "nih-pa: no images here; either download it from"),
+        (["--root", "."], "lacks train_val_list.txt; either download it from"),
+        (["--root", ".", "--dataset", "nih"], "--dataset 'nih': give one of nih-pa, nih-ap"),
+        (["--root", ".", "--multi-label", "all"], "multi-label 'all': unknown; give pure, first"),
+    ],
+)
+def test_mistakes_with_chests_are_one_line(
+    hpsearch: Command,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    options: list[str],
+    says: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    ended = hpsearch("prepare", "nih", *options)
+    assert (ended.code, ended.out, ended.err.count("\n")) == (2, "", 1)
+    assert says in ended.err

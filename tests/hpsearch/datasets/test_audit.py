@@ -43,7 +43,8 @@ def make_dataset(table: pd.DataFrame) -> Dataset:
 
 
 def found(table: pd.DataFrame, *, n_types: int = 1, n_examples: int = 4) -> list[Finding]:
-    return audit(make_dataset(table), n_anomaly_types=n_types, n_examples=n_examples)
+    dataset = make_dataset(table)
+    return list(audit(dataset, n_anomaly_types=n_types, n_examples=n_examples).findings)
 
 
 def test_a_sound_dataset_has_no_findings() -> None:
@@ -117,7 +118,7 @@ def test_same_pixels(one: str, two: str, severity: str, why: str) -> None:
     ids = list(dataset.table["image_id"])
     assert dataset.arrays is not None
     dataset.arrays[ids.index(two)] = dataset.arrays[ids.index(one)]
-    (finding,) = audit(dataset, n_anomaly_types=1, n_examples=4)
+    (finding,) = audit(dataset, n_anomaly_types=1, n_examples=4).findings
     assert (finding.severity, finding.check, finding.subject) == (severity, "same pixels", two)
     assert f"has the pixels of {one}" in finding.message
     assert why in finding.message
@@ -129,7 +130,7 @@ def test_same_pixels_in_one_group_are_no_fault() -> None:
     dataset = make_dataset(table)
     assert dataset.arrays is not None
     dataset.arrays[1] = dataset.arrays[0]
-    assert audit(dataset, n_anomaly_types=1, n_examples=4) == []
+    assert audit(dataset, n_anomaly_types=1, n_examples=4).findings == ()
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -148,10 +149,99 @@ def test_unreadable_files_are_all_listed(tmp_path: Path, workers: int) -> None:
         n_examples=4,
         workers=workers,
         progress=lambda what, done, total: told.append(done),
-    )
+    ).findings
     assert [finding.subject for finding in findings] == ["train_hole_2", "test_crack_1"]
     assert {finding.check for finding in findings} == {"unreadable"}
     assert told == [len(table)]
+
+
+def test_classes_and_formats_are_counted() -> None:
+    table = make_table(**FULL)
+    table.loc[table["image_id"].isin(["train_hole_0", "train_hole_1"]), "group"] = "slide"
+    found = audit(make_dataset(table), n_anomaly_types=1, n_examples=4)
+    rows = [(row.split, row.kind, row.anomaly_type) for row in found.classes]
+    assert rows == [
+        ("train", "normal", ""),
+        ("train", "anomaly", "crack"),
+        ("train", "anomaly", "hole"),
+        ("test", "normal", ""),
+        ("test", "anomaly", "crack"),
+    ]
+    assert [row.images for row in found.classes] == [12, 10, 4, 12, 12]
+    assert [row.groups for row in found.classes] == [12, 10, 3, 12, 12]
+    assert found.formats == {"sizes": {"8x8": 50}, "modes": {"L": 50}}
+    assert (found.passed, found.images) == (True, 50)
+
+
+def test_one_file_in_two_roles(tmp_path: Path) -> None:
+    table = make_table(**FULL)
+    table["path"] = table["image_id"] + ".png"
+    table.loc[table["image_id"] == "train_crack_3", "path"] = "test_normal_2.png"
+    with pytest.raises(DataError, match=r"^image test_normal_2\.png: is test normal and train an"):
+        check_budget(table, n_types=1, n_examples=4)
+
+
+@pytest.mark.parametrize("kind", ["normal", "crack"])
+def test_a_search_that_would_be_scored_on_the_test_images(kind: str) -> None:
+    dataset = make_dataset(make_table(**(FULL | {"train_crack": 13, "train_hole": 1})))
+    of_kind = dataset.table["image_id"].str.contains(kind)
+    test = np.flatnonzero(of_kind & (dataset.table["split"] == "test"))
+    train = np.flatnonzero(of_kind & (dataset.table["split"] == "train"))[: test.size]
+    assert dataset.arrays is not None
+    dataset.arrays[train] = dataset.arrays[test]
+    findings = audit(dataset, n_anomaly_types=1, n_examples=1).findings
+    what = "normals" if kind == "normal" else "anomalies"
+    summary = [f.message for f in findings if f.check == "validation is test"]
+    assert [message.partition(",")[0] for message in summary] == [
+        f"test {what}: all {test.size} are train {what} too"
+    ]
+    assert sum(f.check == "same pixels" for f in findings) == test.size
+
+
+def test_blank_images_are_one_warning() -> None:
+    dataset = make_dataset(make_table(**FULL))
+    assert dataset.arrays is not None
+    dataset.arrays[::2] = 255
+    (finding,) = audit(dataset, n_anomaly_types=1, n_examples=4).findings
+    assert (finding.severity, finding.check) == ("warning", "blank")
+    assert "(25 such images)" in finding.message
+
+
+@pytest.mark.parametrize(
+    ("sizes", "modes", "message"),
+    [
+        ({0: 9, 1: 9}, {0: "L", 1: "RGB"}, "modes: all normals are L and all anomalies RGB"),
+        ({0: 9, 1: 12}, {0: "L", 1: "L"}, "sizes: all normals are 9x9 and all anomalies 12x12"),
+    ],
+)
+def test_a_format_that_tells_the_classes_apart(
+    sizes: dict[int, int], modes: dict[int, str], message: str, tmp_path: Path
+) -> None:
+    dataset = write_images(make_table(**FULL), tmp_path, sizes, modes)
+    (finding,) = audit(dataset, n_anomaly_types=1, n_examples=4).findings
+    assert finding.severity == "warning"
+    assert finding.message.startswith(message)
+
+
+def test_mixed_sizes_are_counted(tmp_path: Path) -> None:
+    dataset = write_images(make_table(**FULL), tmp_path, {0: 9, 1: 9}, {0: "L", 1: "L"})
+    Image.fromarray(np.eye(16, 12, dtype=np.uint8) * 99).save(tmp_path / "train_normal_0.png")
+    (finding,) = audit(dataset, n_anomaly_types=1, n_examples=4).findings
+    assert finding.check == "mixed sizes"
+    assert "2 different ones, 49 of 9x9, 1 of 12x16;" in finding.message
+
+
+def write_images(
+    table: pd.DataFrame, folder: Path, sizes: dict[int, int], modes: dict[int, str]
+) -> Dataset:
+    """Noise; side and mode by label."""
+    table["path"] = table["image_id"] + ".png"
+    rng = np.random.default_rng(0)
+    for path, label in zip(table["path"], table["label"], strict=True):
+        side, depth = sizes[label], () if modes[label] == "L" else (3,)
+        pixels = rng.integers(0, 256, (side, side, *depth), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / path)
+    return Dataset("set", table, root=folder)
 
 
 @pytest.mark.shared_data
@@ -169,5 +259,5 @@ def test_real_photographs_have_no_errors(tmp_path: Path) -> None:
         ("train", 0): 624,
         ("train", 1): 259,
     }
-    findings = audit(dataset, n_anomaly_types=1, n_examples=20, workers=2)
-    assert [finding for finding in findings if finding.severity == "error"] == []
+    found = audit(dataset, n_anomaly_types=1, n_examples=20, workers=2)
+    assert [finding.check for finding in found.findings] == ["mixed sizes"]

@@ -1,3 +1,4 @@
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -6,7 +7,13 @@ import pandas as pd
 import pytest
 
 from hpsearch.datasets.audit import audit
-from hpsearch.datasets.nih import NIH_SETS, SUBSET_LISTS, load_nih
+from hpsearch.datasets.nih import (
+    NIH_SETS,
+    SUBSET_LISTS,
+    finding_counts,
+    load_nih,
+    parse_multi_label,
+)
 from hpsearch.datasets.registry import DatasetRequest, load_dataset
 from hpsearch.datasets.table import Dataset
 from hpsearch.errors import DataError, SpecError
@@ -85,6 +92,52 @@ def test_subset_follows_its_lists(load: Callable[..., Dataset], nih_root: Path) 
     assert len(dataset.notes) == 1
 
 
+def test_tar_files_give_what_loose_files_give(
+    load: Callable[..., Dataset], nih_root: Path, nih_names: list[str], tmp_path: Path
+) -> None:
+    loose = load("nih-pa").fingerprint
+    images = (nih_root / "images").rename(tmp_path / "unpacked")
+    for number, names in enumerate((nih_names[:9], nih_names[9:]), start=1):
+        with tarfile.open(nih_root / f"images_{number:03}.tar.gz", "w:gz") as tar:
+            for name in names:
+                tar.add(images / name, f"images/{name}")
+    request = DatasetRequest("nih-pa", root=nih_root)
+    assert load_dataset(request, cache_dir=tmp_path / "other").fingerprint == loose
+
+
+def test_a_patient_lies_in_one_split_with_all_images(load: Callable[..., Dataset]) -> None:
+    table = load("nih-pa", multi_label="first").table
+    assert table.groupby("group").size().to_dict() == {
+        "1": 2,
+        "2": 1,
+        "3": 3,
+        "4": 1,
+        "6": 1,
+        "7": 2,
+    }
+    assert (table.groupby("group")["split"].nunique() == 1).all()
+
+
+def test_findings_counted_by_hand(load: Callable[..., Dataset]) -> None:
+    counts = finding_counts(load("nih-pa").table)
+    assert list(counts.columns) == ["train", "test"]
+    assert dict(zip(counts.index, counts.to_numpy().tolist(), strict=True)) == {
+        "": [3, 1],
+        "Cardiomegaly": [1, 0],
+        "Hernia": [1, 0],
+        "Infiltration": [1, 0],
+        "Pleural_Thickening": [0, 1],
+        "several findings": [0, 1],
+    }
+    assert [counts.index[0], counts.index[-1]] == ["", "several findings"]
+
+
+def test_ways_with_several_findings_by_name() -> None:
+    assert parse_multi_label("first") == "first"
+    with pytest.raises(SpecError, match="multi-label 'all': unknown; give pure, first"):
+        parse_multi_label("all")
+
+
 def test_the_release_of_2020_reads_alike(load: Callable[..., Dataset], nih_root: Path) -> None:
     before = rows(load("nih-pa").table)
     old = nih_root / "Data_Entry_2017.csv"
@@ -110,7 +163,7 @@ def test_a_patient_in_both_lists_is_a_leak(load: Callable[..., Dataset], nih_roo
     test_list, train_list = nih_root / "test_list.txt", nih_root / "train_val_list.txt"
     train_list.write_text(train_list.read_text().replace("00000003_003.png\n", ""))
     test_list.write_text(test_list.read_text() + "00000003_003.png\n")
-    findings = audit(load("nih-pa"))
+    findings = audit(load("nih-pa")).findings
     assert ("error", "group leak", "3") in [(f.severity, f.check, f.subject) for f in findings]
 
 

@@ -1,6 +1,7 @@
 import io
 import tarfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -103,3 +104,15 @@ def test_damaged_images_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"images_001.tar/a.png: is damaged .*\(and 1 more such"):
         copies(tmp_path, "a.png", "b.png", "c.png")
     assert copies(tmp_path, "c.png") == {"c.png": 3}
+
+
+def test_a_cache_too_small_is_refused_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive(tmp_path / "images_001.tar", {"images/a.png": png(1), "images/b.png": png(2)})
+    free = SimpleNamespace(free=2 * 300 * 300 - 1)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: free)
+    with pytest.raises(DataError, match="are needed and 0 MB are free; make room or set"):
+        copies(tmp_path, "a.png", "b.png")
+    assert not list((tmp_path / "cache").rglob("*.png"))
+    assert copies(tmp_path, "b.png") == {"b.png": 2}

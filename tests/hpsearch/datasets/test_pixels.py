@@ -141,7 +141,7 @@ def test_full_disk_is_told_before_and_while_writing(
 ) -> None:
     dataset = make_dataset(tmp_path / "data", noise(9, 9))
     with monkeypatch.context() as patch:
-        patch.setattr(module.shutil, "disk_usage", lambda _: SimpleNamespace(free=10))
+        patch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=10))
         with pytest.raises(DataError, match=r"are needed and 0 MB are free; .*HPSEARCH_CACHE"):
             load_pixels(dataset, Preprocessing(8), cache_dir=tmp_path / "cache")
     code = (

@@ -1,9 +1,12 @@
+import contextlib
+import hashlib
 import io
 import pickle
 import tarfile
-import urllib.error
-import urllib.request
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -18,6 +21,7 @@ RNG = np.random.default_rng(0)
 N = {"train": 20, "test": 10}  # images in the small copies
 LABELS = {split: np.arange(n) % 10 for split, n in N.items()}
 PIXELS = {split: RNG.integers(0, 256, (n, 32, 32, 3), dtype=np.uint8) for split, n in N.items()}
+BOTH = pytest.mark.parametrize("source", [CIFAR10, SVHN], ids=lambda source: source.name)
 NAMES_IN_THE_ARCHIVE = {"plane": "airplane", "car": "automobile"}
 
 
@@ -60,32 +64,70 @@ def hashes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return made
 
 
-class Response(io.BytesIO):
-    """What torchvision reads of an answer from the network."""
+class Server(ThreadingHTTPServer):
+    """Gives out `files` by the end of their address; of those in `cut`, half, then it hangs up."""
 
-    url = None  # as asked for, not redirected
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Answer)
+        self.files: dict[str, bytes] = {}
+        self.cut: set[str] = set()
 
-    @property
-    def length(self) -> int:
-        return len(self.getvalue())
+    def url(self, name: str) -> str:
+        return f"http://127.0.0.1:{self.server_port}/{name}"
+
+
+class Answer(BaseHTTPRequestHandler):
+    server: Server
+
+    def do_GET(self) -> None:
+        name = self.path.removeprefix("/")
+        content = self.server.files.get(name)
+        if content is None:
+            self.send_error(404)
+            return
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        # torchvision asks first for the address alone and hangs up
+        with contextlib.suppress(ConnectionError):
+            self.wfile.write(content[: len(content) // 2] if name in self.server.cut else content)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
 
 
 @pytest.fixture
-def network(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
-    """The only files that can be downloaded, by the end of their address."""
-    files: dict[str, bytes] = {}
+def network(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """A server of this machine in the place of the sets' own; it has nothing yet."""
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with Server() as server:
+        monkeypatch.setattr(datasets.CIFAR10, "url", server.url(datasets.CIFAR10.filename))
+        listed = {
+            split: [server.url(name), name, md5]
+            for split, (_, name, md5) in datasets.SVHN.split_list.items()
+        }
+        monkeypatch.setattr(datasets.SVHN, "split_list", listed)
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
 
-    def open_url(request: urllib.request.Request, **_: object) -> Response:
-        for end, content in files.items():
-            if request.full_url.endswith(end):
-                return Response(content)
-        raise urllib.error.URLError("no\nnetwork")
 
-    monkeypatch.setattr("urllib.request.urlopen", open_url)
-    return files
+@pytest.fixture
+def supplied(hashes: Path, network: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
+    """The server with the small copies of both sets, as torchvision's addresses have them."""
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w:gz") as tar:
+        tar.add(hashes / "cifar-10-batches-py", "cifar-10-batches-py")
+    network.files[datasets.CIFAR10.filename] = archive.getvalue()
+    network.files |= {file.name: file.read_bytes() for file in hashes.glob("*.mat")}
+    md5 = hashlib.md5(archive.getvalue(), usedforsecurity=False).hexdigest()
+    monkeypatch.setattr(datasets.CIFAR10, "tgz_md5", md5)
+    return network
 
 
-@pytest.mark.parametrize("source", [CIFAR10, SVHN], ids=lambda source: source.name)
+@BOTH
 @pytest.mark.parametrize("normal_class", [None, "3"])
 def test_table_and_pixels(hashes: Path, source: TorchvisionSet, normal_class: str | None) -> None:
     dataset = load_torchvision(source, normal_class, root=hashes)
@@ -115,48 +157,67 @@ def test_unknown_class(name: str, tmp_path: Path) -> None:
     assert str(caught.value).isprintable()
 
 
-@pytest.mark.parametrize("source", [CIFAR10, SVHN], ids=lambda source: source.name)
-@pytest.mark.usefixtures("network")
-def test_offline_is_one_line_and_leaves_nothing(tmp_path: Path, source: TorchvisionSet) -> None:
-    root = tmp_path / "root"
-    with pytest.raises(
-        DataError, match=r"cannot be downloaded .* give torchvision's folder"
-    ) as got:
-        load_torchvision(source, None, root=root)
-    assert str(got.value).isprintable()
-    assert [path.name for path in root.iterdir()] == [f".{source.name}.lock"]
-
-
-@pytest.mark.parametrize("source", [CIFAR10, SVHN], ids=lambda source: source.name)
+@BOTH
 def test_download_happens_once(
-    hashes: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    network: dict[str, bytes],
-    source: TorchvisionSet,
+    hashes: Path, tmp_path: Path, supplied: Server, source: TorchvisionSet
 ) -> None:
-    archive = tmp_path / "cifar-10-python.tar.gz"
-    with tarfile.open(archive, "w:gz") as tar:
-        tar.add(hashes / "cifar-10-batches-py", "cifar-10-batches-py")
-    monkeypatch.setattr(datasets.CIFAR10, "tgz_md5", calculate_md5(archive))
-    for file in (archive, *hashes.glob("*.mat")):
-        network[file.name] = file.read_bytes()
     root = tmp_path / "root"
     first = load_torchvision(source, None, root=root)
-    network.clear()
+    supplied.files.clear()
     assert load_torchvision(source, None, root=root).fingerprint == first.fingerprint
     assert first.fingerprint == load_torchvision(source, None, root=hashes).fingerprint
     assert {path.name for path in root.iterdir()} == {*source.payload, f".{source.name}.lock"}
 
 
-def test_download_that_breaks_off_leaves_nothing(
-    hashes: Path, tmp_path: Path, network: dict[str, bytes]
+@BOTH
+@pytest.mark.parametrize("how", ["cut", "changed", "missing"])
+def test_a_bad_download_leaves_nothing_and_starts_again(
+    tmp_path: Path, supplied: Server, source: TorchvisionSet, how: str
 ) -> None:
-    train, test = ((hashes / name).read_bytes() for name in SVHN.payload)
-    network.update({SVHN.payload[0]: train, SVHN.payload[1]: test[: len(test) * 4 // 10]})
-    with pytest.raises(DataError, match=r"cannot be downloaded \(File not found or corrupted"):
-        load_torchvision(SVHN, None, root=tmp_path / "root")
-    assert [path.name for path in (tmp_path / "root").iterdir()] == [".svhn.lock"]
+    root, good = tmp_path / "root", dict(supplied.files)
+    name = datasets.CIFAR10.filename if source is CIFAR10 else SVHN.payload[1]
+    if how == "cut":
+        supplied.cut.add(name)
+    elif how == "changed":
+        middle = len(good[name]) // 2
+        other = bytes([good[name][middle] ^ 1])
+        supplied.files[name] = good[name][:middle] + other + good[name][middle + 1 :]
+    else:
+        del supplied.files[name]
+    with pytest.raises(
+        DataError, match=rf"{source.name}: is not in .* cannot be downloaded"
+    ) as got:
+        load_torchvision(source, None, root=root)
+    assert ("404" if how == "missing" else "corrupted") in str(got.value)
+    assert str(got.value).isprintable()
+    assert [path.name for path in root.iterdir()] == [f".{source.name}.lock"]
+    supplied.cut.clear()
+    supplied.files |= good
+    assert len(load_torchvision(source, None, root=root).table) == 30
+
+
+def test_what_a_killed_download_left_is_swept_away(tmp_path: Path, supplied: Server) -> None:
+    root = tmp_path / "root"
+    left = root / ".tmp-abcd1234-cifar10" / datasets.CIFAR10.filename
+    left.parent.mkdir(parents=True)
+    left.write_bytes(supplied.files[left.name][:100])
+    assert len(load_torchvision(CIFAR10, None, root=root).table) == 30
+    assert {path.name for path in root.iterdir()} == {*CIFAR10.payload, ".cifar10.lock"}
+
+
+@BOTH
+def test_offline_is_one_line_and_leaves_nothing(
+    tmp_path: Path, network: Server, source: TorchvisionSet
+) -> None:
+    network.shutdown()
+    network.server_close()
+    root = tmp_path / "root"
+    with pytest.raises(
+        DataError, match=r"cannot be downloaded .*refused.* give torchvision's folder or one"
+    ) as got:
+        load_torchvision(source, None, root=root)
+    assert str(got.value).isprintable()
+    assert [path.name for path in root.iterdir()] == [f".{source.name}.lock"]
 
 
 @pytest.mark.usefixtures("network")

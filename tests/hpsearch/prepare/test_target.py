@@ -31,7 +31,9 @@ def test_the_rule_takes_the_tile_of_median_brightness(challenge: Path, tmp_path:
 
 def test_no_slide_to_choose_it_from(challenge: Path) -> None:
     slides = [slide for slide in find_slides(challenge) if slide.name == "normal_002"]
-    with pytest.raises(DataError, match="no normal training slide has tissue"):
+    with pytest.raises(
+        DataError, match="no 96 px tile of a normal training slide is wholly tissue"
+    ):
         choose_target(slides, SETTINGS)
 
 

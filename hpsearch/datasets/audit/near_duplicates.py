@@ -1,0 +1,147 @@
+"""Images that look the same though their pixels differ: saved anew, scaled, or of one scene.
+
+Two images are candidates where at most `MAX_BITS` of their 64 bits differ. Then one of the 8 bytes
+is the same in both, so that only images with a byte in common are compared. Candidates whose small
+grey copies correlate are near-duplicates. Images that are too flat are left out, and a copy that
+was turned, mirrored or cropped is not found.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from hpsearch.datasets.audit.finding import Finding
+from hpsearch.datasets.audit.look import Looks
+from hpsearch.files import printable
+from hpsearch.splits import Positions
+
+# Lung tissue, magnetic tiles: copies saved as JPEG of quality 60 or scaled by 0.5 to 1.1 correlate
+# above 0.999, images of different groups below 0.981. Of 60,000 CIFAR-10 images those above 0.99
+# show the same scene; of 1,797 digits of 8x8 px a few above it are merely alike.
+MIN_CORRELATION = 0.99
+MAX_BITS = 7
+
+_BYTES = 8
+_BLOCK = 512  # images a side of a comparison, which bounds its memory
+
+
+@dataclass(frozen=True)
+class _Images:
+    """What is compared of the images (n,), and their positions in the table."""
+
+    positions: Positions
+    bits: NDArray[np.uint64]
+    grey: NDArray[np.int8]  # (n, pixels)
+    pixels: NDArray[np.bytes_]
+    group: NDArray[np.intp]
+    in_test: NDArray[np.bool_]
+
+
+class _Nearest:
+    """For each image the one most like it: of the other split where there is one."""
+
+    def __init__(self, n: int) -> None:
+        self.rank = np.zeros(n)  # the correlation, and 1 more across the splits
+        self.other = np.full(n, -1)
+        self.count = np.zeros(n, dtype=int)
+
+    def add(self, subject: Positions, other: Positions, rank: NDArray[np.float64]) -> None:
+        np.add.at(self.count, subject, 1)
+        better = np.flatnonzero(rank > self.rank[subject])
+        # Ascending: of several for one subject the last, which is the best, stays.
+        order = better[np.argsort(rank[better], kind="stable")]
+        self.rank[subject[order]] = rank[order]
+        self.other[subject[order]] = other[order]
+
+
+def near_duplicate_findings(table: pd.DataFrame, looks: Looks) -> Iterator[Finding]:
+    """A finding an image with near-duplicates in the other split or in other groups.
+
+    It is a test image's finding where the splits differ, else the later image's.
+    """
+    images = _compared(table, looks)
+    nearest = _Nearest(len(table))
+    for one, two, correlation in _pairs(images):
+        across = images.in_test[one] != images.in_test[two]
+        swap = np.where(across, images.in_test[one], one > two)
+        subject, other = np.where(swap, one, two), np.where(swap, two, one)
+        nearest.add(images.positions[subject], images.positions[other], correlation + across)
+    for position in np.flatnonzero(nearest.count):
+        yield _finding(table, nearest, int(position))
+
+
+def _compared(table: pd.DataFrame, looks: Looks) -> _Images:
+    positions = np.flatnonzero(looks["read"] & ~looks["flat"])
+    return _Images(
+        positions,
+        np.ascontiguousarray(looks["bits"][positions]),
+        looks["grey"][positions],
+        looks["pixels"][positions],
+        pd.factorize(table["group"])[0][positions],
+        (table["split"] == "test").to_numpy()[positions],
+    )
+
+
+def _pairs(images: _Images) -> Iterator[tuple[Positions, Positions, NDArray[np.float64]]]:
+    """Every pair once: indices (m,) of both, and their correlation."""
+    by_byte = images.bits.view(np.uint8).reshape(-1, _BYTES)
+    for byte in range(_BYTES):
+        order = np.argsort(by_byte[:, byte], kind="stable")
+        edges = np.flatnonzero(np.diff(by_byte[order, byte])) + 1
+        for bucket in np.split(order, edges):
+            blocks = np.split(bucket, range(_BLOCK, len(bucket), _BLOCK))
+            for number, rows in enumerate(blocks):
+                for columns in blocks[number:]:
+                    near = _near(images.bits[rows], images.bits[columns], byte)
+                    if rows is columns:
+                        near = np.triu(near, 1)
+                    if near.any():
+                        yield _alike(images, rows, columns, near)
+
+
+def _near(rows: NDArray[np.uint64], columns: NDArray[np.uint64], byte: int) -> NDArray[np.bool_]:
+    """Which candidates (rows, columns) have `byte` in common but none of the bytes before it."""
+    differing = rows[:, None] ^ columns[None]
+    near: NDArray[np.bool_] = np.bitwise_count(differing) <= MAX_BITS
+    if near.any():
+        before = differing.view(np.uint8).reshape(*differing.shape, _BYTES)[..., :byte]
+        near &= before.all(axis=-1)
+    return near
+
+
+def _alike(
+    images: _Images, rows: Positions, columns: Positions, near: NDArray[np.bool_]
+) -> tuple[Positions, Positions, NDArray[np.float64]]:
+    """Those candidates that are near-duplicates and that splits or groups keep apart."""
+    correlation = _unit(images.grey[rows]) @ _unit(images.grey[columns]).T
+    at = np.nonzero(near & (correlation >= MIN_CORRELATION))
+    one, two = rows[at[0]], columns[at[1]]
+    apart = (images.in_test[one] != images.in_test[two]) | (images.group[one] != images.group[two])
+    apart &= images.pixels[one] != images.pixels[two]
+    return one[apart], two[apart], correlation[at][apart].astype(np.float64)
+
+
+def _unit(grey: NDArray[np.int8]) -> NDArray[np.float32]:
+    """The rows (n, pixels) with mean 0 and length 1."""
+    rows = grey.astype(np.float32)
+    rows -= rows.mean(axis=1, keepdims=True)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    return rows
+
+
+def _finding(table: pd.DataFrame, nearest: _Nearest, position: int) -> Finding:
+    one, two = table.iloc[position], table.iloc[nearest.other[position]]
+    across = one["split"] != two["split"]
+    subject, count = printable(one["image_id"]), nearest.count[position]
+    more = f" and {count - 1} more" if count > 1 else ""
+    how = f"correlation {nearest.rank[position] - across:.3f} as small grey copies"
+    why = (
+        "one is in train and the other in test; remove one if they show the same"
+        if across
+        else "their groups differ; give them one group if they show the same"
+    )
+    message = f"image {subject}: looks like {printable(two['image_id'])}{more} ({how}), but {why}"
+    return Finding("warning", "near-duplicate", subject, message)
