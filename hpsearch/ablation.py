@@ -3,15 +3,15 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import product
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
 from hpsearch.errors import SpecError
-from hpsearch.space import PREPROCESSING, PREPROCESSING_AXES
-from hpsearch.spec import AxisChoices, AxisValue, Criterion, StudySpec, build_spec, merged
+from hpsearch.space import PREPROCESSING
+from hpsearch.spec import AxisValue, Criterion, StudySpec, build_spec, merged
 from hpsearch.studies import read_study
+from hpsearch.tables.growing import lengthened
 
 ABLATION = "ablation"
 """The shipped study that holds the table."""
@@ -110,9 +110,8 @@ def _spec(rows: Sequence[Row], data: _Mapping, options: _Mapping, *, name: str) 
     settings = merged(merged(data_settings(data), _common()), options)
     axes = _axes(rows[0], options.get("space", {}).get(_DETECTOR, {}))
     named = {"study_name": name, "search": {"criterion": rows[-1].criterion}}
-    spec = build_spec(settings | {"space": settings["space"] | {_DETECTOR: axes}}, named)
-    longer = spec.training.max_steps + _growth_steps(spec.space)
-    return build_spec(spec.model_dump(), {"training": {"max_steps": longer}})
+    space = settings["space"] | {_DETECTOR: axes}
+    return lengthened(build_spec(settings | {"space": space}, named))
 
 
 def _axes(row: Row, asked: _Mapping) -> dict[str, Any]:
@@ -121,22 +120,6 @@ def _axes(row: Row, asked: _Mapping) -> dict[str, Any]:
     of_other_rows = {axis for other in table4_rows() for axis in other.space} - axes.keys()
     reaching = {axis: choices for axis, choices in asked.items() if axis not in of_other_rows}
     return axes | reaching | {axis: [value] for axis, value in row.fixed.items()}
-
-
-def _growth_steps(space: Mapping[str, Mapping[str, AxisChoices]]) -> int:
-    """Steps that the longest growing takes: two phases a doubling (paper, section 3.2)."""
-    axes = space[_DETECTOR]
-    starts, phases = axes.get("start_resolution", ()), axes.get("steps_per_phase", ())
-    sides = space[PREPROCESSING].get("resolution", PREPROCESSING_AXES["resolution"])
-    # A choice of another type is refused where the axes are checked.
-    return max(
-        (
-            2 * ((side // start).bit_length() - 1) * steps
-            for side, start, steps in product(sides, starts, phases)
-            if type(side) is type(start) is type(steps) is int and 0 < start <= side
-        ),
-        default=0,
-    )
 
 
 def _sharing(rows: Iterable[Row]) -> list[list[Row]]:

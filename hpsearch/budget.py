@@ -6,6 +6,7 @@ there, and the test side stays untouched. Where it has none (MVTec AD layout: an
 test/) they are borrowed from the test side, and `test_roles` keeps the final figure clean of them.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -40,13 +41,15 @@ class LabelBudget:
 
 @dataclass(frozen=True, eq=False)
 class LabelledAnomalies:
-    """The anomalies drawn for the search."""
+    """The anomalies of the search, drawn by `draw_labelled` or listed in fold files."""
 
     positions: Positions
-    """(n_examples,), type by type, within a type in the order drawn."""
+    """(n_examples,), type by type, within a type in the order drawn; ascending if listed."""
     types: tuple[str, ...]
-    """In the order drawn."""
+    """In the order drawn; by name if listed."""
     anomalies: AnomalyUse
+    by_fold: tuple[Positions, ...] = ()
+    """Those of each fold where fold files list them, which may overlap; else empty."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,23 +99,32 @@ def draw_labelled(table: pd.DataFrame, budget: LabelBudget, *, seed: int) -> Lab
     return LabelledAnomalies(positions, types, budget.anomalies)
 
 
+def listed_anomalies(table: pd.DataFrame, by_fold: Sequence[Positions]) -> LabelledAnomalies:
+    """The anomalies that fold files list for each fold, as they are: nothing is drawn."""
+    positions = np.unique(np.concatenate(by_fold))
+    types = sorted(set(table["anomaly_type"].to_numpy(dtype=object)[positions]))
+    return LabelledAnomalies(positions, tuple(types), "partition", tuple(by_fold))
+
+
 def labelled_for_fold(labelled: LabelledAnomalies, fold: int, n_folds: int) -> Positions:
     """Positions of the labelled anomalies that fold number `fold` (from 0) scores.
 
-    All of them when shared; a part of each type when partitioned, and the parts of the folds are
-    disjoint and together all of them.
+    Those listed for it, where they are listed; else all of them when shared; a part of each type
+    when partitioned, and the parts of the folds are disjoint and together all of them.
 
     Raises:
         DataError: there are fewer labelled anomalies than folds to part them between.
     """
     if not 0 <= fold < n_folds:
         raise ValueError(f"fold {fold} must be within 0..{n_folds - 1}")
+    if labelled.by_fold:
+        return labelled.by_fold[fold]
     if labelled.anomalies == "shared":
         return labelled.positions
     if labelled.positions.size < n_folds:
         raise DataError(
             f"labelled anomalies: {labelled.positions.size} are too few to part between {n_folds} "
-            "folds; raise n_examples or set anomalies to shared"
+            "folds; raise --n-examples or give --anomalies shared"
         )
     # Dealt through the types in turn: every fold gets each type as evenly as whole images allow.
     return labelled.positions[fold::n_folds]

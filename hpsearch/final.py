@@ -1,10 +1,7 @@
 """A chosen configuration trained on all normals, and its test figure beside what it must beat."""
 
-import json
-import shutil
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -14,17 +11,17 @@ from hpsearch.choices import Choice
 from hpsearch.criteria import CRITERIA, Values
 from hpsearch.errors import StudyError, TaskError
 from hpsearch.estimate import Estimate, estimate, mean_auroc
-from hpsearch.files import remove_leftovers, write_directory_atomic, write_text_atomic
 from hpsearch.listener import Listener
-from hpsearch.results import FoldResult
+from hpsearch.results import FoldResult, scores_at
+from hpsearch.selection.conformal import ConformalThreshold
 from hpsearch.space import Params
+from hpsearch.verdict import Verdict
 
 if TYPE_CHECKING:  # these import torch, which a command that only reads need not wait for
     from hpsearch.budget import TestRoles
     from hpsearch.engine import Engine
     from hpsearch.task import Task
 
-RESULT = "result.json"
 REFERENCES: Mapping[str, Params] = {
     "colour statistics, Mahalanobis": {"kind": "mahalanobis", "layer": "colour"},
     "colour statistics, isolation forest": {"kind": "isolation_forest", "layer": "colour"},
@@ -32,6 +29,22 @@ REFERENCES: Mapping[str, Params] = {
     "frozen VGG r42, Mahalanobis": {"kind": "mahalanobis", "layer": "r42"},
 }
 """Rows of the `features` detector beside every result, at the winner's preprocessing."""
+
+
+@dataclass(frozen=True)
+class Flagging:
+    """From which score on the final model calls an image anomalous, and how that turned out.
+
+    Attributes:
+        threshold: from the fold models' scores of the normals that they were not trained on. The
+            final model has seen all of those, so its rate is checked on the test normals.
+        normals: share of the test normals that it flags.
+        anomalies: share of the anomalies of the final figure that it flags.
+    """
+
+    threshold: ConformalThreshold
+    normals: float
+    anomalies: float
 
 
 @dataclass(frozen=True)
@@ -52,6 +65,8 @@ class FinalResult:
         references: name and estimate of what the winner has to beat.
         tasks: digests of the final trainings.
         choices: of every criterion in this study.
+        verdict: what the labelled anomalies decided, whichever criterion chose this one.
+        flagging: by the first final model, None where there are too few normals for a threshold.
     """
 
     trial: int
@@ -67,6 +82,8 @@ class FinalResult:
     references: tuple[tuple[str, Estimate], ...]
     tasks: tuple[str, ...]
     choices: tuple[Choice, ...]
+    verdict: Verdict
+    flagging: Flagging | None
 
 
 def run_tasks(
@@ -100,6 +117,8 @@ def final_result(
     references: Mapping[str, FoldResult],
     *,
     choices: tuple[Choice, ...],
+    verdict: Verdict,
+    flagging: Flagging | None,
     table: pd.DataFrame,
     roles: "TestRoles",
     steps: int,
@@ -126,60 +145,23 @@ def final_result(
         ),
         tasks=tuple(run.digest for run in runs),
         choices=choices,
+        verdict=verdict,
+        flagging=flagging,
     )
+
+
+def flagged(
+    threshold: ConformalThreshold, run: FoldResult, table: pd.DataFrame, roles: "TestRoles"
+) -> Flagging:
+    """What a final training flags of the test images."""
+
+    def share(positions: Any) -> float:
+        return float((scores_at(run, table, positions) > threshold.threshold).mean())
+
+    return Flagging(threshold, share(roles.normals), share(roles.headline))
 
 
 def mean_best_step(trial: FrozenTrial) -> int:
     """Steps of the final training: the mean of the folds' best, 0 for a detector without steps."""
     steps: list[int] = trial.user_attrs["best_steps"]
     return round(sum(steps) / len(steps))
-
-
-def write_final(folder: Path, result: FinalResult, model: Path) -> None:
-    """Write `final/<trial>/{result.json, model/}`, replacing an earlier one of the same trial."""
-    target = folder / str(result.trial)
-    remove_leftovers(target)
-    shutil.rmtree(target, ignore_errors=True)
-    with write_directory_atomic(target) as partial:
-        (partial / RESULT).write_text(_json(result))
-        shutil.copytree(model, partial / "model")
-
-
-def rewrite_final(folder: Path, result: FinalResult) -> None:
-    """Write the facts of a final model anew, and leave the model as it is."""
-    path = folder / str(result.trial) / RESULT
-    remove_leftovers(path)
-    write_text_atomic(path, _json(result))
-
-
-def read_final(folder: Path, trial: int) -> FinalResult | None:
-    """The result of a trial's final model, None where it has not been trained.
-
-    Raises:
-        StudyError: the file is damaged.
-    """
-    path = folder / str(trial) / RESULT
-    if not path.exists():
-        return None
-    try:
-        return _result(json.loads(path.read_text()))
-    except (ValueError, TypeError, KeyError) as error:
-        raise StudyError(
-            f"{path}: damaged, or of an earlier version; delete its directory and run again"
-        ) from error
-
-
-def _json(result: FinalResult) -> str:
-    return json.dumps(asdict(result), indent=1)
-
-
-def _result(values: dict[str, Any]) -> FinalResult:
-    for name in ("test", "seen", "unseen"):
-        values[name] = Estimate(**values[name]) if values[name] else None
-    values["references"] = tuple((name, Estimate(**e)) for name, e in values["references"])
-    values["choices"] = tuple(
-        Choice(**choice | {"test": Estimate(**choice["test"])}) for choice in values["choices"]
-    )
-    for name in ("fold_aurocs", "runs", "tasks"):
-        values[name] = tuple(values[name])
-    return FinalResult(**values)

@@ -14,7 +14,9 @@
 | source  | str   | the cell; unique                                                          |
 """
 
+from dataclasses import dataclass
 from importlib.resources import files
+from typing import Any, Literal, get_args
 
 import pandas as pd
 
@@ -32,11 +34,43 @@ COLUMNS = (
     "std",
     "source",
 )
-METRICS = ("auroc_percent", "training_minutes")
+Metric = Literal["auroc_percent", "training_minutes"]
+METRICS: tuple[Metric, ...] = get_args(Metric)
 TABLES = range(1, 6)
+OURS = "Ours"
+"""The method of the deep perceptual autoencoder."""
 
 _FILE = "paper.csv"
 _EMPTY_ALLOWED = ("class", "variant")
+
+
+@dataclass(frozen=True)
+class PaperNumber:
+    """One number of the paper; `std` is None where none is printed."""
+
+    value: float
+    std: float | None
+    source: str
+
+
+def find_number(
+    numbers: pd.DataFrame, *, table: int, dataset: str, variant: str, normal_class: str = ""
+) -> PaperNumber | None:
+    """What a table of the paper says of its own method, None where it says nothing."""
+    rows = numbers[
+        (numbers["table"] == table)
+        & (numbers["method"] == OURS)
+        & (numbers["dataset"] == dataset)
+        & (numbers["variant"] == variant)
+        & (numbers["class"] == normal_class)
+    ]
+    return paper_number(rows.iloc[0]) if len(rows) else None
+
+
+def paper_number(row: "pd.Series[Any]") -> PaperNumber:
+    """The number in a row of `load_paper_numbers`."""
+    std = None if pd.isna(row["std"]) else float(row["std"])
+    return PaperNumber(float(row["value"]), std, str(row["source"]))
 
 
 def load_paper_numbers() -> pd.DataFrame:

@@ -8,22 +8,16 @@ import numpy as np
 
 from hpsearch.backbones.backbone import Backbone
 from hpsearch.backbones.registry import load_backbone
-from hpsearch.budget import (
-    LabelBudget,
-    LabelledAnomalies,
-    TestRoles,
-    draw_labelled,
-    labelled_for_fold,
-    test_roles,
-)
-from hpsearch.datasets.audit import check_budget
+from hpsearch.budget import LabelledAnomalies, TestRoles, test_roles
 from hpsearch.datasets.pixels import Preprocessing, load_pixels
 from hpsearch.datasets.registry import DatasetRequest, load_dataset
 from hpsearch.datasets.table import Dataset
 from hpsearch.detectors.base import detector_names, load_detector
 from hpsearch.errors import SpecError
 from hpsearch.final import REFERENCES
+from hpsearch.fold_files import OfficialFolds
 from hpsearch.listener import Listener
+from hpsearch.parts import part_images
 from hpsearch.space import (
     PREPROCESSING,
     PREPROCESSING_AXES,
@@ -32,14 +26,24 @@ from hpsearch.space import (
     build_space,
     preprocessing_of,
 )
-from hpsearch.spec import StudySpec, TrainingSpec
-from hpsearch.splits import make_folds
+from hpsearch.spec import DatasetSpec, StudySpec, TrainingSpec
 from hpsearch.task import Task
 
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """A study whose every input has been checked and is in memory or in the cache."""
+    """A study whose every input has been checked and is in memory or in the cache.
+
+    Attributes:
+        spec: what was asked for, with the numbers of folds and labels that there are.
+        space: the configurations.
+        dataset, backbone: what tasks read.
+        labelled: the anomalies that the search may see.
+        roles: what the test images can tell.
+        pixels: file of each stored image variant.
+        official: folds that were read from fold files, None where tasks make their own.
+        warnings: leaks of those folds, a line each.
+    """
 
     spec: StudySpec
     space: SearchSpace
@@ -48,6 +52,8 @@ class Prepared:
     labelled: LabelledAnomalies
     roles: TestRoles
     pixels: Mapping[Preprocessing, Path]
+    official: OfficialFolds | None
+    warnings: tuple[str, ...]
 
     def task(self, params: Params, fold: int) -> Task:
         """The task of one fold of a configuration."""
@@ -88,7 +94,13 @@ class Prepared:
             split_seed=self.spec.search.seed,
             seed=seed,
             steps=steps,
+            fold_digest=self._fold_digest(fold),
         )
+
+    def _fold_digest(self, fold: int | None) -> str | None:
+        if self.official is None or fold is None:
+            return None
+        return self.official.folds[fold].digest
 
 
 def prepare_study(
@@ -102,23 +114,9 @@ def prepare_study(
     detector = load_detector(spec.detector)
     _check_sections(spec)
     space = build_space(spec, detector.axes)
-    dataset = load_dataset(
-        DatasetRequest(
-            spec.dataset.name,
-            root=spec.dataset.root,
-            normal_class=spec.dataset.normal_class,
-            seed=spec.dataset.seed,
-        ),
-        cache_dir=cache_dir,
-        progress=listener.progress,
-    )
-    labels, seed = spec.labels, spec.search.seed
-    check_budget(dataset.table, n_types=labels.n_anomaly_types, n_examples=labels.n_examples)
-    budget = LabelBudget(labels.n_anomaly_types, labels.n_examples, labels.anomalies)
-    labelled = draw_labelled(dataset.table, budget, seed=seed)
-    labelled_for_fold(labelled, 0, spec.search.n_folds)
-    roles = test_roles(dataset.table, labelled)
-    make_folds(dataset.table, n_folds=spec.search.n_folds, seed=seed)
+    dataset = load_dataset(_request(spec.dataset), cache_dir=cache_dir, progress=listener.progress)
+    parts = part_images(spec, dataset.table)
+    roles = test_roles(dataset.table, parts.labelled)
     backbone = load_backbone(spec.backbone.name, weights_file=spec.backbone.weights)
     for params in space.grid:
         detector.check(params, backbone.architecture, spec.training)
@@ -127,7 +125,30 @@ def prepare_study(
         variant: _stored(dataset, variant, cache_dir, workers, listener)
         for variant in sorted(variants, key=repr)
     }
-    return Prepared(spec, space, dataset, backbone, labelled, roles, pixels)
+    for line in (*dataset.notes, *(f"warning: {leak}" for leak in parts.warnings)):
+        listener.note(line)
+    return Prepared(
+        spec=parts.spec,
+        space=space,
+        dataset=dataset,
+        backbone=backbone,
+        labelled=parts.labelled,
+        roles=roles,
+        pixels=pixels,
+        official=parts.official,
+        warnings=parts.warnings,
+    )
+
+
+def _request(dataset: DatasetSpec) -> DatasetRequest:
+    return DatasetRequest(
+        dataset.name,
+        root=dataset.root,
+        normal_class=dataset.normal_class,
+        seed=dataset.seed,
+        multi_label=dataset.multi_label,
+        window=dataset.window,
+    )
 
 
 def _check_sections(spec: StudySpec) -> None:

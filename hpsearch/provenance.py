@@ -1,6 +1,7 @@
 """What a result depends on besides its spec: data, weights, versions, machine."""
 
 import platform
+from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -10,12 +11,28 @@ from hpsearch.datasets.table import Dataset
 _PACKAGES = ("hpsearch", "torch", "torchvision", "optuna", "numpy", "scikit-learn", "pandas")
 
 
-def environment(dataset: Dataset, backbone: Backbone, device: str) -> dict[str, Any]:
-    """Plain values for `env.json`."""
+def environment(
+    dataset: Dataset,
+    backbone: Backbone,
+    device: str,
+    *,
+    folds_digest: str | None = None,
+    warnings: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Plain values for `env.json`.
+
+    Args:
+        dataset, backbone: of the study.
+        device: where it trains.
+        folds_digest: of the fold files' content, None where no such files are read.
+        warnings: what everyone who reads a result must be told first, a line each.
+    """
     return {
         "dataset": dataset.name,
         "data_fingerprint": dataset.fingerprint,
         "n_images": len(dataset.table),
+        "folds_digest": folds_digest,
+        "warnings": list(warnings),
         "backbone": backbone.architecture.name,
         "backbone_digest": backbone.digest,
         "backbone_source": backbone.source,

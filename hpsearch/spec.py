@@ -4,7 +4,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+)
 
 from hpsearch.datasets.window import Window, as_window
 from hpsearch.errors import SpecError
@@ -16,8 +24,24 @@ AxisChoices = tuple[AxisValue, ...]
 Criterion = Literal["weak", "unsupervised", "synthetic"]
 """By what a configuration is chosen; see `hpsearch.criteria`."""
 
-EXECUTION_FIELDS = frozenset({"search.n_trials", "search.timeout", "final.n_runs"})
-"""What may change when a study goes on, for it changes how much is run and not what."""
+Pick = Literal["best", "parsimonious"]
+"""Which of the configurations that the labels cannot tell apart: the highest value, or the smallest
+bottleneck; see `hpsearch.selection.pick`."""
+
+Protocol = Literal["clean", "official"]
+"""Whose folds: drawn by group, or of published fold files, as they are; see `hpsearch.parts`."""
+
+EXECUTION_FIELDS = frozenset(
+    {
+        "search.n_trials",
+        "search.timeout",
+        "search.allow_leak",
+        "search.pick",
+        "final.n_runs",
+        "final.false_positive_rate",
+    }
+)
+"""What may change when a study goes on: how much is run, and what is concluded from it."""
 
 
 _DEPTH_OF_CHOICE = 5  # space, section, axis, position, and the type that pydantic tried first
@@ -57,17 +81,21 @@ class _Model(BaseModel):
 
 
 class DatasetSpec(_Model):
-    """Which images: a registered name, a CSV manifest, or a folder in MVTec AD layout."""
+    """Which images: a registered name, a CSV manifest, or a folder (MVTec AD layout, classes)."""
 
     name: str = Field("synthetic-histology", min_length=1)
     root: Path | None = None
     normal_class: str | None = None
     seed: int = Field(0, ge=0)  # of what is generated or split at random
     window: Annotated[Window, BeforeValidator(as_window)] | None = None  # of more than 8 bits
+    multi_label: Literal["pure", "first"] = "pure"  # X-rays of several findings: see datasets.nih
 
 
 class LabelsSpec(_Model):
-    """The labelled anomalies that the search may see (paper, section 3.3)."""
+    """The labelled anomalies that the search may see (paper, section 3.3).
+
+    In the official protocol nothing is drawn: a study that is run gets the counts of its files.
+    """
 
     n_anomaly_types: int = Field(1, ge=1)
     n_examples: int = Field(20, ge=1)  # in all, spread over the types
@@ -95,6 +123,22 @@ class TrainingSpec(_Model):
     compile: bool = False  # torch.compile
 
 
+def _folds_fit(folds: Path | None, info: ValidationInfo) -> Path | None:
+    """The folder of fold files, which the official protocol needs and no other reads."""
+    official = info.data.get("protocol") == "official"
+    if official and folds is None:
+        raise ValueError("protocol official needs the folder of its fold files (--folds)")
+    if folds is not None and not official:
+        raise ValueError("only protocol official reads fold files, with --protocol official")
+    return folds
+
+
+def _official_only(allow_leak: bool, info: ValidationInfo) -> bool:
+    if allow_leak and info.data.get("protocol") != "official":
+        raise ValueError("only fold files of protocol official may leak")
+    return allow_leak
+
+
 class SearchSpec(_Model):
     """How configurations are chosen, and when the search ends."""
 
@@ -104,13 +148,18 @@ class SearchSpec(_Model):
     timeout: float | None = Field(None, gt=0)  # seconds after which no training is started
     n_folds: int = Field(3, ge=2, le=10)
     criterion: Criterion = "weak"
+    pick: Pick = "parsimonious"  # by the criterion weak
     seed: int = Field(0, ge=0)
+    protocol: Protocol = "clean"
+    folds: Annotated[Path | None, AfterValidator(_folds_fit)] = Field(None, validate_default=True)
+    allow_leak: Annotated[bool, AfterValidator(_official_only)] = False  # of the fold files
 
 
 class FinalSpec(_Model):
-    """Trainings of the winner on all normals."""
+    """Trainings of the winner on all normals, and when it calls an image anomalous."""
 
     n_runs: int = Field(1, ge=1)
+    false_positive_rate: float = Field(0.05, gt=0, lt=1)  # share of normals that may be flagged
 
 
 class StudySpec(_Model):

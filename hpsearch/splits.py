@@ -4,7 +4,9 @@ Positions are row numbers of the table. A group (slide, patient, object) never s
 parts of a fold. Anomalies are no part of the folds: they never enter training (see `budget`).
 """
 
+import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from math import ceil
 
 import numpy as np
@@ -19,13 +21,22 @@ Positions = NDArray[np.intp]
 
 @dataclass(frozen=True, eq=False)
 class Fold:
-    """Row positions of normals in one fold, each array ascending and no two sharing a group."""
+    """Row positions of normals in one fold, each array ascending.
+
+    No two arrays share a group; only folds that were read from files may break this rule.
+    """
 
     train: Positions
     early_stop: Positions
     """Held out of training: their loss decides when it stops."""
     scored: Positions
     """The normals against which the labelled anomalies are scored."""
+
+    @cached_property
+    def digest(self) -> str:
+        """Names the fold by its positions, 16 hex digits."""
+        parts = [part.tolist() for part in (self.train, self.early_stop, self.scored)]
+        return hashlib.sha256(str(parts).encode()).hexdigest()[:16]
 
 
 def make_folds(

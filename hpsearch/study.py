@@ -1,35 +1,25 @@
 """The main job: check everything, search, train the winner, and say how good it is."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 
 import optuna
-from optuna.trial import FrozenTrial
 
-from hpsearch.choices import Choice, compare_choices, winner
 from hpsearch.criteria import Criteria
+from hpsearch.ending import Ending
 from hpsearch.engine import LocalEngine, Workers, plan_workers
-from hpsearch.errors import StudyError
-from hpsearch.final import (
-    FinalResult,
-    final_result,
-    mean_best_step,
-    read_final,
-    rewrite_final,
-    run_tasks,
-    write_final,
-)
+from hpsearch.final import FinalResult
 from hpsearch.listener import Listener
 from hpsearch.prepared import Prepared, prepare_study
 from hpsearch.provenance import environment
 from hpsearch.records import FoldRecords
-from hpsearch.results import FoldResult, read_result
+from hpsearch.results import read_result
 from hpsearch.samplers import build_pruner, build_sampler, choose_sampler
 from hpsearch.search import Search, SearchPlan
+from hpsearch.selection.visible import visible_difference
 from hpsearch.spec import Criterion, StudySpec
-from hpsearch.storage import DATABASE, create_or_load_study, open_database, sole_writer_of
+from hpsearch.storage import create_or_load_study, open_database, sole_writer_of
 from hpsearch.study_dir import StudyDir
 from hpsearch.task import TaskContext
 
@@ -82,15 +72,22 @@ def run_study(
         spec, cache_dir=cache_dir, workers=plan.count * plan.threads, listener=listener
     )
     listener.note(_opening(prepared, plan))
+    listener.note(visible_difference(len(prepared.labelled.positions)).sentence)
     folder = StudyDir(runs / spec.study_name)
-    facts = environment(prepared.dataset, prepared.backbone, ", ".join(plan.devices))
+    facts = environment(
+        prepared.dataset,
+        prepared.backbone,
+        ", ".join(plan.devices),
+        folds_digest=prepared.official.digest if prepared.official else None,
+        warnings=prepared.warnings,
+    )
     with sole_writer_of(folder.path):
-        folder.begin(spec, prepared.dataset.table, facts)
+        folder.begin(prepared.spec, prepared.dataset.table, facts)
         engine = LocalEngine(_context(prepared, folder, cache_dir), plan)
         try:
             study = _search(prepared, folder, engine, plan, listener)
-            asked = criteria or [spec.search.criterion]
-            return StudyRun(folder, _results(asked, study, prepared, folder, engine, listener))
+            ending = Ending(study, prepared, folder, engine, listener)
+            return StudyRun(folder, ending.results(criteria or [spec.search.criterion]))
         finally:
             engine.close()
 
@@ -99,7 +96,8 @@ def _opening(prepared: Prepared, plan: Workers) -> str:
     spec, types = prepared.spec, ", ".join(prepared.labelled.types)
     return (
         f"study {spec.study_name}: {spec.detector} on {prepared.dataset.name}, "
-        f"{len(prepared.space.grid)} configurations x {spec.search.n_folds} folds; "
+        f"{len(prepared.space.grid)} configurations x {spec.search.n_folds} folds"
+        f"{f' of {spec.search.folds}' if prepared.official else ''}; "
         f"{len(prepared.labelled.positions)} labelled anomalies of type {types}; "
         f"chosen by the {spec.search.criterion} criterion; "
         f"{plan.count} x {plan.threads} threads on {', '.join(plan.devices)}"
@@ -115,6 +113,7 @@ def _context(prepared: Prepared, folder: StudyDir, cache_dir: Path) -> TaskConte
         tasks=folder.tasks,
         cache_dir=cache_dir,
         device="cpu",
+        folds=prepared.official.folds if prepared.official else None,
     )
 
 
@@ -152,68 +151,3 @@ def _search(
         listener=listener,
     ).run()
     return study
-
-
-def _results(
-    criteria: Sequence[Criterion],
-    study: optuna.Study,
-    prepared: Prepared,
-    folder: StudyDir,
-    engine: LocalEngine,
-    listener: Listener,
-) -> dict[Criterion, FinalResult]:
-    choices = compare_choices(
-        study,
-        partial(_stored_folds, folder),
-        table=prepared.dataset.table,
-        roles=prepared.roles,
-        seed=prepared.spec.search.seed,
-    )
-    return {
-        criterion: _finish(prepared, folder, winner(study, criterion), choices, engine, listener)
-        for criterion in criteria
-    }
-
-
-def _stored_folds(folder: StudyDir, trial: FrozenTrial) -> list[FoldResult]:
-    results = [read_result(folder.tasks, digest) for digest in trial.user_attrs["tasks"]]
-    found = [result for result in results if result is not None]
-    if len(found) < len(results):
-        raise StudyError(
-            f"{folder.tasks}: results of trial {trial.number} are gone; put them back, or delete "
-            f"{DATABASE} and run again to train what is missing"
-        )
-    return found
-
-
-def _finish(
-    prepared: Prepared,
-    folder: StudyDir,
-    trial: FrozenTrial,
-    choices: tuple[Choice, ...],
-    engine: LocalEngine,
-    listener: Listener,
-) -> FinalResult:
-    """Train a chosen configuration and the reference rows, unless an earlier run has."""
-    n_runs, steps = prepared.spec.final.n_runs, mean_best_step(trial)
-    known = read_final(folder.final, trial.number)
-    if known is not None and len(known.runs) == n_runs:
-        if known.choices != choices:  # for there are more trials now
-            known = replace(known, choices=choices)
-            rewrite_final(folder.final, known)
-        return known
-    finals = [prepared.final_task(trial.params, run=run, steps=steps) for run in range(n_runs)]
-    references = prepared.reference_tasks(trial.params)
-    done = run_tasks([*references.values(), *finals], engine, listener, "training the winner")
-    result = final_result(
-        trial,
-        [done[task.digest] for task in finals],
-        {name: done[task.digest] for name, task in references.items()},
-        choices=choices,
-        table=prepared.dataset.table,
-        roles=prepared.roles,
-        steps=steps,
-        seed=prepared.spec.search.seed,
-    )
-    write_final(folder.final, result, folder.tasks / finals[0].digest / "model")
-    return result

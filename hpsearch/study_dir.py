@@ -1,6 +1,7 @@
 """The run directory of a study: what lies where, and which one the user means.
 
-`runs/<study>/{study.db, spec.yaml, images.csv, env.json, tasks/, final/}` and `runs/latest.txt`.
+`runs/<study>/{study.db, spec.yaml, images.csv, env.json, winner.txt, tasks/, final/}` and
+`runs/latest.txt`.
 """
 
 import json
@@ -31,6 +32,7 @@ class StudyDir:
         self.path = path
         self.tasks = path / "tasks"
         self.final = path / "final"
+        self.winner_file = path / "winner.txt"
         self.spec_file = path / "spec.yaml"
         self.images_file = path / "images.csv"
         self.environment_file = path / "env.json"
@@ -51,6 +53,28 @@ class StudyDir:
         settings = spec.model_dump(mode="json")
         write_text_atomic(self.spec_file, yaml.safe_dump(settings, sort_keys=False))
         write_text_atomic(self.path.parent / _LATEST, f"{self.path.name}\n")
+
+    def record_winner(self, trial: int) -> None:
+        """Keep the number of the trial whose final model is the study's answer."""
+        write_text_atomic(self.winner_file, f"{trial}\n")
+
+    def winner(self) -> int:
+        """Number of the trial whose final model is the study's answer.
+
+        Raises:
+            StudyError: the study has no answer yet.
+        """
+        try:
+            return int(self.winner_file.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise self.unfinished() from error
+
+    def unfinished(self) -> StudyError:
+        """The error of a study without an answer."""
+        return StudyError(
+            f"study {self.path.name}: the winner is not trained yet; run the same `hpsearch run` "
+            "again to go on"
+        )
 
     def spec(self) -> StudySpec:
         """The resolved spec that was written when the study began.
@@ -95,6 +119,8 @@ class StudyDir:
             return _first_changed_row(self._images(), table)
         if began["backbone_digest"] != environment["backbone_digest"]:
             return "the backbone weights are others than when it began"
+        if began.get("folds_digest") != environment.get("folds_digest"):
+            return "the fold files list other images than when it began"
         return None
 
     def _images(self) -> pd.DataFrame:

@@ -51,6 +51,8 @@ class Task:
         split_seed: of the folds, and of the synthetic anomalies made of their normals.
         seed: of the training.
         steps: for `fold` None: how many steps to take.
+        fold_digest: of the fold where fold files list it; None where `n_folds` and `split_seed`
+            make it.
     """
 
     detector: str
@@ -63,10 +65,13 @@ class Task:
     split_seed: int
     seed: int
     steps: int | None = None
+    fold_digest: str | None = None
 
     def describe(self) -> dict[str, Any]:
         """Everything that decides the result, as plain values."""
         values = asdict(self) | {"training": self.training.model_dump(mode="json")}
+        if self.fold_digest is None:  # then it decides nothing
+            del values["fold_digest"]
         return values | {"params": dict(self.params), "version": VERSION}
 
     @property
@@ -88,6 +93,7 @@ class TaskContext:
         tasks: folder of the results.
         cache_dir: folder of what can be computed again.
         device: where to train.
+        folds: those of fold files, None where a task makes its own.
     """
 
     table: pd.DataFrame
@@ -97,6 +103,7 @@ class TaskContext:
     tasks: Path
     cache_dir: Path
     device: str
+    folds: tuple[Fold, ...] | None = None
 
 
 def run_task(task: Task, context: TaskContext) -> FoldResult:
@@ -112,7 +119,7 @@ def run_task(task: Task, context: TaskContext) -> FoldResult:
     _reset_peak_memory(context.device)
     checkpoints = context.tasks / f".checkpoints-{task.digest}"
     detector, images = _build(task, context)
-    fold = _fold(task, context.table)
+    fold = _fold(task, context)
     training = detector.fit(
         images(fold.train),
         images(fold.early_stop) if len(fold.early_stop) else None,
@@ -176,11 +183,13 @@ def _backbone(name: str, weights: Path | None) -> Backbone:
     return load_backbone(name, weights_file=weights)
 
 
-def _fold(task: Task, table: pd.DataFrame) -> Fold:
+def _fold(task: Task, context: TaskContext) -> Fold:
     if task.fold is None:
         nothing = np.empty(0, dtype=np.intp)
-        return Fold(train=final_split(table), early_stop=nothing, scored=nothing)
-    return make_folds(table, n_folds=task.n_folds, seed=task.split_seed)[task.fold]
+        return Fold(train=final_split(context.table), early_stop=nothing, scored=nothing)
+    if context.folds is not None:
+        return context.folds[task.fold]
+    return make_folds(context.table, n_folds=task.n_folds, seed=task.split_seed)[task.fold]
 
 
 def _scores(
@@ -189,7 +198,8 @@ def _scores(
     """Scores of all images that training did not see, and of synthetic anomalies.
 
     A test image's role is `test`, whatever its label. The synthetic anomalies are made of the
-    fold's scored normals; a training on all normals has none.
+    fold's scored normals; a training on all normals has none. Where fold files leak, a scored
+    normal that training saw is scored all the same, in that role alone.
     """
     role = pd.Series("", index=table.index)
     role[table["label"] == 1] = "anomaly"

@@ -2,13 +2,9 @@
 
 import json as json_format
 
-from optuna.trial import TrialState
-
-from hpsearch.choices import winner
 from hpsearch.cli.options import DEFAULT_RUNS, JsonOption, RunArgument, RunsOption
 from hpsearch.cli.summary import print_summary, summary_json
-from hpsearch.errors import StudyError
-from hpsearch.final import read_final
+from hpsearch.final_store import read_winner
 from hpsearch.storage import load_study
 from hpsearch.study_dir import find_study
 
@@ -18,16 +14,9 @@ def best(
 ) -> None:
     """Show the winner of a study: configuration, validation value, test AUC and interval."""
     folder = find_study(run, runs)
-    study = load_study(folder.path)
-    chosen = winner(study, folder.spec().search.criterion)
-    result = read_final(folder.final, chosen.number)
-    if result is None:
-        done = len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
-        raise StudyError(
-            f"study {folder.path.name}: {done} trials are complete and the winner is not trained "
-            "yet; run the same `hpsearch run` again to go on"
-        )
+    result = read_winner(folder)
     if json:
-        print(json_format.dumps(summary_json(folder, result, study), indent=1))
+        facts = summary_json(folder, result, load_study(folder.path))
+        print(json_format.dumps(facts, indent=1))
     else:
         print_summary(folder, result, json=False)

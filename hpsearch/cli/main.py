@@ -9,8 +9,12 @@ import typer
 
 from hpsearch.cli.best import best
 from hpsearch.cli.check import check
+from hpsearch.cli.dashboard import dashboard
 from hpsearch.cli.datasets import datasets
+from hpsearch.cli.label_budget import label_budget
+from hpsearch.cli.predict import predict
 from hpsearch.cli.prepare import prepare_app
+from hpsearch.cli.report import report
 from hpsearch.cli.reproduce import reproduce
 from hpsearch.cli.run import run
 from hpsearch.cli.status import status
@@ -24,7 +28,18 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for command in (run, reproduce, status, best, datasets, check):
+for command in (
+    run,
+    reproduce,
+    status,
+    best,
+    label_budget,
+    report,
+    predict,
+    dashboard,
+    datasets,
+    check,
+):
     app.command()(command)
 app.add_typer(prepare_app)
 

@@ -27,14 +27,43 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machine
 DatasetOption = Annotated[
     str | None,
     typer.Option(
-        "--dataset", help="A name, a CSV manifest, or a folder in MVTec AD layout (see `datasets`)."
+        "--dataset", help="A name, a CSV manifest, or a folder in MVTec AD layout or of classes."
     ),
 ]
 RootOption = Annotated[
     Path | None, typer.Option("--root", help="Folder of the images, where it is not the default.")
 ]
 NormalClassOption = Annotated[
-    str | None, typer.Option("--normal-class", help="The normal class of digits, cifar10 or svhn.")
+    str | None,
+    typer.Option(
+        "--normal-class", help="The normal class of digits, cifar10, svhn or a folder of classes."
+    ),
+]
+WindowOption = Annotated[
+    str | None,
+    typer.Option(
+        "--window",
+        help="Values that become black and white in images of more than 8 bits, e.g. 0,4095; "
+        "or dicom, for those that each file names.",
+    ),
+]
+MultiLabelOption = Annotated[
+    str | None,
+    typer.Option(
+        "--multi-label",
+        help="X-rays of several findings: pure sets them aside, first counts the first.",
+    ),
+]
+ProtocolOption = Annotated[
+    str | None,
+    typer.Option("--protocol", help="clean: folds by group; official: those of --folds."),
+]
+FoldsOption = Annotated[
+    Path | None, typer.Option("--folds", help="Folder of published fold files: 0, 1, 2, ...")
+]
+AllowLeakOption = Annotated[
+    bool | None,
+    typer.Option("--allow-leak", help="Go on with fold files that score what they train on."),
 ]
 
 DEFAULT_RUNS = Path("runs")
@@ -68,8 +97,12 @@ def data_name(dataset: str) -> str:
     if dataset in NAMES:
         return dataset
     path = Path(dataset).absolute()
-    own = path.parent.name if path.stem == "manifest" else path.stem
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", own).strip("-.") or "data"
+    return file_name(path.parent.name if path.stem == "manifest" else path.stem) or "data"
+
+
+def file_name(text: str) -> str:
+    """A user's text as a part of a file's name; empty where nothing of it can be."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.")
 
 
 def absolute(path: Path) -> str:

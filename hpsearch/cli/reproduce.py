@@ -1,11 +1,13 @@
 """`hpsearch reproduce`: a table or figure of the paper, its studies run or resumed."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Annotated
 
 import typer
 
 from hpsearch.cli import run_options as options
+from hpsearch.cli.fig4 import fig4
 from hpsearch.cli.options import (
     DEFAULT_RUNS,
     DatasetOption,
@@ -19,20 +21,34 @@ from hpsearch.cli.options import (
 from hpsearch.cli.reproduction import Reproduction
 from hpsearch.cli.run import DEFAULT_DETECTOR
 from hpsearch.cli.table4 import table4
+from hpsearch.cli.tables import reproduce_table
 from hpsearch.errors import SpecError
 from hpsearch.spec import DatasetSpec
+from hpsearch.tables.contents import TABLES
 
-REPRODUCIBLE: Mapping[str, Callable[[Reproduction], bool]] = {"table4": table4}
+REPRODUCIBLE: Mapping[str, Callable[[Reproduction], bool]] = {
+    "fig4": fig4,
+    "table4": table4,
+    **{name: partial(reproduce_table, table) for name, table in TABLES.items()},
+}
 DEFAULT_DATASET: str = DatasetSpec.model_fields["name"].default
+SHARED_PREFIX = "paper"
+"""Of the studies of `TABLES`, of which some answer two tables."""
+_BY_CLASS = tuple(name for name, table in TABLES.items() if table.by_class)
 
 
 def reproduce(
     context: typer.Context,
     what: Annotated[str, typer.Argument(help=f"One of {', '.join(REPRODUCIBLE)}.")],
-    dataset: DatasetOption = DEFAULT_DATASET,
+    dataset: DatasetOption = None,
     root: RootOption = None,
     normal_class: NormalClassOption = None,
-    rows: Annotated[str | None, typer.Option(help="Rows, e.g. 1,3,10, where not all.")] = None,
+    classes: Annotated[
+        str | None, typer.Option(help="Normal classes, e.g. car,ship, where not all.")
+    ] = None,
+    rows: Annotated[
+        str | None, typer.Option(help="Rows of table4, e.g. 1,3,10, where not all.")
+    ] = None,
     scale: options.ScaleOption = None,
     n_anomaly_types: options.TypesOption = None,
     n_examples: options.ExamplesOption = None,
@@ -43,26 +59,33 @@ def reproduce(
         str | None, typer.Option(help="What the names of the run directories begin with.")
     ] = None,
     seed: options.SeedOption = None,
+    max_steps: options.StepsOption = None,
     batch_size: options.BatchOption = None,
     n_runs: options.FinalRunsOption = None,
     device: options.DeviceOption = "auto",
     workers: options.WorkersOption = None,
     runs: RunsOption = DEFAULT_RUNS,
     json: JsonOption = False,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Say what would be trained, and train nothing.")
+    ] = False,
 ) -> None:
-    """Run or resume the studies of a table of the paper on a data set, and print the table.
+    """Run or resume the studies of a table or figure of the paper, and show it beside the paper's.
 
     The same command goes on where it was stopped. Exit code 1 where a study failed.
     """
     if what not in REPRODUCIBLE:
         there = ", ".join(REPRODUCIBLE)
         raise SpecError(f"reproduce {what!r:.60}: not there yet; what can be reproduced: {there}")
+    _require_fit(what, classes=classes, rows=rows, normal_class=normal_class)
     name = dataset or DEFAULT_DATASET
     given = options.settings_of({**context.params, "dataset": name, "study_name": None})
     if axis:
         given["space"] = parse_axes(axis, DEFAULT_DETECTOR)
     asked = Reproduction(
         dataset=name,
+        named=dataset is not None,
+        classes=parse_classes(classes),
         settings=given,
         prefix=study_name or default_prefix(what, name, normal_class, scale),
         rows=parse_rows(rows),
@@ -71,14 +94,16 @@ def reproduce(
         device=device,
         workers=workers,
         json=json,
+        plan=plan,
     )
     if not REPRODUCIBLE[what](asked):
         raise typer.Exit(1)
 
 
 def default_prefix(what: str, dataset: str, normal_class: str | None, scale: float | None) -> str:
-    """What run directories are called, e.g. `table4-digits-3-x0.01`."""
-    parts = [what, data_name(dataset), normal_class, f"x{scale:g}" if scale else None]
+    """What run directories are called, e.g. `table4-digits-3-x0.01`, or `paper-x0.01`."""
+    data = [what, data_name(dataset), normal_class]
+    parts = [*([SHARED_PREFIX] if what in TABLES else data), f"x{scale:g}" if scale else None]
     return "-".join(part for part in parts if part)
 
 
@@ -94,3 +119,28 @@ def parse_rows(text: str | None) -> tuple[int, ...] | None:
         return tuple(int(number) for number in text.split(","))
     except ValueError:
         raise SpecError(f"--rows {text!r:.60}: write numbers of rows, e.g. 1,3,10") from None
+
+
+def parse_classes(text: str | None) -> tuple[str, ...] | None:
+    """The names in `car,ship`, each once.
+
+    Raises:
+        SpecError: a name is empty or comes twice.
+    """
+    if text is None:
+        return None
+    names = tuple(name.strip() for name in text.split(","))
+    if not all(names) or len(set(names)) < len(names):
+        raise SpecError(f"--classes {text!r:.60}: write different names, e.g. car,ship")
+    return names
+
+
+def _require_fit(
+    what: str, *, classes: str | None, rows: str | None, normal_class: str | None
+) -> None:
+    if rows is not None and what != "table4":
+        raise SpecError(f"--rows: is for table4, not {what}; leave it out")
+    if classes is not None and what not in _BY_CLASS:
+        raise SpecError(f"--classes: is for {', '.join(_BY_CLASS)}, not {what}; leave it out")
+    if normal_class is not None and what in _BY_CLASS:
+        raise SpecError(f"--normal-class: {what} takes each class in turn; use --classes")

@@ -11,7 +11,9 @@ class Reproduction:
     """The options of the command, read.
 
     Attributes:
-        dataset: a registered name, a manifest or a folder.
+        dataset: a registered name, a manifest or a folder; the default where none was named.
+        named: whether the user named it; where not, a table of several data sets takes its own.
+        classes: the normal classes that are wanted, None for all.
         settings: of a study, laid over all others.
         prefix: of the names of run directories; the one of that very name gets the table.
         rows: numbers of the wanted rows, None for all.
@@ -19,9 +21,12 @@ class Reproduction:
         runs: folder of run directories.
         device, workers: where to train, and how many processes.
         json: print for machines.
+        plan: say what would be trained, and train nothing.
     """
 
     dataset: str
+    named: bool
+    classes: tuple[str, ...] | None
     settings: Mapping[str, Any]
     prefix: str
     rows: tuple[int, ...] | None
@@ -30,3 +35,4 @@ class Reproduction:
     device: str
     workers: int | None
     json: bool
+    plan: bool

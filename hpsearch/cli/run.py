@@ -11,12 +11,18 @@ from hpsearch.cli import run_options as options
 from hpsearch.cli.listeners import listener_for
 from hpsearch.cli.options import (
     DEFAULT_RUNS,
+    AllowLeakOption,
     DatasetOption,
+    FoldsOption,
     JsonOption,
+    MultiLabelOption,
     NormalClassOption,
+    ProtocolOption,
     RootOption,
     RunsOption,
+    WindowOption,
     data_name,
+    file_name,
     parse_axes,
 )
 from hpsearch.cli.summary import print_summary
@@ -36,6 +42,8 @@ def run(
     dataset: DatasetOption = None,
     root: RootOption = None,
     normal_class: NormalClassOption = None,
+    window: WindowOption = None,
+    multi_label: MultiLabelOption = None,
     n_anomaly_types: options.TypesOption = None,
     n_examples: options.ExamplesOption = None,
     anomalies: options.AnomaliesOption = None,
@@ -49,11 +57,16 @@ def run(
     sampler: options.SamplerOption = None,
     pruner: options.PrunerOption = None,
     criterion: options.CriterionOption = None,
+    pick: options.PickOption = None,
     seed: options.SeedOption = None,
+    protocol: ProtocolOption = None,
+    folds: FoldsOption = None,
+    allow_leak: AllowLeakOption = None,
     max_steps: options.StepsOption = None,
     scale: options.ScaleOption = None,
     batch_size: options.BatchOption = None,
     n_runs: options.FinalRunsOption = None,
+    false_positive_rate: options.RateOption = None,
     device: options.DeviceOption = "auto",
     workers: options.WorkersOption = None,
     runs: RunsOption = DEFAULT_RUNS,
@@ -67,8 +80,9 @@ def run(
     given = options.settings_of(context.params)
     if axis:
         given["space"] = parse_axes(axis, detector or base.get("detector", DEFAULT_DETECTOR))
-    name = default_name(study, dataset, normal_class, detector)
+    name = default_name(study, dataset, normal_class, detector, protocol)
     spec = build_spec({"study_name": name, **base}, given)
+    options.refuse_draw(spec, context.params)
     # Importing torch takes seconds: `--help` and a bad option should not wait for it.
     from hpsearch.scale import scaled
     from hpsearch.study import run_study
@@ -95,14 +109,19 @@ def default_study(dataset: str | None) -> str:
 
 
 def default_name(
-    study: str | None, dataset: str | None, normal_class: str | None, detector: str | None
+    study: str | None,
+    dataset: str | None,
+    normal_class: str | None,
+    detector: str | None,
+    protocol: str | None = None,
 ) -> str:
-    """Name of the run directory: that of the study or of the data, and the detector."""
+    """Name of the run directory: of the study or the data, the detector, and fold files if any."""
     if study or dataset is None:
         parts = [Path(study or QUICKSTART).stem, detector]
     else:
-        own_class = normal_class if dataset in NAMES else None
+        own_class = file_name(normal_class) if normal_class else None
         parts = [data_name(dataset), own_class, detector or DEFAULT_DETECTOR]
+    parts.append(protocol if protocol == "official" else None)
     return "-".join(part for part in parts if part)
 
 

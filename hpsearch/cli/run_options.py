@@ -7,6 +7,9 @@ from typing import Annotated, Any
 import typer
 
 from hpsearch.cli.options import absolute, dataset_setting
+from hpsearch.datasets.window import parse_window
+from hpsearch.errors import SpecError
+from hpsearch.spec import StudySpec
 
 StudyOption = Annotated[
     str | None, typer.Option("--study", help="A study's YAML file, or the name of a shipped one.")
@@ -37,6 +40,17 @@ PrunerOption = Annotated[str | None, typer.Option(help="none, median or hyperban
 CriterionOption = Annotated[
     str | None, typer.Option(help="What chooses: weak (labelled), unsupervised or synthetic.")
 ]
+PickOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Of configurations that the labels cannot tell apart: best value, or parsimonious "
+        "(smallest bottleneck, the default)."
+    ),
+]
+RateOption = Annotated[
+    float | None,
+    typer.Option(help="Share of normal images that the final model may flag, 0.05 by default."),
+]
 SeedOption = Annotated[int | None, typer.Option(help="Of folds, labels and trainings.")]
 StepsOption = Annotated[int | None, typer.Option(help="Cap of every training, for a first look.")]
 ScaleOption = Annotated[
@@ -53,6 +67,8 @@ SETTINGS = {
     "dataset": "dataset.name",
     "root": "dataset.root",
     "normal_class": "dataset.normal_class",
+    "window": "dataset.window",
+    "multi_label": "dataset.multi_label",
     "n_anomaly_types": "labels.n_anomaly_types",
     "n_examples": "labels.n_examples",
     "anomalies": "labels.anomalies",
@@ -64,17 +80,31 @@ SETTINGS = {
     "sampler": "search.sampler",
     "pruner": "search.pruner",
     "criterion": "search.criterion",
+    "pick": "search.pick",
     "seed": "search.seed",
+    "protocol": "search.protocol",
+    "folds": "search.folds",
+    "allow_leak": "search.allow_leak",
     "max_steps": "training.max_steps",
     "batch_size": "training.batch_size",
     "n_runs": "final.n_runs",
+    "false_positive_rate": "final.false_positive_rate",
 }
 """Option: the setting of a study that it overrides."""
 
+DRAW = ("n_anomaly_types", "n_examples", "anomalies")
+"""The options that say which labelled anomalies are drawn."""
+
 
 def settings_of(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that were given, as the nested mapping of a study; paths become absolute."""
+    """The options that were given, as the nested mapping of a study; paths become absolute.
+
+    Raises:
+        SpecError: the window is none.
+    """
     options = {**options, "dataset": dataset_setting(options.get("dataset"))}
+    if options.get("window") is not None:
+        options["window"] = parse_window(options["window"])
     nested: dict[str, Any] = {}
     for option, setting in SETTINGS.items():
         value = options.get(option)
@@ -86,3 +116,17 @@ def settings_of(options: Mapping[str, Any]) -> dict[str, Any]:
             target = target.setdefault(section, {})
         target[name] = absolute(value) if isinstance(value, Path) else value
     return nested
+
+
+def refuse_draw(spec: StudySpec, options: Mapping[str, Any]) -> None:
+    """Refuse options of the draw of labelled anomalies where fold files name them.
+
+    Raises:
+        SpecError: one of them was given.
+    """
+    given = [name for name in DRAW if options.get(name) is not None]
+    if spec.search.protocol == "official" and given:
+        raise SpecError(
+            f"--{given[0].replace('_', '-')}: protocol official draws no labelled anomalies, its "
+            "fold files name them; leave it out, or take --protocol clean"
+        )

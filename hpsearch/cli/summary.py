@@ -4,16 +4,15 @@ import json as json_format
 from dataclasses import asdict
 from typing import Any
 
-import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 from rich.table import Table
 
 from hpsearch.cli.listeners import FIGURES, figure, one_line
+from hpsearch.deciding import varied_axes
 from hpsearch.estimate import Estimate
 from hpsearch.final import FinalResult
-from hpsearch.metrics import hanley_mcneil_se
 from hpsearch.space import Params
 from hpsearch.spec import Criterion
 from hpsearch.storage import load_study
@@ -29,6 +28,7 @@ def summary_json(folder: StudyDir, result: FinalResult, study: optuna.Study) -> 
         return asdict(estimate) if estimate else None
 
     return {
+        "warnings": warnings_of(folder),
         "study": folder.path.name,
         "run_dir": str(folder.path.absolute()),
         "detector": folder.spec().detector,
@@ -48,6 +48,8 @@ def summary_json(folder: StudyDir, result: FinalResult, study: optuna.Study) -> 
         "test_unseen_types": brief(result.unseen),
         "references": {name: asdict(estimate) for name, estimate in result.references},
         "choices": [asdict(choice) for choice in result.choices],
+        "verdict": asdict(result.verdict),
+        "flagging": asdict(result.flagging) if result.flagging else None,
         "model": str((folder.final / str(result.trial) / "model").absolute()),
     }
 
@@ -59,16 +61,26 @@ def print_summary(folder: StudyDir, result: FinalResult, *, json: bool) -> None:
         print(json_format.dumps(summary_json(folder, result, study)), flush=True)
         return
     console = Console()
+    for warning in warnings_of(folder):
+        line = f"warning: {warning}"
+        console.print(line, highlight=False, soft_wrap=True, markup=False)
     console.print()
     console.print(_best_trials(study, criterion))
     if criterion == "weak":
-        console.print(_uncertainty(folder, result), highlight=False)
+        for line in _decision(result):
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
     console.print()
     console.print(_choices(result, criterion))
     console.print()
     console.print(_test_figures(result))
     for line in _closing(folder, result):
         console.print(line, highlight=False, soft_wrap=True)
+
+
+def warnings_of(folder: StudyDir) -> list[str]:
+    """What everyone who reads the study's result must be told first, a line each."""
+    warnings: list[str] = folder.environment().get("warnings", [])
+    return warnings
 
 
 def _best_trials(study: optuna.Study, criterion: Criterion) -> Table:
@@ -91,22 +103,24 @@ def _best_trials(study: optuna.Study, criterion: Criterion) -> Table:
 
 def varied(trial: FrozenTrial) -> Params:
     """The trial's values on the axes that have more than one choice."""
-    return {
-        axis: trial.params[axis]
-        for axis, distribution in trial.distributions.items()
-        if not distribution.single()
-    }
+    return {axis: trial.params[axis] for axis in varied_axes(trial)}
 
 
-def _uncertainty(folder: StudyDir, result: FinalResult) -> str:
-    n_examples = folder.spec().labels.n_examples
-    # A validation AUC of 1 from few examples is no proof of a standard error of 0.
-    value = float(np.clip(result.value, 0.5, 1 - 0.5 / n_examples))
-    error = hanley_mcneil_se(value, n_normal=10**6, n_anomaly=n_examples)
-    return (
-        f"{n_examples} labelled anomalies give a validation AUC a standard error of about "
-        f"{error:.3f}: closer configurations cannot be told apart."
+def _decision(result: FinalResult) -> list[str]:
+    """What the labelled anomalies decided, in words."""
+    verdict = result.verdict
+    tied = " ".join(map(str, verdict.tied[:_SHOWN])) + (
+        " ..." if len(verdict.tied) > _SHOWN else ""
     )
+    lines = [f"choice: {verdict.sentence}"]
+    if len(verdict.tied) > 1:
+        lines.append(f"not told from the best: {len(verdict.tied)} trials ({tied})")
+    lines += [
+        f"chosen without {one.name}: trial {one.trial}, AUC {one.auroc:.3f} on it; "
+        f"the best {one.best:.3f}"
+        for one in verdict.left_out_types
+    ]
+    return lines
 
 
 def _choices(result: FinalResult, criterion: Criterion) -> Table:
@@ -153,12 +167,26 @@ def _test_figures(result: FinalResult) -> Table:
     return table
 
 
+def _flagging(result: FinalResult) -> str:
+    found = result.flagging
+    if found is None:
+        return "no threshold: too few normals for the false-positive rate that was asked for"
+    return (
+        f"above {found.threshold.threshold:.4g} an image is called anomalous: "
+        f"{100 * found.threshold.rate:g} % of normals by {found.threshold.n} held-out scores "
+        f"(at most {100 * found.threshold.bound:.1f} %, with 95 % confidence), "
+        f"{100 * found.normals:.1f} % of the test normals, "
+        f"{100 * found.anomalies:.1f} % of the test anomalies"
+    )
+
+
 def _closing(folder: StudyDir, result: FinalResult) -> list[str]:
     test = result.test
     lines = [
         f"winner: {one_line(result.params)}",
         f"fitted on all training normals{f' for {result.steps} steps' if result.steps else ''}",
         f"test ROC AUC {test.auroc:.3f} (95 % interval {test.low:.3f} - {test.high:.3f})",
+        _flagging(result),
     ]
     if test.auroc < 0.5:
         lines.append("below 0.5 the normal images score higher than the anomalies: do not use it")
@@ -167,10 +195,12 @@ def _closing(folder: StudyDir, result: FinalResult) -> list[str]:
         hint = "" if folder.spec().detector == "features" else "; try --detector features"
         lines.append(f"no better than a simple method: {name} has {reference.auroc:.3f}{hint}")
     model = folder.final / str(result.trial) / "model"
+    official = folder.spec().search.protocol == "official"
+    more = "--n-trials" if official else "--n-trials or --n-examples"
     return [
         *lines,
         f"study:  {folder.path}  (trials in {folder.path / 'study.db'})",
         f"model:  {model}",
         f"next:   hpsearch best {folder.path.name} --json | hpsearch status | "
-        "the same run with --n-trials or --n-examples raised",
+        f"the same run with {more} raised",
     ]

@@ -13,27 +13,32 @@ from hpsearch.cache import cache_dir
 from hpsearch.cli.listeners import listener_for, one_line
 from hpsearch.cli.reproduction import Reproduction
 from hpsearch.cli.run import default_study
+from hpsearch.cli.table_plan import print_plan
 from hpsearch.studies import read_study
 
 if TYPE_CHECKING:  # it imports torch, which takes seconds
-    from hpsearch.table4 import RowResult
+    from hpsearch.tables.table4 import RowResult
 
 NAME = "table4"
 
 
 def table4(asked: Reproduction) -> bool:
-    """Run, print and store the table; whether every row has a figure."""
+    """Run, print and store the table, or print its plan; False where a row has no figure."""
     studies = table4_studies(
         read_study(default_study(asked.dataset)),
         asked.settings,
         prefix=asked.prefix,
         numbers=asked.rows,
     )
+    # These import torch, which takes seconds.
     from hpsearch.scale import scaled
-    from hpsearch.table4 import run_table4, table4_record, write_table4
+    from hpsearch.tables.table4 import as_table_study, run_table4, table4_record, write_table4
 
     if asked.scale is not None:
         studies = [replace(study, spec=scaled(study.spec, asked.scale)) for study in studies]
+    if asked.plan:
+        print_plan(NAME, [as_table_study(study) for study in studies], asked)
+        return True
     with listener_for(json=asked.json) as listener:
         rows = run_table4(
             studies,

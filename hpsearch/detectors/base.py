@@ -28,12 +28,13 @@ class ImageView:
     Attributes:
         pixels: uint8 `(N, S, S, C)`, usually a memory map.
         positions: `(n,)` rows of `pixels`.
-        key: tells this variant's pixels from any other's.
+        key: tells this variant's pixels from any other's; None for images that come once, of which
+            no cache keeps anything.
     """
 
     pixels: NDArray[np.uint8]
     positions: NDArray[np.intp]
-    key: str
+    key: str | None
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -50,7 +51,7 @@ class Setup:
     params: Params
     training: TrainingSpec
     backbone: Backbone
-    normals: ImageView  # every training normal of the study, for statistics of the features
+    normals: ImageView  # every training normal of the study, for statistics; none to load a model
     seed: int
     device: str
     cache_dir: Path
@@ -83,6 +84,10 @@ class Detector(Protocol):
     def check(params: Params, architecture: VGGArchitecture, training: TrainingSpec) -> None:
         """Raise SpecError where a configuration cannot be built or trained."""
 
+    @staticmethod
+    def size(params: Params) -> float | None:
+        """How many numbers an image is squeezed into; None for a detector without a bottleneck."""
+
     def fit(
         self,
         train: ImageView,
@@ -100,8 +105,23 @@ class Detector(Protocol):
     def score(self, images: ImageView) -> NDArray[np.float64]:
         """Anomaly scores `(n,)`."""
 
+    def maps(self, images: ImageView) -> NDArray[np.float32]:
+        """Where in each image the score comes from, `(n, R, R)` with R the `resolution` in px.
+
+        Raises:
+            SpecError: the detector gives one score an image and no maps.
+        """
+
     def save(self, folder: Path) -> None:
-        """Write the fitted model into a new folder; nothing in it can run code."""
+        """Write what was fitted into a new folder; nothing in it can run code."""
+
+    @classmethod
+    def load(cls, folder: Path, setup: Setup) -> "Detector":
+        """The fitted detector again: what `save` wrote, in the setup of its training.
+
+        Raises:
+            WeightsError: the files are damaged, or are not of this configuration.
+        """
 
 
 def detector_names() -> tuple[str, ...]:

@@ -11,17 +11,19 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from dpa_core.checkpoint import save_checkpoint
+from dpa_core.autoencoder import Autoencoder
 from dpa_core.config import AutoencoderConfig, FitConfig, LossConfig
 from dpa_core.errors import CheckpointError, ConfigError, DivergedError
 from dpa_core.features import LayerStatistics, VGGArchitecture
-from dpa_core.fit import Fit, fit, require_time_to_grow
+from dpa_core.fit import fit, require_time_to_grow
 from dpa_core.growth import schedule_of
 from dpa_core.loss import ReconstructionLoss
-from dpa_core.score import score
+from dpa_core.score import maps, score
 from hpsearch.backbones.extractor import build_extractor
-from hpsearch.backbones.statistics import cached_statistics
+from hpsearch.backbones.safe_tensors import statistics_of, statistics_tensors
+from hpsearch.backbones.statistics import cached_statistics, compute_statistics
 from hpsearch.detectors.base import CURVE_COLUMNS, ImageView, Setup, Training
+from hpsearch.detectors.saved import damaged, load_tensors, save_tensors
 from hpsearch.detectors.weighted_sum import known_weights, layer_schedule
 from hpsearch.errors import SpecError, TaskError
 from hpsearch.space import Params
@@ -32,6 +34,7 @@ _RATES_OF_MAPS = {4: 1e-3, 64: 1e-4}  # latent_res > 1
 _RATE_WITH_CRITIC = 2e-4  # of both networks, whatever the bottleneck
 _LOSSES = ("perceptual", "l1", "adversarial")
 _FEWEST_CHECKS = 4  # validations of a training at full size
+_AUTOENCODER = "autoencoder."  # before the names of its weights
 
 
 class DPADetector:
@@ -56,7 +59,7 @@ class DPADetector:
         extractor.to(setup.device)
         extractor.to(memory_format=torch.channels_last)
         self.loss = ReconstructionLoss(config, extractor)
-        self.fitted: Fit | None = None
+        self.autoencoder: Autoencoder | None = None
 
     @staticmethod
     def check(params: Params, architecture: VGGArchitecture, training: TrainingSpec) -> None:
@@ -69,6 +72,11 @@ class DPADetector:
             require_time_to_grow(network, config)
         except ConfigError as error:
             raise SpecError(f"space: {error}; leave this choice out") from None
+
+    @staticmethod
+    def size(params: Params) -> float:
+        """Numbers in the bottleneck."""
+        return int(params["latent_dim"]) * int(params["latent_res"]) ** 2
 
     def fit(
         self,
@@ -96,7 +104,7 @@ class DPADetector:
             ) from error
         except CheckpointError as error:
             raise TaskError("bad_data", str(error)) from error
-        self.fitted = fitted
+        self.autoencoder = fitted.autoencoder
         curve = pd.DataFrame(
             [asdict(check) for check in fitted.history], columns=list(CURVE_COLUMNS)
         )
@@ -104,32 +112,49 @@ class DPADetector:
 
     def score(self, images: ImageView) -> NDArray[np.float64]:
         """The reconstruction loss of each image, `(n,)`."""
-        scores = score(self._autoencoder.autoencoder, self.loss, images.array())
-        return scores.astype(np.float64)
+        return score(self._fitted, self.loss, images.array()).astype(np.float64)
+
+    def maps(self, images: ImageView) -> NDArray[np.float32]:
+        """The reconstruction loss at each pixel of the part that the autoencoder sees."""
+        return maps(self._fitted, self.loss, images.array())
 
     def save(self, folder: Path) -> None:
-        """Autoencoder and channel statistics as safetensors, the rest as JSON."""
-        tensors = {
-            f"autoencoder.{key}": value
-            for key, value in self._autoencoder.autoencoder.state_dict().items()
+        """Autoencoder and channel statistics; the configuration says how they were shaped."""
+        weights = self._fitted.state_dict()
+        tensors = {f"{_AUTOENCODER}{key}": value for key, value in weights.items()}
+        save_tensors(folder, tensors | statistics_tensors(self.statistics))
+
+    @classmethod
+    def load(cls, folder: Path, setup: Setup) -> "DPADetector":
+        """The fitted detector again, with the statistics that it was trained with.
+
+        Raises:
+            WeightsError: the file is damaged, or is not of this configuration.
+        """
+        tensors = load_tensors(folder)
+        statistics = statistics_of(tensors) or {}
+        if lacking := set(_loss(setup.params).every_layer) - statistics.keys():
+            raise damaged(folder, f"lacks the statistics of {', '.join(sorted(lacking))}")
+        detector = cls(replace(setup, backbone=replace(setup.backbone, statistics=statistics)))
+        weights = {
+            key.removeprefix(_AUTOENCODER): value
+            for key, value in tensors.items()
+            if key.startswith(_AUTOENCODER)
         }
-        for layer, (mean, std) in self.statistics.items():
-            tensors |= {f"statistics.{layer}.mean": mean, f"statistics.{layer}.std": std}
-        state = {
-            "detector": "dpa",
-            "network": asdict(self.network),
-            "loss": asdict(self.loss.config),
-            "params": dict(self.setup.params),
-            "backbone": self.setup.backbone.architecture.name,
-            "backbone_digest": self.setup.backbone.digest,
-        }
-        save_checkpoint(folder, tensors, state, name="model")
+        try:
+            autoencoder = Autoencoder(detector.network)
+            autoencoder.load_state_dict(weights)
+        except RuntimeError as error:
+            raise damaged(folder, f"is not of this configuration ({error})") from error
+        autoencoder.to(setup.device)
+        detector.autoencoder = autoencoder.to(memory_format=torch.channels_last).eval()
+        return detector
 
     @property
-    def _autoencoder(self) -> Fit:
-        if self.fitted is None:
+    def _fitted(self) -> Autoencoder:
+        if self.autoencoder is None:
             raise ValueError("the detector is not fitted yet; call fit first")
-        return self.fitted
+        return self.autoencoder
 
     def _training(self, max_steps: int) -> FitConfig:
         config = _fit_config(self.setup.params, self.setup.training, max_steps=max_steps)
@@ -195,6 +220,10 @@ def _statistics(setup: Setup, layers: Sequence[str]) -> LayerStatistics:
     stored = setup.backbone.statistics
     if stored is not None and all(layer in stored for layer in layers):
         return {layer: stored[layer] for layer in layers}
+    if setup.normals.key is None:
+        return compute_statistics(
+            setup.backbone, setup.normals.array(), layers, device=setup.device
+        )
     return cached_statistics(
         setup.backbone,
         setup.normals.array(),

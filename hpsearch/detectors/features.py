@@ -13,11 +13,11 @@ from sklearn.ensemble import IsolationForest
 from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import StandardScaler
 
-from dpa_core.checkpoint import save_checkpoint
 from dpa_core.errors import ConfigError
 from dpa_core.features import VGGArchitecture
 from hpsearch.detectors.base import CURVE_COLUMNS, ImageView, Setup, Training
 from hpsearch.detectors.pooled import COLOUR, USUAL_LAYERS, pooled_features
+from hpsearch.detectors.saved import damaged, load_tensors, save_tensors
 from hpsearch.errors import SpecError
 from hpsearch.space import Params
 from hpsearch.spec import AxisChoices, TrainingSpec
@@ -56,6 +56,10 @@ class FeaturesDetector:
             except ConfigError as error:
                 raise SpecError(f"space: {error}, or colour") from None
 
+    @staticmethod
+    def size(params: Params) -> None:
+        """There is no bottleneck."""
+
     def fit(
         self,
         train: ImageView,
@@ -73,21 +77,49 @@ class FeaturesDetector:
         """Distance from the normal images, `(n,)`."""
         return self.model.score(self.scaler.transform(self._vectors(images)))
 
+    def maps(self, images: ImageView) -> NDArray[np.float32]:
+        """Refused: the vectors are means over the whole image."""
+        raise SpecError(
+            "maps: the detector features gives one score an image and no maps; leave them out, "
+            "or take a model of the detector dpa"
+        )
+
     def save(self, folder: Path) -> None:
         """The scaled training vectors, from which the model is fitted again in seconds."""
-        tensors = {
-            "normals": torch.from_numpy(self.normals),
-            "mean": torch.from_numpy(np.asarray(self.scaler.mean_)),
-            "scale": torch.from_numpy(np.asarray(self.scaler.scale_)),
+        arrays = {
+            "normals": self.normals,
+            "mean": np.asarray(self.scaler.mean_),
+            "scale": np.asarray(self.scaler.scale_),
         }
-        state = {
-            "detector": "features",
-            "params": dict(self.setup.params),
-            "seed": self.setup.seed,
-            "backbone": self.setup.backbone.architecture.name,
-            "backbone_digest": self.setup.backbone.digest,
-        }
-        save_checkpoint(folder, tensors, state, name="model")
+        save_tensors(folder, {name: torch.from_numpy(array) for name, array in arrays.items()})
+
+    @classmethod
+    def load(cls, folder: Path, setup: Setup) -> "FeaturesDetector":
+        """The detector fitted again on the vectors that it was fitted on.
+
+        Raises:
+            WeightsError: the file is damaged, or is not of this configuration.
+        """
+        tensors, detector = load_tensors(folder), cls(setup)
+        try:
+            normals, mean, scale = (
+                tensors[name].numpy().astype(np.float64) for name in ("normals", "mean", "scale")
+            )
+        except KeyError as error:
+            raise damaged(folder, f"lacks {error}") from error
+        if not mean.shape == scale.shape == normals.shape[1:] == (detector._length,):
+            raise damaged(folder, "holds vectors of another length than this configuration's")
+        detector.normals = normals
+        detector.scaler.mean_, detector.scaler.scale_ = mean, scale
+        detector.model.fit(normals)
+        return detector
+
+    @property
+    def _length(self) -> int:
+        """Of the vector of an image."""
+        if self.layer == COLOUR:
+            return 2 * int(self.setup.normals.pixels.shape[3])
+        return self.setup.backbone.architecture.channels(self.layer)
 
     def _vectors(self, images: ImageView) -> Matrix:
         return pooled_features(

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +32,12 @@ def pooled_features(
             deviation of each colour channel.
         backbone: the network of the layers.
         device: where it runs.
-        cache_dir: folder that keeps the vectors of all images of the variant.
+        cache_dir: folder that keeps the vectors of all images of the variant, where it has a key.
     """
     if layer == COLOUR:
         return colour_statistics(images.array())
+    if images.key is None:
+        return _pooled(images.array(), (layer,), backbone, device)[layer].astype(np.float64)
     # The usual layers come out of one pass, so that a search over layers costs no more than one.
     layers = USUAL_LAYERS if layer in USUAL_LAYERS else (layer,)
     key = json.dumps([backbone.digest, layers, images.key])
@@ -42,7 +45,8 @@ def pooled_features(
     if not path.exists():
         with sole_writer(path):
             if not path.exists():
-                _write(path, images.pixels, layers, backbone, device)
+                known = [name for name in layers if name in backbone.architecture.layers]
+                _write(path, _pooled(images.pixels, known or layers, backbone, device))
     with np.load(path, allow_pickle=False) as stored:
         vectors: NDArray[np.float64] = stored[layer][images.positions].astype(np.float64)
     return vectors
@@ -54,24 +58,26 @@ def colour_statistics(images: NDArray[np.uint8]) -> NDArray[np.float64]:
     return np.concatenate([values.mean(axis=(1, 2)), values.std(axis=(1, 2))], axis=1)
 
 
-def _write(
-    path: Path,
-    pixels: NDArray[np.uint8],
-    layers: tuple[str, ...],
-    backbone: Backbone,
-    device: str,
-) -> None:
-    known = tuple(layer for layer in layers if layer in backbone.architecture.layers)
-    extractor = build_extractor(backbone, known or layers)
+def _pooled(
+    pixels: NDArray[np.uint8], layers: Sequence[str], backbone: Backbone, device: str
+) -> dict[str, NDArray[np.float32]]:
+    """Per layer the mean over positions, `(n, C)`."""
+    extractor = build_extractor(backbone, layers)
     extractor.to(device)
     extractor.to(memory_format=torch.channels_last)
-    chunks: dict[str, list[NDArray[np.float32]]] = {layer: [] for layer in extractor.layers}
+    chunks: dict[str, list[NDArray[np.float32]]] = {
+        layer: [np.empty((0, backbone.architecture.channels(layer)), np.float32)]
+        for layer in extractor.layers
+    }
     for start in range(0, len(pixels), _CHUNK):
         batch = torch.from_numpy(np.array(pixels[start : start + _CHUNK])).to(device)
         with torch.inference_mode():
             features = extractor(batch.permute(0, 3, 1, 2).float() / 127.5 - 1)
         for layer, values in features.items():
             chunks[layer].append(values.mean(dim=(2, 3)).float().cpu().numpy())
+    return {layer: np.concatenate(parts) for layer, parts in chunks.items()}
+
+
+def _write(path: Path, vectors: Mapping[str, Any]) -> None:
     with atomic_path(path) as partial:
-        arrays: dict[str, Any] = {name: np.concatenate(parts) for name, parts in chunks.items()}
-        np.savez(partial, **arrays)
+        np.savez(partial, **vectors)

@@ -192,6 +192,10 @@ class Fragile:
     def check(params, architecture, training):
         pass
 
+    @staticmethod
+    def size(params):
+        return None
+
     def fit(self, train, early_stop, *, max_steps, checkpoints=None):
         with open(self.folder / f"fitted-{self.mode}", "a") as log:
             print(os.getpid(), file=log)

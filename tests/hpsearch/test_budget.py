@@ -167,6 +167,19 @@ def test_shared_anomalies_are_scored_by_every_fold() -> None:
         labelled_for_fold(labelled, 3, 3)
 
 
+def test_listed_anomalies_are_scored_by_the_folds_that_list_them() -> None:
+    table = layout({"a": 3, "b": 3, "c": 3}, {"a": 1, "c": 2})
+    first, *_, last = budget.anomaly_pool(table)
+    lists = [np.array([last, last - 1]), np.array([first]), np.array([first, last])]
+    labelled = budget.listed_anomalies(table, lists)
+    assert labelled.types == ("a", "c")
+    assert labelled.positions.tolist() == [first, last - 1, last]
+    for number, listed in enumerate(lists):
+        assert labelled_for_fold(labelled, number, 3).tolist() == listed.tolist()
+    roles = budget.test_roles(table, labelled)
+    assert types_at(table, roles.headline) == {"a": 1, "c": 2}
+
+
 def test_the_headline_is_every_test_anomaly_when_the_pool_is_on_the_training_side() -> None:
     table = layout({"a": 5, "b": 5}, {"a": 2, "b": 3, "c": 4})
     labelled = draw_labelled(table, LabelBudget(1, 3), seed=0)

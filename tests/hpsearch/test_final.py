@@ -1,5 +1,3 @@
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,17 +7,11 @@ import pytest
 
 from hpsearch.budget import TestRoles as Roles
 from hpsearch.choices import Choice
-from hpsearch.errors import StudyError
 from hpsearch.estimate import Estimate
-from hpsearch.final import (
-    FinalResult,
-    final_result,
-    mean_best_step,
-    read_final,
-    rewrite_final,
-    write_final,
-)
+from hpsearch.final import FinalResult, final_result, flagged, mean_best_step
 from hpsearch.results import FoldResult
+from hpsearch.selection.conformal import ConformalThreshold
+from hpsearch.verdict import Verdict
 
 TABLE = pd.DataFrame({"image_id": [str(n) for n in range(8)], "group": [str(n) for n in range(8)]})
 
@@ -28,6 +20,7 @@ CHOICES = (
     Choice("weak", 0, 0.1 + 0.2, Estimate(0.7, 0.6, 0.8, 4, 4), 0.0),
     Choice("unsupervised", 3, -1 / 3, Estimate(2 / 3, 0.5, 0.8, 4, 4), 0.7 - 2 / 3),
 )
+VERDICT = Verdict(0, "trial 0: it is the only configuration", (0,), ())
 
 
 @pytest.mark.parametrize(("steps", "mean"), [([7000, 7000, 8000], 7333), ([0, 0, 0], 0), ([3], 3)])
@@ -64,6 +57,8 @@ def _final(**roles: Any) -> FinalResult:
         [_run([0, 1, 2, 3, 9, 9, 1.5, 1.5], "a"), _run([0, 1, 2, 3, 9, 9, 9, 9], "b")],
         {"colour": _run([0, 0, 0, 0, 0, 0, 0, 0], "c")},
         choices=CHOICES,
+        verdict=VERDICT,
+        flagging=None,
         table=TABLE,
         roles=Roles(**(everything | roles)),
         steps=12,
@@ -83,44 +78,8 @@ def test_seen_and_unseen_types_are_told_apart() -> None:
     assert result.tasks == ("a", "b")
 
 
-def test_round_trip(tmp_path: Path) -> None:
-    result = _final(seen=np.array([], dtype=int))
-    assert result.seen is None
-    (tmp_path / "model").mkdir()
-    (tmp_path / "model" / "model.json").write_text("{}")
-    write_final(tmp_path / "final", result, tmp_path / "model")
-    assert read_final(tmp_path / "final", result.trial) == result
-    assert result.criteria == CRITERIA
-    assert (tmp_path / "final" / str(result.trial) / "model" / "model.json").exists()
-    assert read_final(tmp_path / "final", 99) is None
-
-
-def test_a_result_is_replaced_whole(tmp_path: Path) -> None:
-    (tmp_path / "model").mkdir()
-    first = _final()
-    write_final(tmp_path / "final", first, tmp_path / "model")
-    (tmp_path / "final" / str(first.trial) / "stray").touch()
-    (tmp_path / "final" / f".tmp-0123456789ab-{first.trial}").mkdir()  # of a killed writer
-    write_final(tmp_path / "final", first, tmp_path / "model")
-    names = {path.name for path in (tmp_path / "final").rglob("*")}
-    assert names == {str(first.trial), "result.json", "model"}
-
-
-def test_facts_are_rewritten_beside_the_same_model(tmp_path: Path) -> None:
-    (tmp_path / "model").mkdir()
-    (tmp_path / "model" / "model.json").write_text("{}")
-    first = _final()
-    write_final(tmp_path / "final", first, tmp_path / "model")
-    fewer = replace(first, choices=CHOICES[:1])
-    rewrite_final(tmp_path / "final", fewer)
-    assert read_final(tmp_path / "final", first.trial) == fewer
-    assert (tmp_path / "final" / str(first.trial) / "model" / "model.json").exists()
-
-
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"trial": 0, "fold_aurocs": []}'])
-def test_facts_that_are_damaged_or_old_are_one_line(content: str, tmp_path: Path) -> None:
-    path = tmp_path / "7" / "result.json"
-    path.parent.mkdir()
-    path.write_text(content)
-    with pytest.raises(StudyError, match=r"^.*7/result\.json: damaged, .* and run again$"):
-        read_final(tmp_path, 7)
+def test_what_is_flagged_lies_above_the_threshold() -> None:
+    threshold = ConformalThreshold(rate=0.25, threshold=2.0, bound=0.5, n=3)
+    roles = Roles(np.arange(4), np.array([4, 5]), np.array([6, 7]), np.arange(4, 8))
+    found = flagged(threshold, _run([0, 1, 2, 3, 9, 9, 1.5, 2.0]), TABLE, roles)
+    assert (found.normals, found.anomalies) == (0.25, 0.5)

@@ -1,10 +1,12 @@
+from typing import Any
+
 import pandas as pd
 import pytest
 
 from hpsearch.datasets.registry import NAMES
 from hpsearch.datasets.torchvision_sets import CIFAR10, SVHN
 from hpsearch.errors import DataError
-from hpsearch.paper import load_paper_numbers, validate_paper_numbers
+from hpsearch.paper import find_number, load_paper_numbers, validate_paper_numbers
 
 
 @pytest.fixture(scope="module")
@@ -108,3 +110,37 @@ def test_a_changed_file_is_refused(
         validate_paper_numbers(texts)
     with pytest.raises(DataError, match="its columns must be table,row,"):
         validate_paper_numbers(texts.drop(columns="std"))
+
+
+@pytest.mark.parametrize(
+    ("where", "value", "std"),
+    [
+        ({"table": 1, "dataset": "svhn", "variant": "without growing"}, 80.3, None),
+        ({"table": 2, "dataset": "nih-ap", "variant": "with growing"}, 58.5, 0.0),
+        ({"table": 3, "dataset": "nih-pa", "variant": "with growing"}, 159, None),
+        (
+            {
+                "table": 5,
+                "dataset": "cifar10",
+                "normal_class": "ship",
+                "variant": "weakly-supervised",
+            },
+            91.4,
+            0.5,
+        ),
+    ],
+    ids=str,
+)
+def test_a_number_of_its_own_method_is_found(
+    where: dict[str, Any], value: float, std: float | None
+) -> None:
+    found = find_number(load_paper_numbers(), **where)
+    assert found is not None
+    assert (found.value, found.std) == (value, std)
+    assert found.source.startswith(f"Table {where['table']}")
+
+
+def test_what_is_not_in_the_paper_is_not_found() -> None:
+    numbers = load_paper_numbers()
+    assert find_number(numbers, table=1, dataset="digits", variant="without growing") is None
+    assert find_number(numbers, table=3, dataset="nih-pa", variant="") is None, "another's method"

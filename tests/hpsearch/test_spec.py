@@ -40,6 +40,12 @@ def test_options_leave_the_study_as_it_is() -> None:
         ("training.learning_rate", {"training": {"learning_rate": float("inf")}}, "inf"),
         ("backbone.name", {"backbone": {"name": "vgg16"}}, "'vgg16'"),
         ("dataset", {"dataset": "digits"}, "'digits'"),
+        ("dataset.multi_label", {"dataset": {"multi_label": "all"}}, "'all'"),
+        ("dataset.window", {"dataset": {"window": [9, 1]}}, "[9, 1]"),
+        ("search.protocol", {"search": {"protocol": "lenient", "folds": "f"}}, "'lenient'"),
+        ("search.folds: protocol official needs", {"search": {"protocol": "official"}}, "None"),
+        ("search.folds: only protocol official", {"search": {"folds": "there"}}, "there"),
+        ("search.allow_leak: only fold files", {"search": {"allow_leak": True}}, "True"),
         ("study_name", {"study_name": "../up"}, "'../up'"),
         ("study_name", {"study_name": ""}, "''"),
         ("space", {"space": {"dpa": 4}}, "4"),
@@ -118,21 +124,52 @@ def test_a_bad_choice_by_resolution_is_one_line(choice: dict[Any, Any], rule: st
 
 def test_round_trip_through_yaml() -> None:
     study = NAMED | {
-        "dataset": {"name": "some.csv", "root": "/some/where", "normal_class": "0"},
+        "dataset": {
+            "name": "some.csv",
+            "root": "/some/where",
+            "normal_class": "0",
+            "window": [0, 4095],
+            "multi_label": "first",
+        },
         "space": {"dpa": {"latent_dim": [4, 16]}, "preprocessing": {"greyscale": [False, True]}},
         "training": {"learning_rate": 0.1 + 0.2},
-        "search": {"timeout": 1e-3, "n_trials": 7},
+        "search": {"timeout": 1e-3, "n_trials": 7, "protocol": "official", "folds": "/folds"},
     }
     spec = build_spec(study, {})
     text = yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False)
     assert build_spec(yaml.safe_load(text), {}) == spec
     assert spec.dataset.root == Path("/some/where")
+    assert spec.search.folds == Path("/folds")
+    assert spec.dataset.window == (0.0, 4095.0)
 
 
 def test_first_difference_is_the_first_in_reading_order() -> None:
     old = build_spec(NAMED, {})
     new = build_spec(NAMED, {"search": {"seed": 3}, "labels": {"n_examples": 9}})
     assert first_difference(old, new) == "labels.n_examples is 20 there and 9 now"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ({}, {"protocol": "official", "folds": "/one"}, "search.folds is None there and '/one'"),
+        (
+            {"protocol": "official", "folds": "/one"},
+            {"protocol": "official", "folds": "/two"},
+            "search.folds is '/one' there and '/two' now",
+        ),
+    ],
+)
+def test_other_folds_are_a_difference(old: Any, new: Any, says: str) -> None:
+    one, two = (build_spec(NAMED, {"search": search}) for search in (old, new))
+    assert str(first_difference(one, two)).startswith(says)
+
+
+def test_a_leak_that_is_allowed_is_no_difference() -> None:
+    official = {"protocol": "official", "folds": "/one"}
+    allowed = official | {"allow_leak": True}
+    one, two = (build_spec(NAMED, {"search": search}) for search in (official, allowed))
+    assert first_difference(one, two) is None
 
 
 def test_a_choice_more_is_a_difference() -> None:

@@ -108,3 +108,14 @@ def test_too_few_groups_are_refused_in_one_line(
 def test_options_out_of_range_are_refused(n_folds: int, fraction: float) -> None:
     with pytest.raises(ValueError, match="must be >= 2"):
         make_folds(normals_of(["a"] * 9), n_folds=n_folds, early_stop_fraction=fraction, seed=0)
+
+
+def test_a_fold_is_named_by_all_its_parts() -> None:
+    def digest(*parts: list[int]) -> str:
+        train, early_stop, scored = map(np.array, parts)
+        return Fold(train, early_stop, scored).digest
+
+    same = digest([1, 2], [3], [4])
+    assert digest([1, 2], [3], [4]) == same
+    others = [digest([1], [2, 3], [4]), digest([1, 2], [3, 4], []), digest([1, 2], [4], [3])]
+    assert len({same, *others}) == 4

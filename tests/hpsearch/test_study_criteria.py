@@ -82,7 +82,7 @@ def test_results_that_are_gone_are_one_line(run: Run, tiny_spec: Any, inline: li
     for path in (ran.folder.tasks / inline[0]).iterdir():
         path.unlink()
     (ran.folder.tasks / inline[0]).rmdir()
-    with pytest.raises(StudyError, match=r"results of trial 0 are gone; .* delete study\.db"):
+    with pytest.raises(StudyError, match=r"a result of trial 0 is gone; .* delete study\.db"):
         run(tiny_spec())
     (ran.folder.path / "study.db").unlink()
     assert run(tiny_spec()).result == ran.result

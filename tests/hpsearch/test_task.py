@@ -20,7 +20,7 @@ from hpsearch.errors import TaskError
 from hpsearch.prepared import Prepared
 from hpsearch.results import read_result
 from hpsearch.space import preprocessing_of
-from hpsearch.splits import make_folds
+from hpsearch.splits import Fold, make_folds
 from hpsearch.task import Task, TaskContext, run_task
 
 Prepare = Callable[..., Prepared]
@@ -53,6 +53,19 @@ def test_every_image_that_was_not_trained_on_is_scored_once(
         anomalies = table[(table["label"] == 1) & (table["split"] == "train")]
         assert by_role["anomaly"] == set(anomalies["image_id"])
         assert by_role["test"] == set(table["image_id"][table["split"] == "test"])
+
+
+def test_the_folds_of_files_come_with_the_context(prepared: Prepared, context: Context) -> None:
+    """Also folds that leak: a scored normal that was trained on has that one role."""
+    table = prepared.dataset.table
+    fold = Fold(np.arange(0, 12), np.arange(12, 18), np.arange(6, 21))
+    task = replace(_first(prepared), fold_digest=fold.digest)
+    scores = run_task(task, replace(context(prepared), folds=(fold,))).scores
+    by_role = scores.groupby("role")["image_id"].agg(list)
+    ids = table["image_id"]
+    assert by_role["normal"] == by_role["synthetic"] == ids.iloc[6:21].tolist()
+    assert "early_stop" not in by_role, "all six were scored"
+    assert not set(by_role["anomaly"]) & set(ids.iloc[:36])
 
 
 @pytest.mark.parametrize("layer", ["colour", "r12"])
@@ -125,6 +138,7 @@ def test_whatever_changes_the_result_changes_the_digest(prepared: Prepared) -> N
         replace(task, split_seed=1),
         replace(task, n_folds=4),
         replace(task, steps=5),
+        replace(task, fold_digest="other"),
         replace(task, detector="dpa"),
         replace(task, backbone_digest="other"),
         replace(task, data_fingerprint="other"),

@@ -89,7 +89,7 @@ def test_the_end_of_a_run_says_what_each_would_have_chosen(
     assert [f"{name} *" in row for name, row in zip(CRITERIA, rows, strict=True)] == [
         name == criterion for name in CRITERIA
     ]
-    assert ("labelled anomalies give a validation AUC" in said) == (criterion == "weak")
+    assert ("choice: trial" in said) == (criterion == "weak")
 
 
 def test_status_says_by_what_the_best_is_the_best(

@@ -109,7 +109,7 @@ def test_other_settings_under_the_same_names_are_refused(table4: Command, runs: 
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["table9"], "what can be reproduced: table4"),
+        (["table9"], "what can be reproduced: fig4, table4, table1, table2, table3, table5"),
         (["table4", "--rows", "1;2"], "write numbers of rows"),
         (["table4", "--rows", ""], "write numbers of rows"),
         (["table4", "--rows", "11"], "rows 1 to 10, not 11"),

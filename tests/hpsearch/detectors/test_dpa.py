@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -215,12 +216,42 @@ def test_a_critic_changes_the_training_and_is_no_part_of_the_score(
     assert not np.allclose(scores, alone[0].score(view(slice(24, 32))), rtol=1e-3)
 
 
-def test_the_model_on_disk_holds_no_code(
-    setup: Callable[..., Setup], view: View, tmp_path: Path
+@pytest.mark.parametrize("grows", [False, True])
+def test_the_model_on_disk_holds_no_code_and_gives_the_same_scores(
+    grows: bool, setup: Callable[..., Setup], view: View, tmp_path: Path
 ) -> None:
-    detector, _ = _fitted(setup(QUICK, **SMALL), view)
+    growing = {"layers": "8:r12 16:r22", "start_resolution": 8, "steps_per_phase": 6}
+    params = SMALL | (growing if grows else {})
+    detector, _ = _fitted(setup(QUICK, **params), view)
     detector.save(tmp_path / "model")
-    assert {path.suffix for path in (tmp_path / "model").iterdir()} == {".safetensors", ".json"}
+    assert [path.name for path in (tmp_path / "model").iterdir()] == ["model.safetensors"]
+    none = ImageView(view(slice(0, 0)).array(), np.arange(0), None)
+    again = DPADetector.load(tmp_path / "model", replace(setup(**params), normals=none))
+    images = view(slice(32, 50))
+    assert np.array_equal(again.score(images), detector.score(images))
+    assert np.array_equal(again.maps(images), detector.maps(images))
+
+
+def test_maps_have_the_score_as_their_mean(setup: Callable[..., Setup], view: View) -> None:
+    """Of the one layer here, which is as large as the image."""
+    detector, _ = _fitted(setup(QUICK, **SMALL), view)
+    images = view(slice(32, 50))
+    maps = detector.maps(images)
+    assert maps.shape == (18, 16, 16)
+    np.testing.assert_allclose(maps.mean(axis=(1, 2)), detector.score(images), rtol=1e-4)
+
+
+def test_statistics_of_images_without_a_key_are_the_same(
+    setup: Callable[..., Setup], view: View
+) -> None:
+    made = setup(QUICK, **SMALL)
+    bare = replace(made.backbone, statistics=None)
+    kept, once = (
+        DPADetector(replace(made, backbone=bare, normals=replace(made.normals, key=key)))
+        for key in ("these", None)
+    )
+    for ours, theirs in zip(kept.statistics["r12"], once.statistics["r12"], strict=True):
+        assert torch.equal(ours, theirs)
 
 
 def test_an_unfitted_detector_says_so(setup: Callable[..., Setup], view: View) -> None:

@@ -1,10 +1,10 @@
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file
 from scipy.spatial.distance import cdist
 from sklearn.covariance import LedoitWolf
 from sklearn.ensemble import IsolationForest
@@ -13,7 +13,7 @@ from dpa_core.features import VGG_MINI
 from hpsearch.detectors.base import ImageView, Setup
 from hpsearch.detectors.features import FeaturesDetector
 from hpsearch.detectors.pooled import pooled_features
-from hpsearch.errors import SpecError
+from hpsearch.errors import SpecError, WeightsError
 from hpsearch.spec import TrainingSpec
 
 View = Callable[[slice], ImageView]
@@ -83,18 +83,29 @@ def test_what_cannot_be_built_is_one_line(params: dict[str, Any], says: str) -> 
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("layer", ["colour", "r12"])
+@pytest.mark.parametrize("kind", BY_HAND)
 def test_the_saved_vectors_give_the_model_again(
-    setup: Callable[..., Setup], view: View, tmp_path: Path
+    kind: str, layer: str, setup: Callable[..., Setup], view: View, tmp_path: Path
 ) -> None:
-    detector = _fitted(setup(kind="mahalanobis", layer="colour"), view)
+    made = setup(kind=kind, layer=layer, seed=7)
+    detector = _fitted(made, view)
     detector.save(tmp_path / "model")
-    names = {path.suffix for path in (tmp_path / "model").iterdir()}
-    assert names == {".safetensors", ".json"}
-    (path,) = (tmp_path / "model").glob("*.safetensors")
-    tensors = load_file(path)
-    vectors = pooled_features(
-        view(NEW), "colour", detector.setup.backbone, device="cpu", cache_dir=tmp_path
-    )
-    scaled = (vectors - tensors["mean"]) / tensors["scale"]
-    again = _mahalanobis(tensors["normals"], scaled)
-    np.testing.assert_allclose(again, detector.score(view(NEW)), rtol=1e-6)
+    assert [path.name for path in (tmp_path / "model").iterdir()] == ["model.safetensors"]
+    again = FeaturesDetector.load(tmp_path / "model", made)
+    once = replace(view(NEW), key=None)  # nothing of these is kept in a cache
+    np.testing.assert_allclose(again.score(once), detector.score(view(NEW)), rtol=1e-5)
+
+
+@pytest.mark.parametrize("layer", ["r12", "r22"])
+def test_vectors_of_another_configuration_are_refused(
+    layer: str, setup: Callable[..., Setup], view: View, tmp_path: Path
+) -> None:
+    _fitted(setup(kind="knn", layer="colour"), view).save(tmp_path / "model")
+    with pytest.raises(WeightsError, match="of another length"):
+        FeaturesDetector.load(tmp_path / "model", setup(kind="knn", layer=layer))
+
+
+def test_it_has_no_maps(setup: Callable[..., Setup], view: View) -> None:
+    with pytest.raises(SpecError, match="no maps"):
+        _fitted(setup(kind="knn", layer="colour"), view).maps(view(NEW))

@@ -1,0 +1,193 @@
+"""`hpsearch label-budget`: how many labelled anomalies does this data need?"""
+
+import json as json_format
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from optuna.trial import FrozenTrial
+from rich.console import Console
+from rich.table import Table
+
+from hpsearch.cache import cache_dir
+from hpsearch.cli import run_options as options
+from hpsearch.cli.listeners import listener_for
+from hpsearch.cli.options import DEFAULT_RUNS, JsonOption, RunArgument, RunsOption
+from hpsearch.errors import SpecError
+from hpsearch.label_budget.answer import Train, answer
+from hpsearch.label_budget.curves import BudgetCurves, Point
+from hpsearch.label_budget.records import curve_records, write_curves
+from hpsearch.label_budget.sentence import advice
+from hpsearch.label_budget.simulation import Question
+from hpsearch.listener import Listener
+from hpsearch.study_dir import StudyDir, find_study
+
+NAME = "label_budget"
+_MODELS = {
+    "final": "models trained on all normals",
+    "folds": "the models of the folds (mean), each trained on a part of the normals",
+}
+
+
+def label_budget(
+    run: RunArgument = None,
+    types: Annotated[
+        str | None, typer.Option(help="Numbers of labelled types, e.g. 1,2,4.")
+    ] = None,
+    examples: Annotated[
+        str | None, typer.Option(help="Numbers of labelled anomalies in all, e.g. 1,5,20.")
+    ] = None,
+    repeats: Annotated[int, typer.Option(help="Random draws at each combination.")] = 7,
+    seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
+    no_train: Annotated[
+        bool,
+        typer.Option("--no-train", help="Take the folds' models where final ones are missing."),
+    ] = False,
+    device: options.DeviceOption = "auto",
+    workers: options.WorkersOption = None,
+    runs: RunsOption = DEFAULT_RUNS,
+    json: JsonOption = False,
+) -> None:
+    """Choose again with fewer or more labelled anomalies, and show what each number buys.
+
+    Nothing is searched again: the choices are made from stored scores (the paper's Fig. 4).
+    """
+    question = Question(_numbers("--types", types), _numbers("--examples", examples), repeats, seed)
+    folder = find_study(run, runs)
+    with listener_for(json=json) as listener:
+        train = None if no_train else trainer(folder, listener, device, workers)
+        curves = answer(folder, question, train=train, progress=listener.progress)
+    report = write_report(folder, curves, NAME)
+    labels = folder.spec().labels
+    last = advice(curves, n_types=labels.n_anomaly_types, n_examples=labels.n_examples)
+    if json:
+        print(json_format.dumps(report_json(folder, curves, report) | {"advice": last}))
+    else:
+        print_curves(folder, curves, report)
+        print(last)
+
+
+@dataclass(frozen=True)
+class Report:
+    """Where the figure and its numbers were written."""
+
+    html: Path
+    csv: Path
+
+
+def trainer(folder: StudyDir, listener: Listener, device: str, workers: int | None) -> Train:
+    """Trains final models that are missing; importing torch waits until one is."""
+
+    def train(trials: Sequence[FrozenTrial]) -> None:
+        from hpsearch.label_budget.final_models import train_final_models
+
+        train_final_models(
+            folder,
+            trials,
+            cache_dir=cache_dir(),
+            listener=listener,
+            device=device,
+            workers=workers,
+        )
+
+    return train
+
+
+def write_report(folder: StudyDir, curves: BudgetCurves, name: str) -> Report:
+    """Write `report/<name>.html` and `report/<name>.csv` in the run directory."""
+    from hpsearch.reports.budget_figure import budget_figure
+    from hpsearch.reports.page import write_page
+
+    place = folder.path / "report"
+    report = Report(place / f"{name}.html", place / f"{name}.csv")
+    write_curves(report.csv, curves)
+    write_page(report.html, budget_figure(curves, folder.path.name))
+    return report
+
+
+def report_json(folder: StudyDir, curves: BudgetCurves, report: Report) -> dict[str, Any]:
+    """The whole answer as plain values."""
+    return {
+        "study": folder.path.name,
+        "models": curves.models,
+        "best": curves.best,
+        "worst": curves.worst,
+        "n_models": curves.n_models,
+        "n_configurations": curves.n_configurations,
+        "seed": curves.question.seed,
+        "points": curve_records(curves),
+        "html": str(report.html.absolute()),
+        "csv": str(report.csv.absolute()),
+    }
+
+
+def print_curves(folder: StudyDir, curves: BudgetCurves, report: Report) -> None:
+    """Print the points as a table, and what its figures are."""
+    console = Console(highlight=False)
+    console.print()
+    console.print(_table(folder, curves))
+    for line in _remarks(curves):
+        console.print(line, markup=False, soft_wrap=True)
+    console.print(f"figure: {report.html}\nnumbers: {report.csv}", markup=False, soft_wrap=True)
+
+
+def _table(folder: StudyDir, curves: BudgetCurves) -> Table:
+    table = Table(
+        title=f"{folder.path.name}: test ROC AUC of what few labels choose",
+        caption=f"mean ± standard deviation over {curves.question.repeats} draws; interval: 95 %, "
+        "t, of that mean; lost: against the best configuration; chosen: trial x times",
+    )
+    for column in ("types", "examples", "AUC", "interval", "lost", "chosen"):
+        table.add_column(column, no_wrap=column != "chosen")
+    for point in curves.points:
+        table.add_row(
+            str(point.cell.n_types),
+            str(point.cell.n_examples),
+            f"{point.mean:.3f}" + ("" if point.std is None else f" ± {point.std:.3f}"),
+            "-" if point.low is None else f"{point.low:.3f} - {point.high:.3f}",
+            f"{point.regret:.3f}",
+            _often(point),
+        )
+    return table
+
+
+def _often(point: Point, shown: int = 3) -> str:
+    more = len(point.chosen) - shown
+    words = [f"{trial} x{times}" for trial, times in point.chosen[:shown]]
+    return ", ".join(words) + (f", {more} more" if more > 0 else "")
+
+
+def _remarks(curves: BudgetCurves) -> list[str]:
+    lines = [
+        f"figures are of {_MODELS[curves.models]}, on {curves.n_normal} normal and "
+        f"{curves.n_anomaly} anomalous test images",
+        f"best {curves.best:.3f}, worst {curves.worst:.3f} of the {curves.n_models} of "
+        f"{curves.n_configurations} configurations that have such models",
+    ]
+    few = [point.cell for point in curves.points if point.cell.n_eligible < curves.n_types]
+    if few:
+        words = ", ".join(
+            f"{cell.n_examples} of {_types(cell.n_types)} (from {cell.n_eligible})" for cell in few
+        )
+        lines.append(f"drawn from the types that hold enough, not all {curves.n_types}: {words}")
+    if curves.borrowed:
+        lines.append(
+            "labelled anomalies come from the test images: what a draw uses, and types that it has "
+            "seen, leave its figure"
+        )
+    return lines
+
+
+def _types(number: int) -> str:
+    return f"{number} type{'' if number == 1 else 's'}"
+
+
+def _numbers(option: str, text: str | None) -> tuple[int, ...] | None:
+    if text is None:
+        return None
+    try:
+        return tuple(int(number) for number in text.split(","))
+    except ValueError:
+        raise SpecError(f"{option} {text!r:.60}: write whole numbers, e.g. 1,2,4") from None

@@ -1,0 +1,122 @@
+"""A table on the screen: ours beside the paper's, what the paper reports, and where it is from."""
+
+from collections.abc import Mapping, Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from hpsearch.cli.listeners import one_line
+from hpsearch.paper import Metric, PaperNumber
+from hpsearch.tables.contents import PaperTable
+from hpsearch.tables.lines import Figure, Line
+from hpsearch.tables.running import Outcome
+
+_UNITS: Mapping[Metric, str] = {
+    "auroc_percent": "test ROC AUC in %",
+    "training_minutes": "minutes of a final training and its scoring",
+}
+_INTERVALS: Mapping[Metric, str] = {
+    "auroc_percent": "interval: 95 %, bootstrap over groups",
+    "training_minutes": "interval: shortest and longest training",
+}
+_NONE = "-"
+
+
+def print_table(
+    table: PaperTable, lines: Sequence[Line], outcomes: Sequence[Outcome], departures: Sequence[str]
+) -> None:
+    """Print the lines, what they are not, and the directories that they come from."""
+    console = Console()
+    console.print()
+    console.print(_ours(table, [line for line in lines if line.status != "reported"]))
+    for text in _closing(departures, outcomes):
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
+    for title, reported in _by_heading(table, lines).items():
+        console.print(_reported(title, reported))
+
+
+def _ours(table: PaperTable, lines: Sequence[Line]) -> Table:
+    shown = Table(
+        title=f"Table {table.number}: {_UNITS[table.metric]}",
+        caption="± standard deviation over the final trainings; "
+        f"{_INTERVALS[table.metric]}; diff.: ours less the paper's",
+        collapse_padding=True,  # so that it fits 80 columns
+        pad_edge=False,
+    )
+    shown.add_column("data", max_width=len("camelyon16"))
+    shown.add_column("variant", max_width=len("weakly-supervised,"))
+    for column in ("ours", "interval", "paper", "diff."):
+        shown.add_column(column, no_wrap=True)
+    for line in lines:
+        paper, difference = _paper(line.paper), _NONE
+        if line.difference is not None:
+            difference = f"{line.difference:+.1f}"
+        shown.add_row(_data(line), line.variant, *_figure(line), paper, difference)
+    return shown
+
+
+def _data(line: Line) -> str:
+    mean = f"mean of {len(line.classes)} classes" if len(line.classes) > 1 else ""
+    return " ".join([line.dataset, mean or " ".join(line.classes)]).strip()
+
+
+def _figure(line: Line) -> tuple[str, str]:
+    if line.ours is None:
+        return ("no images here" if line.status == "absent" else line.status), _NONE
+    return _value(line.ours), f"{line.ours.low:.1f} - {line.ours.high:.1f}"
+
+
+def _value(figure: Figure) -> str:
+    return f"{figure.value:.1f}" + ("" if figure.std is None else f" ± {figure.std:.1f}")
+
+
+def _paper(number: PaperNumber | None) -> str:
+    if number is None:
+        return _NONE
+    return f"{number.value:.1f}" + ("" if number.std is None else f" ± {number.std:.1f}")
+
+
+def _closing(departures: Sequence[str], outcomes: Sequence[Outcome]) -> list[str]:
+    """What the table is not, and of each study where it lies or why it has no figure."""
+    texts = []
+    if departures:
+        texts += ["Not the paper's figures:", *(f"  - {text}" for text in departures)]
+    for outcome in outcomes:
+        name = outcome.folder.path
+        if outcome.absent:
+            texts.append(f"{name.name}: not run: {outcome.absent}")
+        elif outcome.failure:
+            texts.append(f"{name.name}: failed: {outcome.failure}")
+        for criterion, answer in outcome.answers.items():
+            test, tasks = answer.result.test, outcome.tasks(criterion)
+            texts.append(
+                f"{name} ({criterion}): {one_line(answer.searched)}; "
+                f"{test.n_normal:,} normal and {test.n_anomaly:,} anomalous test images; "
+                f"tasks {' '.join(task.name for task in tasks)}"
+            )
+    return texts
+
+
+def _by_heading(table: PaperTable, lines: Sequence[Line]) -> dict[str, list[Line]]:
+    """What the paper alone reports, in the tables that it is shown in."""
+    found: dict[str, list[Line]] = {}
+    for line in lines:
+        if line.status == "reported":
+            over = f"{line.dataset}, " if line.classes else ""
+            found.setdefault(f"reported by the paper, not run: {over}{table.name}", []).append(line)
+    return found
+
+
+def _reported(title: str, lines: Sequence[Line]) -> Table:
+    """A row a method, a column a data set or a class."""
+    shown = Table(title=title)
+    columns = list(dict.fromkeys(" ".join(line.classes) or line.dataset for line in lines))
+    for column in ("method", *columns):
+        shown.add_column(column)
+    cells: dict[str, dict[str, str]] = {}
+    for line in lines:
+        method = f"{line.method} {line.variant}".strip()
+        cells.setdefault(method, {})[" ".join(line.classes) or line.dataset] = _paper(line.paper)
+    for method, row in cells.items():
+        shown.add_row(method, *(row.get(column, _NONE) for column in columns))
+    return shown

@@ -1,0 +1,183 @@
+"""The end of a study: choose, train the choice on all normals, and say how good it is."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import optuna
+from optuna.trial import FrozenTrial
+
+from hpsearch.choices import Choice, compare_choices, winner
+from hpsearch.deciding import decide, held_out_scores, threshold_of
+from hpsearch.detectors.base import load_detector
+from hpsearch.engine import Engine
+from hpsearch.errors import StudyError
+from hpsearch.final import (
+    FinalResult,
+    Flagging,
+    final_result,
+    flagged,
+    mean_best_step,
+    run_tasks,
+)
+from hpsearch.final_store import read_final, rewrite_final, write_final
+from hpsearch.listener import Listener
+from hpsearch.model.bundle import attach_calibration, calibrated
+from hpsearch.model.describe import model_facts
+from hpsearch.model.facts import Calibration, ModelFacts, Provenance
+from hpsearch.prepared import Prepared
+from hpsearch.results import FoldResult, read_result
+from hpsearch.space import preprocessing_of
+from hpsearch.spec import Criterion
+from hpsearch.storage import DATABASE
+from hpsearch.stored_scores import StoredScores, read_scores
+from hpsearch.study_dir import StudyDir
+from hpsearch.task import Task
+from hpsearch.verdict import Verdict
+
+
+@dataclass(frozen=True)
+class Ending:
+    """What follows the last trial of a search; everything that an earlier run did is kept.
+
+    Attributes:
+        study: whose search has ended.
+        prepared, folder: of the study.
+        engine: where final models are trained.
+        listener: told of progress.
+    """
+
+    study: optuna.Study
+    prepared: Prepared
+    folder: StudyDir
+    engine: Engine
+    listener: Listener
+
+    def results(self, criteria: Sequence[Criterion]) -> dict[Criterion, FinalResult]:
+        """The choice of each criterion, trained; that of the study's own is its winner."""
+        found = {criterion: self._finished(self._chosen(criterion)) for criterion in criteria}
+        own = self.prepared.spec.search.criterion
+        if own in found:
+            self.folder.record_winner(found[own].trial)
+        return found
+
+    @cached_property
+    def _stored(self) -> StoredScores:
+        return read_scores(self.folder)
+
+    @cached_property
+    def _verdict(self) -> Verdict:
+        spec = self.prepared.spec
+        return decide(
+            self._stored,
+            self.prepared.labelled,
+            size_of=load_detector(spec.detector).size,
+            rule=spec.search.pick,
+            seed=spec.search.seed,
+        )
+
+    @cached_property
+    def _choices(self) -> tuple[Choice, ...]:
+        return compare_choices(
+            self.study,
+            self._folds,
+            table=self.prepared.dataset.table,
+            roles=self.prepared.roles,
+            seed=self.prepared.spec.search.seed,
+        )
+
+    def _folds(self, trial: FrozenTrial) -> list[FoldResult]:
+        tasks = self.folder.tasks
+        results = [read_result(tasks, digest) for digest in trial.user_attrs["tasks"]]
+        found = [result for result in results if result is not None]
+        if len(found) < len(results):
+            raise StudyError(
+                f"{tasks}: results of trial {trial.number} are gone; put them back, or delete "
+                f"{DATABASE} and run again to train what is missing"
+            )
+        return found
+
+    def _chosen(self, criterion: Criterion) -> FrozenTrial:
+        if criterion != "weak":
+            return winner(self.study, criterion)
+        return self._trial(self._verdict.trial)
+
+    def _finished(self, trial: FrozenTrial) -> FinalResult:
+        """Train a chosen configuration and the reference rows, unless an earlier run has."""
+        known = read_final(self.folder.final, trial.number)
+        if known is None or len(known.runs) != self.prepared.spec.final.n_runs:
+            return self._train(trial)
+        first = read_result(self.folder.tasks, known.tasks[0])
+        current = replace(known, choices=self._choices, verdict=self._verdict)
+        if first is not None:
+            current = replace(current, flagging=self._flagging(trial, first))
+        if current != known:  # there are more trials now, or another rate is asked for
+            rewrite_final(self.folder.final, current)
+            if (calibration := self._calibration(trial)) is not None:
+                attach_calibration(self.folder.final / str(trial.number) / "model", calibration)
+        return current
+
+    def _train(self, trial: FrozenTrial) -> FinalResult:
+        spec, steps = self.prepared.spec, mean_best_step(trial)
+        finals = [
+            self.prepared.final_task(trial.params, run=run, steps=steps)
+            for run in range(spec.final.n_runs)
+        ]
+        references = self.prepared.reference_tasks(trial.params)
+        tasks = [*references.values(), *finals]
+        done = run_tasks(tasks, self.engine, self.listener, "training the winner")
+        result = final_result(
+            trial,
+            [done[task.digest] for task in finals],
+            {name: done[task.digest] for name, task in references.items()},
+            choices=self._choices,
+            verdict=self._verdict,
+            flagging=self._flagging(trial, done[finals[0].digest]),
+            table=self.prepared.dataset.table,
+            roles=self.prepared.roles,
+            steps=steps,
+            seed=spec.search.seed,
+        )
+        saved = self.folder.tasks / finals[0].digest / "model"
+        write_final(self.folder.final, result, saved=saved, facts=self._facts(finals[0], result))
+        return result
+
+    def _flagging(self, trial: FrozenTrial, first: FoldResult) -> Flagging | None:
+        rate = self.prepared.spec.final.false_positive_rate
+        threshold = threshold_of(held_out_scores(self._stored, trial.number), rate=rate)
+        if threshold is None:
+            return None
+        return flagged(threshold, first, self.prepared.dataset.table, self.prepared.roles)
+
+    def _calibration(self, trial: FrozenTrial) -> Calibration | None:
+        scores = held_out_scores(self._stored, trial.number)
+        rate = self.prepared.spec.final.false_positive_rate
+        return None if threshold_of(scores, rate=rate) is None else calibrated(scores, rate=rate)
+
+    def _facts(self, task: Task, result: FinalResult) -> ModelFacts:
+        spec, environment = self.prepared.spec, self.folder.environment()
+        pixels = np.load(self.prepared.pixels[preprocessing_of(task.params)], mmap_mode="r")
+        provenance = Provenance(
+            study=spec.study_name,
+            trial=result.trial,
+            task=task.digest,
+            steps=result.steps,
+            dataset=self.prepared.dataset.name,
+            data_fingerprint=task.data_fingerprint,
+            test_auroc=result.test.auroc,
+            test_auroc_interval=(result.test.low, result.test.high),
+            versions=environment["versions"],
+        )
+        facts = model_facts(
+            task,
+            backbone=spec.backbone.name,
+            channels=pixels.shape[3],
+            window=spec.dataset.window,
+            provenance=provenance,
+        )
+        calibration = self._calibration(self._trial(result.trial))
+        return facts.model_copy(update={"calibration": calibration})
+
+    def _trial(self, number: int) -> FrozenTrial:
+        return next(trial for trial in self._stored.trials if trial.number == number)

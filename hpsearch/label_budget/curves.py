@@ -1,0 +1,150 @@
+"""What the choices with few labelled anomalies were worth on the test images.
+
+Source: the paper's Fig. 4 and its section 4.5: for each number of types and of examples, draw that
+many labelled anomalies several times, choose by the cross-validated AUC with only those, and look
+the test AUC of the chosen configuration up. No image is scored again.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from hpsearch.errors import DataError
+from hpsearch.label_budget.cells import Cell
+from hpsearch.label_budget.held_out import HeldOut, Models
+from hpsearch.label_budget.simulation import Choices, Question, Simulation
+from hpsearch.stored_scores import FloatArray, StoredScores
+
+_LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Point:
+    """What a cell is worth; all figures are of test AUCs over its draws.
+
+    Attributes:
+        cell: numbers of types and examples.
+        mean, std: of the chosen configuration's, std None for a single draw.
+        low, high: ends of the 95 % t interval of the mean, None for a single draw. It speaks of the
+            draws, not of other test images.
+        regret: how far the mean is below that of the best configuration of each draw.
+        chosen: number of trial and how often it was chosen, most often first.
+    """
+
+    cell: Cell
+    mean: float
+    std: float | None
+    low: float | None
+    high: float | None
+    regret: float
+    chosen: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class BudgetCurves:
+    """The figure as numbers.
+
+    Attributes:
+        points: by types and then by examples.
+        models: whose test figures they are.
+        best, worst: the highest and lowest test AUC of the configurations with a model, over all
+            test anomalies.
+        n_models: how many configurations have one.
+        n_configurations: how many there are to choose from.
+        n_types: types of anomalies that the draws are made from.
+        n_normal, n_anomaly: test images.
+        borrowed: labelled anomalies come from the test images; the figure of a draw then leaves
+            out what they touch, and may lie above `best`.
+        question: what was asked.
+    """
+
+    points: tuple[Point, ...]
+    models: Models
+    best: float
+    worst: float
+    n_models: int
+    n_configurations: int
+    n_types: int
+    n_normal: int
+    n_anomaly: int
+    borrowed: bool
+    question: Question
+
+    def at(self, n_types: int, n_examples: int) -> Point | None:
+        """The point of a combination, None where it was not asked for or cannot be had."""
+        wanted = (n_types, n_examples)
+        fits = (p for p in self.points if (p.cell.n_types, p.cell.n_examples) == wanted)
+        return next(fits, None)
+
+
+def needed_models(simulation: Simulation, scores: StoredScores) -> list[int]:
+    """Configurations, counted from 0, whose final models the figure needs, ascending.
+
+    They are those chosen, and those that are best and worst by the models of the folds, which
+    stand for the best and the worst of the grid.
+    """
+    by_folds = HeldOut(scores, "folds").overall()
+    extremes = {int(by_folds.argmax()), int(by_folds.argmin())}
+    chosen = (set(choices.configurations.tolist()) for choices in simulation.choices)
+    return sorted(extremes.union(*chosen))
+
+
+def budget_curves(simulation: Simulation, scores: StoredScores, models: Models) -> BudgetCurves:
+    """Look up what the choices were worth on the test images.
+
+    Raises:
+        DataError: the test images lack a class, or no draw leaves an anomaly to test on.
+        ValueError: a chosen configuration has no final model.
+    """
+    held_out = HeldOut(scores, models)
+    found = ((each, held_out.aurocs(each.draws, simulation.type_of)) for each in simulation.choices)
+    points = tuple(_point(each, test, scores) for each, test in found if test is not None)
+    if not points:
+        raise DataError(
+            "test anomalies: a draw leaves none to test on, for it is taken from the test images; "
+            "ask for fewer --examples, or add anomalies to the training side"
+        )
+    overall = held_out.overall()
+    return BudgetCurves(
+        points=points,
+        models=models,
+        best=float(np.nanmax(overall)),
+        worst=float(np.nanmin(overall)),
+        n_models=int(np.isfinite(overall).sum()),
+        n_configurations=len(scores.trials),
+        n_types=len(simulation.type_names),
+        n_normal=len(scores.test) - len(held_out.anomalies),
+        n_anomaly=len(held_out.anomalies),
+        borrowed=held_out.borrowed,
+        question=simulation.question,
+    )
+
+
+def _point(choices: Choices, test: FloatArray, scores: StoredScores) -> Point:
+    chosen = choices.configurations
+    aurocs = test[chosen, np.arange(len(chosen))]
+    if np.isnan(aurocs).any():
+        raise ValueError("a chosen configuration has no final model")
+    low, high = _interval(aurocs)
+    counts = np.bincount(chosen, minlength=len(scores.trials))
+    often = [int(number) for number in np.argsort(-counts, kind="stable") if counts[number]]
+    return Point(
+        cell=choices.cell,
+        mean=float(aurocs.mean()),
+        std=float(aurocs.std(ddof=1)) if len(aurocs) > 1 else None,
+        low=low,
+        high=high,
+        regret=float((np.nanmax(test, axis=0) - aurocs).mean()),
+        chosen=tuple((scores.trials[number].number, int(counts[number])) for number in often),
+    )
+
+
+def _interval(aurocs: FloatArray) -> tuple[float | None, float | None]:
+    """The t interval of the mean, within [0, 1]."""
+    n = len(aurocs)
+    if n < 2:
+        return None, None
+    half = stats.t.ppf((1 + _LEVEL) / 2, n - 1) * np.std(aurocs, ddof=1) / np.sqrt(n)
+    mean = np.mean(aurocs)
+    return float(max(0.0, mean - half)), float(min(1.0, mean + half))

@@ -1,0 +1,79 @@
+"""Final models that a label budget asks for, trained like the study's own winner."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from optuna.trial import FrozenTrial
+
+from hpsearch.engine import LocalEngine, plan_workers
+from hpsearch.final import mean_best_step, run_tasks
+from hpsearch.listener import Listener
+from hpsearch.prepared import Prepared, prepare_study
+from hpsearch.provenance import environment
+from hpsearch.storage import sole_writer_of
+from hpsearch.study_dir import StudyDir
+from hpsearch.task import TaskContext
+
+
+def train_final_models(
+    folder: StudyDir,
+    trials: Sequence[FrozenTrial],
+    *,
+    cache_dir: Path,
+    listener: Listener,
+    device: str = "auto",
+    workers: int | None = None,
+) -> None:
+    """Train the configurations of `trials` on all normals, with the seed of a first final run.
+
+    What is on disk already is not trained again, so the same call goes on after a kill.
+
+    Args:
+        folder: run directory of their study.
+        trials: completed ones.
+        cache_dir: folder of what can be computed again.
+        listener: told how many there are, how long they may take, and of progress.
+        device, workers: as of `hpsearch.study.run_study`.
+
+    Raises:
+        UserError: the data is gone or another, or another process writes the study.
+        StudyError: a training failed.
+    """
+    plan = plan_workers(device, workers)
+    seconds = estimated_seconds(trials, plan.count)
+    listener.note(
+        f"{len(trials)} final models are missing: training them takes about {seconds:.0f} s, "
+        "as the folds took; --no-train goes without"
+    )
+    prepared = prepare_study(
+        folder.spec(), cache_dir=cache_dir, workers=plan.count * plan.threads, listener=listener
+    )
+    facts = environment(prepared.dataset, prepared.backbone, ", ".join(plan.devices))
+    tasks = [
+        prepared.final_task(trial.params, run=0, steps=mean_best_step(trial)) for trial in trials
+    ]
+    with sole_writer_of(folder.path):
+        folder.begin(prepared.spec, prepared.dataset.table, facts)
+        engine = LocalEngine(_context(prepared, folder, cache_dir), plan)
+        try:
+            run_tasks(tasks, engine, listener, "training final models")
+        finally:
+            engine.close()
+
+
+def estimated_seconds(trials: Sequence[FrozenTrial], workers: int) -> float:
+    """How long their final trainings may take: as long as a fold of each, side by side."""
+    folds = [trial.user_attrs["seconds"] / len(trial.user_attrs["tasks"]) for trial in trials]
+    return max(sum(folds) / workers, *folds) if folds else 0.0
+
+
+def _context(prepared: Prepared, folder: StudyDir, cache_dir: Path) -> TaskContext:
+    return TaskContext(
+        table=prepared.dataset.table,
+        pixels=prepared.pixels,
+        backbone=prepared.spec.backbone.name,
+        backbone_weights=prepared.spec.backbone.weights,
+        tasks=folder.tasks,
+        cache_dir=cache_dir,
+        device="cpu",
+    )

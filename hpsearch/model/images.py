@@ -1,0 +1,81 @@
+"""From whatever holds an image to the pixels that a model sees."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from hpsearch.datasets.pixels import preprocess
+from hpsearch.datasets.reading import image_of, read_image
+from hpsearch.datasets.window import windowed
+from hpsearch.errors import DataError
+from hpsearch.model.facts import PreprocessingFacts
+
+AnyImage = str | Path | Image.Image | NDArray[Any]
+"""A file, a Pillow image, or an array `(H, W)`, `(H, W, 1)` or `(H, W, 3)`."""
+
+Images = NDArray[np.uint8] | Sequence[AnyImage]
+
+CHUNK = 128  # images in memory at a time
+
+_GREY = ("1", "L", "LA", "La")
+_DEEP = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
+
+
+def as_seen(image: AnyImage, how: PreprocessingFacts) -> NDArray[np.uint8]:
+    """The pixels `(size, size, channels)` that a detector is given.
+
+    Raises:
+        DataError: it is no image, or cannot be read.
+    """
+    mode = "L" if how.channels == 1 else "RGB"
+    ready = preprocess(_opened(image, how), how.steps).convert(mode)
+    return np.asarray(ready, dtype=np.uint8).reshape(how.size, how.size, how.channels)
+
+
+def chunks_as_seen(images: Images, how: PreprocessingFacts) -> Iterator[NDArray[np.uint8]]:
+    """All images, up to `CHUNK` at a time, each `(n, size, size, channels)`.
+
+    Raises:
+        DataError: as `as_seen`, or one image was given where several are expected.
+    """
+    if isinstance(images, (str, Path, Image.Image)) or (
+        isinstance(images, np.ndarray) and images.ndim != 4
+    ):
+        raise DataError("images: give an array (N, H, W, C) or a list of images, even of one")
+    for start in range(0, len(images), CHUNK):
+        part: Iterable[AnyImage] = images[start : start + CHUNK]
+        yield np.stack([as_seen(image, how) for image in part])
+
+
+def _opened(image: AnyImage, how: PreprocessingFacts) -> Image.Image:
+    """The image in mode "L" or "RGB"."""
+    window = how.window
+    if isinstance(image, (str, Path)):
+        return read_image(Path(image), window=window)
+    if isinstance(image, np.ndarray):
+        return _of_array(image, how)
+    if image.mode in _DEEP:
+        limits = None if window == "dicom" else window
+        return image_of(windowed(Path("image"), np.asarray(image), limits)[:, :, None])
+    return image.convert("L" if image.mode in _GREY else "RGB")
+
+
+def _of_array(array: NDArray[Any], how: PreprocessingFacts) -> Image.Image:
+    pixels = array[:, :, None] if array.ndim == 2 else array
+    if pixels.ndim != 3 or pixels.shape[2] not in (1, 3) or 0 in pixels.shape:
+        raise DataError(
+            f"images: an array has the shape (H, W), (H, W, 1) or (H, W, 3), got {array.shape}; "
+            "put the channels last"
+        )
+    if pixels.dtype == np.uint8:
+        return image_of(pixels)
+    if pixels.shape[2] == 3 or how.window is None or how.window == "dicom":
+        raise DataError(
+            f"images: an array holds uint8 from 0 to 255, got {array.dtype}; scale it, or take a "
+            "model of a study with dataset.window for grey images of more than 8 bits"
+        )
+    return image_of(windowed(Path("image"), pixels, how.window))

@@ -1,0 +1,27 @@
+"""Which model the user means: a bundle, or the final model of a study."""
+
+from pathlib import Path
+
+from hpsearch.model.bundle import FACTS
+from hpsearch.storage import DATABASE
+from hpsearch.study_dir import find_study
+
+
+def find_model(name: str | Path, runs: Path) -> Path:
+    """The folder of a bundle.
+
+    Args:
+        name: such a folder, a run directory, or the name of a study in `runs`.
+        runs: folder of run directories.
+
+    Raises:
+        StudyError: there is no such study, or its winner is not trained yet.
+    """
+    path = Path(name).expanduser()
+    if (path / FACTS).exists() or (path.is_dir() and not (path / DATABASE).exists()):
+        return path
+    study = find_study(str(path), runs)
+    model = study.final / str(study.winner()) / "model"
+    if not (model / FACTS).exists():
+        raise study.unfinished()
+    return model

@@ -1,0 +1,163 @@
+"""Score images block by block into a table; a run that was stopped goes on where it was."""
+
+import hashlib
+import json
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hpsearch.model.model import Model
+from hpsearch.predict.decode import Block, Decoded, decoded_blocks
+from hpsearch.predict.heat import HeatMaps
+from hpsearch.predict.inputs import Input
+from hpsearch.predict.parts import Parts, Row, parts_of
+from hpsearch.predict.tables import check_table, write_table, write_unreadable
+from hpsearch.progress import Progress, silent
+
+BATCH = 128  # images
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What was written.
+
+    Attributes:
+        out: the table of scores.
+        unreadable: the list of images without a score, None where there are none.
+        n_scored: images in the table.
+        n_unreadable: images in the list.
+        n_anomalies: images that are called anomalous, None without a calibration.
+        n_before: images that an earlier run had done.
+        images_per_second: of those that this run has done.
+    """
+
+    out: Path
+    unreadable: Path | None
+    n_scored: int
+    n_unreadable: int
+    n_anomalies: int | None
+    n_before: int
+    images_per_second: float
+
+
+def predict(
+    model: Model,
+    images: Sequence[Input],
+    out: Path,
+    *,
+    maps: Path | None = None,
+    batch_size: int = BATCH,
+    workers: int | None = None,
+    progress: Progress = silent,
+) -> Prediction:
+    """Write score, p-value and flag of each image to `out`, in the order of `images`.
+
+    Memory does not grow with the number of images, but for their names. Images that cannot be read
+    are left out and listed in `<stem>.unreadable.csv` beside `out`.
+
+    Args:
+        model: to score with.
+        images: which.
+        out: a CSV or Parquet file; it appears when all is done.
+        maps: folder for a heat map and an overlay of each image.
+        batch_size: images that are decoded, scored and written together.
+        workers: processes that decode, None for half of the cores.
+        progress: told after each batch.
+
+    Raises:
+        SpecError: `out` has another suffix, or the detector has no maps.
+        DataError: `out` cannot be written.
+    """
+    check_table(out)
+    blocks = [
+        Block(number, tuple(images[start : start + batch_size]), model.facts.preprocessing)
+        for number, start in enumerate(range(0, len(images), batch_size))
+    ]
+    heat = HeatMaps(model, maps) if maps else None
+    started = time.monotonic()
+    with parts_of(out, _key(model, images, batch_size, maps)) as parts:
+        waiting = [block for block in blocks if not parts.has(block.number)]
+        n_before = done = len(images) - sum(len(block.images) for block in waiting)
+        for block, decoded in decoded_blocks(waiting, workers=workers):
+            if heat:
+                heat.write(_numbers(block, batch_size), decoded)
+            parts.write(block.number, _rows(model, block, decoded))
+            done += len(block.images)
+            progress("scoring", done, len(images))
+        seconds = time.monotonic() - started
+        rate = (len(images) - n_before) / seconds
+        return _finish(parts, len(blocks), out, n_before=n_before, rate=rate)
+
+
+def _numbers(block: Block, batch_size: int) -> dict[str, int]:
+    """Of each image in the whole job, by its id."""
+    first = block.number * batch_size
+    return {image.image_id: number for number, image in enumerate(block.images, first)}
+
+
+def _rows(model: Model, block: Block, decoded: Decoded) -> list[Row]:
+    """Of every image of the block, in its order."""
+    scores = model.score_seen(decoded.seen)
+    if model.facts.calibration:
+        p_values: list[float] | list[None] = model.p_values(scores).tolist()
+        flags: list[bool] | list[None] = model.is_anomaly(scores).tolist()
+    else:
+        p_values, flags = [None] * len(scores), [None] * len(scores)
+    known = {
+        image.image_id: Row(image.image_id, score, p_value, flag)
+        for image, score, p_value, flag in zip(
+            decoded.images, scores.tolist(), p_values, flags, strict=True
+        )
+    }
+    return [
+        known.get(image.image_id)
+        or Row(image.image_id, None, None, None, decoded.unreadable[image.image_id])
+        for image in block.images
+    ]
+
+
+def _finish(parts: Parts, n_blocks: int, out: Path, *, n_before: int, rate: float) -> Prediction:
+    def rows() -> Iterator[Row]:
+        for number in range(n_blocks):
+            yield from parts.rows(number)
+
+    n_scored = n_unreadable = n_anomalies = 0
+    calibrated = False
+    for row in rows():
+        n_scored += not row.reason
+        n_unreadable += bool(row.reason)
+        n_anomalies += bool(row.is_anomaly)
+        calibrated |= row.is_anomaly is not None
+    unreadable = out.with_name(f"{out.stem}.unreadable.csv")
+    if n_unreadable:
+        write_unreadable(unreadable, (row for row in rows() if row.reason))
+    else:
+        unreadable.unlink(missing_ok=True)  # of an earlier run
+    write_table(out, (row for row in rows() if not row.reason))
+    return Prediction(
+        out=out,
+        unreadable=unreadable if n_unreadable else None,
+        n_scored=n_scored,
+        n_unreadable=n_unreadable,
+        n_anomalies=n_anomalies if calibrated else None,
+        n_before=n_before,
+        images_per_second=rate,
+    )
+
+
+def _key(model: Model, images: Iterable[Input], batch_size: int, maps: Path | None) -> str:
+    """Tells this job from any other: model, batches, and each image's name, size and time."""
+    digest = hashlib.sha256(model.facts.to_json().encode())
+    digest.update(json.dumps([batch_size, str(maps)]).encode())
+    for image in images:
+        digest.update(json.dumps([image.image_id, str(image.path), *_state(image.path)]).encode())
+    return digest.hexdigest()
+
+
+def _state(path: Path) -> tuple[int, ...]:
+    try:
+        status = path.stat()
+    except (OSError, ValueError):
+        return ()
+    return status.st_size, status.st_mtime_ns

@@ -1,0 +1,1 @@
+"""Figures from stored results: each file turns what was computed elsewhere into a picture."""

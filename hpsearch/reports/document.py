@@ -1,0 +1,114 @@
+"""What a report consists of, whether it becomes a page or Markdown. All texts are plain."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+import plotly.graph_objects as go
+
+if TYPE_CHECKING:  # an extra
+    from matplotlib.axes import Axes
+
+
+@dataclass(frozen=True)
+class Text:
+    """A paragraph."""
+
+    kind: ClassVar[str] = "text"
+    text: str
+
+
+@dataclass(frozen=True)
+class Code:
+    """A file's content, folded away under its title."""
+
+    kind: ClassVar[str] = "code"
+    title: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """Texts in rows, the first of each row being its name.
+
+    Attributes:
+        caption: what the table shows.
+        header: a text a column.
+        rows: as long as the header.
+        shades: of each cell but the first of a row, from 0 to 1, None for no shade; empty for none.
+    """
+
+    kind: ClassVar[str] = "table"
+    caption: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    shades: tuple[tuple[float | None, ...], ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Figure:
+    """A figure, drawn twice from the same numbers.
+
+    Attributes:
+        name: letters and dashes, unique in the document.
+        caption: what is shown.
+        alt: what is to be seen, for those who cannot see it.
+        plotly: for a page.
+        draw: draws it on the axes of a PNG.
+        numbers: the same as a table.
+    """
+
+    kind: ClassVar[str] = "figure"
+    name: str
+    caption: str
+    alt: str
+    plotly: go.Figure
+    draw: "Callable[[Axes], None]"
+    numbers: Table
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image that was scored, and where its score comes from."""
+
+    image: Path
+    overlay: Path | None
+    text: str
+    alt: str
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """A row of pictures."""
+
+    kind: ClassVar[str] = "pictures"
+    caption: str
+    pictures: tuple[Picture, ...]
+
+
+Block = Text | Code | Table | Figure | Pictures
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading and what follows it; `name` is unique in the document."""
+
+    name: str
+    title: str
+    blocks: tuple[Block, ...]
+
+
+@dataclass(frozen=True)
+class Document:
+    """A report.
+
+    Attributes:
+        title: of the study.
+        warnings: what is read before anything else.
+        sections: in order.
+    """
+
+    title: str
+    warnings: tuple[str, ...]
+    sections: tuple[Section, ...]

@@ -1,0 +1,131 @@
+"""The values of two axes against each other, such as the bottleneck and the layer."""
+
+from statistics import fmean
+from typing import NamedTuple
+
+from optuna.trial import FrozenTrial
+
+from hpsearch.reports.document import Table, Text
+from hpsearch.reports.study_data import CRITERION_NAMES, StudyData
+from hpsearch.space import describe
+from hpsearch.spec import AxisValue
+
+# The bottleneck and what is compared behind it, of the detectors that come with the package.
+_ROWS = ("latent_dim", "latent_res")
+_COLUMNS = ("layers", "layer")
+
+
+class Cell(NamedTuple):
+    """The best trial at one row and column: its value and that of its lowest and highest fold."""
+
+    trial: int
+    value: float
+    low: float
+    high: float
+    n_trials: int
+
+
+class Heat(NamedTuple):
+    """Cells by row and column; a pair that no trial has tried has none."""
+
+    row_axes: tuple[str, ...]
+    column_axis: str
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+    cells: dict[tuple[str, str], Cell]
+    value_name: str
+
+
+def heat_axes(varied: tuple[str, ...], ranking: tuple[str, ...]) -> tuple[tuple[str, ...], str]:
+    """The axes of the rows and that of the columns.
+
+    Bottleneck and layer where they vary, else the most important of the others.
+
+    Args:
+        varied: the axes that vary, at least one.
+        ranking: the same from the most important down, or some of them.
+    """
+    order = [*ranking, *(axis for axis in varied if axis not in ranking)]
+    column = next((axis for axis in _COLUMNS if axis in varied), order[0])
+    rows = tuple(axis for axis in _ROWS if axis in varied)
+    others = tuple(axis for axis in order if axis != column)
+    return rows or others[:1], column
+
+
+def heat(data: StudyData, row_axes: tuple[str, ...], column_axis: str) -> Heat:
+    """The best of the trials at each place, over whatever else varies."""
+    groups: dict[tuple[str, str], list[FrozenTrial]] = {}
+    for trial in data.trials:
+        place = (_name(trial, row_axes), str(trial.params[column_axis]))
+        groups.setdefault(place, []).append(trial)
+    rows = _in_order(data, row_axes)
+    columns = tuple(place.partition("=")[2] for place in _in_order(data, (column_axis,)))
+    return Heat(
+        row_axes,
+        column_axis,
+        rows,
+        columns,
+        {place: _best(trials, data) for place, trials in groups.items()},
+        CRITERION_NAMES[data.criterion],
+    )
+
+
+def heat_block(found: Heat | None) -> Table | Text:
+    """The heat table, its numbers written in the cells."""
+    if found is None:
+        return Text("Value by axis: there is one configuration, so nothing to compare.")
+    values = [cell.value for cell in found.cells.values()]
+    low, spread = min(values), (max(values) - min(values)) or 1.0
+    places = [[found.cells.get((row, column)) for column in found.columns] for row in found.rows]
+    rows = zip(found.rows, places, strict=True)
+    return Table(
+        _caption(found),
+        (
+            " / ".join(found.row_axes) or "",
+            *(f"{found.column_axis}={one}" for one in found.columns),
+        ),
+        tuple((row or "all", *map(_words, cells)) for row, cells in rows),
+        tuple(
+            tuple(None if cell is None else (cell.value - low) / spread for cell in cells)
+            for cells in places
+        ),
+    )
+
+
+def _caption(found: Heat) -> str:
+    name = found.value_name
+    axes = " and ".join((*found.row_axes, found.column_axis))
+    return (
+        f"{name[0].upper()}{name[1:]}, mean over the folds (lowest – highest fold): the best trial "
+        f"at each {axes}. The stronger a shade, the higher the value."
+    )
+
+
+def _best(trials: list[FrozenTrial], data: StudyData) -> Cell:
+    top = max(trials, key=lambda trial: (trial.user_attrs[data.criterion], -trial.number))
+    folds = top.user_attrs["fold_values"][data.criterion]
+    return Cell(top.number, fmean(folds), min(folds), max(folds), len(trials))
+
+
+def _words(cell: Cell | None) -> str:
+    if cell is None:
+        return "not tried"
+    return f"{cell.value:.3f}\n({cell.low:.3f} – {cell.high:.3f})\ntrial {cell.trial}"
+
+
+def _name(trial: FrozenTrial, axes: tuple[str, ...]) -> str:
+    return describe(trial.params, axes) if axes else ""
+
+
+def _in_order(data: StudyData, axes: tuple[str, ...]) -> tuple[str, ...]:
+    """Names of what was tried on the axes, numbers by their size."""
+
+    def key(params: dict[str, AxisValue]) -> list[tuple[float, str]]:
+        values = [params[axis] for axis in axes]
+        return [
+            (float(value), "") if isinstance(value, (int, float)) else (0.0, value)
+            for value in values
+        ]
+
+    names = {_name(trial, axes): key(trial.params) for trial in data.trials}
+    return tuple(sorted(names, key=lambda name: names[name]))

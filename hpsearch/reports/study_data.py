@@ -1,0 +1,117 @@
+"""Everything on disk that a report is made of."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial
+
+from hpsearch.budget import LabelledAnomalies, TestRoles, test_roles
+from hpsearch.deciding import varied_axes
+from hpsearch.errors import StudyError
+from hpsearch.final import FinalResult
+from hpsearch.final_store import read_winner
+from hpsearch.parts import part_images
+from hpsearch.progress import Progress, silent
+from hpsearch.results import FoldResult, read_result
+from hpsearch.space import describe
+from hpsearch.spec import Criterion, StudySpec
+from hpsearch.storage import load_study
+from hpsearch.stored_scores import StoredScores, read_scores
+from hpsearch.study_dir import StudyDir
+
+CRITERION_NAMES: Mapping[Criterion, str] = {
+    "weak": "validation ROC AUC",
+    "unsupervised": "minus the mean score of held-out normals",
+    "synthetic": "ROC AUC against synthetic anomalies",
+}
+"""What the value by each criterion is called; higher is better."""
+
+
+@dataclass(frozen=True, eq=False)
+class StudyData:
+    """A finished study.
+
+    Attributes:
+        folder, spec, environment: of the study.
+        study: its trials.
+        stored: the scores of its completed trials.
+        labelled: the anomalies that the search saw.
+        roles: what the test images can tell.
+        result: its answer.
+        folds: of the winner, the trainings that chose it.
+        finals: the trainings of the winner on all normals.
+    """
+
+    folder: StudyDir
+    spec: StudySpec
+    environment: Mapping[str, Any]
+    study: optuna.Study
+    stored: StoredScores
+    labelled: LabelledAnomalies
+    roles: TestRoles
+    result: FinalResult
+    folds: tuple[FoldResult, ...]
+    finals: tuple[FoldResult, ...]
+
+    @property
+    def criterion(self) -> Criterion:
+        """By which the winner was chosen."""
+        return self.spec.search.criterion
+
+    @property
+    def trials(self) -> tuple[FrozenTrial, ...]:
+        """The completed trials, by number."""
+        return self.stored.trials
+
+    @cached_property
+    def varied(self) -> tuple[str, ...]:
+        """The axes with more than one choice."""
+        return varied_axes(self.trials[0])
+
+    def configuration(self, trial: FrozenTrial) -> str:
+        """A trial's choices on one line."""
+        return describe(trial.params, self.varied) if self.varied else "the only configuration"
+
+
+def read_study_data(folder: StudyDir, *, progress: Progress = silent) -> StudyData:
+    """Read a finished study; nothing is trained.
+
+    Raises:
+        UserError: the study is not finished, or a file of it is gone or damaged.
+    """
+    result, spec = read_winner(folder), folder.spec()
+    stored = read_scores(folder, progress=progress)
+    labelled = part_images(spec, stored.table).labelled
+    winner = next(trial for trial in stored.trials if trial.number == result.trial)
+    return StudyData(
+        folder=folder,
+        spec=spec,
+        environment=folder.environment(),
+        study=load_study(folder.path),
+        stored=stored,
+        labelled=labelled,
+        roles=test_roles(stored.table, labelled),
+        result=result,
+        folds=_results(folder, winner.user_attrs["tasks"]),
+        finals=_results(folder, result.tasks),
+    )
+
+
+def report_folder(folder: StudyDir) -> Path:
+    """Where reports of a study are written."""
+    return folder.path / "report"
+
+
+def _results(folder: StudyDir, digests: Sequence[str]) -> tuple[FoldResult, ...]:
+    found = {digest: read_result(folder.tasks, digest) for digest in digests}
+    for digest, result in found.items():
+        if result is None:
+            raise StudyError(
+                f"{folder.tasks / digest}: a result of the winner is gone; put it back, or run "
+                "the same `hpsearch run` again"
+            )
+    return tuple(result for result in found.values() if result is not None)

@@ -1,0 +1,177 @@
+"""Run or resume the studies of a table one after the other, and collect what they found."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from statistics import stdev
+
+from hpsearch.engine import plan_workers
+from hpsearch.errors import DataError, HpsearchError, StudyError
+from hpsearch.final import FinalResult
+from hpsearch.listener import Listener, SilentListener
+from hpsearch.prepared import Prepared, prepare_study
+from hpsearch.results import read_result
+from hpsearch.space import PREPROCESSING, Params
+from hpsearch.spec import Criterion, StudySpec, first_difference
+from hpsearch.storage import load_study
+from hpsearch.study import StudyRun, run_study
+from hpsearch.study_dir import StudyDir
+from hpsearch.tables.pixel_notes import pixel_notes
+from hpsearch.tables.study import TableStudy
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a study found by one criterion.
+
+    Attributes:
+        result: the configuration that the criterion chose, and its test figures.
+        searched: its values on the axes with more than one choice.
+        seconds: of all trainings behind it, of the search and of the final ones; answers of one
+            study share its search.
+        final_seconds: of each final training and its scoring.
+        devices: where the final trainings ran, each once.
+    """
+
+    result: FinalResult
+    searched: Params
+    seconds: float
+    final_seconds: tuple[float, ...]
+    devices: tuple[str, ...]
+
+    @property
+    def std(self) -> float | None:
+        """Sample standard deviation of the test ROC AUC over the final trainings."""
+        return spread(self.result.runs)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a study of a table ended.
+
+    Attributes:
+        study: what was asked.
+        folder: its run directory, which is there once the study was begun.
+        answers: by criterion; empty where the study has none.
+        absent: why its images could not be used, where that is so; it was not begun.
+        failure: why it was begun and has no answer.
+        notes: what its data set says of itself.
+    """
+
+    study: TableStudy
+    folder: StudyDir
+    answers: Mapping[Criterion, Answer]
+    absent: str | None = None
+    failure: str | None = None
+    notes: tuple[str, ...] = ()
+
+    def tasks(self, criterion: Criterion) -> list[Path]:
+        """The directories of the final trainings that the figures of an answer come from."""
+        answer = self.answers.get(criterion)
+        return [self.folder.tasks / digest for digest in (answer.result.tasks if answer else ())]
+
+
+def run_studies(
+    studies: Sequence[TableStudy],
+    *,
+    runs: Path,
+    cache_dir: Path,
+    listener: Listener,
+    device: str = "auto",
+    workers: int | None = None,
+) -> list[Outcome]:
+    """Run or resume the studies; one whose images are not there, or that fails, says why.
+
+    Args:
+        studies: in the order of the table.
+        runs: folder of run directories.
+        cache_dir: folder of what can be computed again.
+        listener: told of progress.
+        device, workers: as of `hpsearch.study.run_study`.
+
+    Returns:
+        An outcome a study, in the same order.
+
+    Raises:
+        DataError: no study has its images.
+        UserError: another mistake that the user can mend, before the first study is begun.
+    """
+    plan = plan_workers(device, workers)
+    prepare = partial(
+        prepare_study,
+        cache_dir=cache_dir,
+        workers=plan.count * plan.threads,
+        listener=_ProgressAlone(listener),
+    )
+    checked = [_checked(study, runs, prepare) for study in studies]
+    if all(outcome.absent for outcome in checked):
+        raise DataError(checked[0].absent)
+    run = partial(run_study, runs=runs, cache_dir=cache_dir, device=device, workers=workers)
+    return [outcome if outcome.absent else _run(outcome, run, listener) for outcome in checked]
+
+
+class _ProgressAlone(SilentListener):
+    """Hands on progress alone: what else is told here is told again when the study runs."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        """As the listener shows it."""
+        self._listener.progress(what, done, total)
+
+
+def _checked(study: TableStudy, runs: Path, prepare: Callable[[StudySpec], Prepared]) -> Outcome:
+    """Everything but the running: the outcome of a study that has not been begun."""
+    outcome = Outcome(study, StudyDir(runs / study.spec.study_name), {})
+    try:
+        prepared = prepare(study.spec)
+    except DataError as error:
+        return replace(outcome, absent=str(error))
+    _require_same_settings(outcome.folder, study.spec)
+    return replace(outcome, notes=pixel_notes(prepared.dataset))
+
+
+def _run(outcome: Outcome, run: Callable[..., StudyRun], listener: Listener) -> Outcome:
+    study = outcome.study
+    listener.note(study.title)
+    try:
+        ran = run(study.spec, listener=listener, criteria=study.criteria)
+    except HpsearchError as error:
+        return replace(outcome, failure=str(error))
+    answers = {criterion: _answer(ran, study.spec, criterion) for criterion in study.criteria}
+    return replace(outcome, answers=answers)
+
+
+def _require_same_settings(folder: StudyDir, spec: StudySpec) -> None:
+    if not folder.spec_file.exists():
+        return
+    difference = first_difference(folder.spec(), spec)
+    if difference is not None:
+        raise StudyError(
+            f"study {folder.path.name} in {folder.path}: {difference}; "
+            "go on with the old settings, or give another --study-name"
+        )
+
+
+def _answer(ran: StudyRun, spec: StudySpec, criterion: Criterion) -> Answer:
+    result, folder = ran.results[criterion], ran.folder
+    searched = {
+        axis: result.params[axis]
+        for section in (spec.detector, PREPROCESSING)
+        for axis, choices in spec.space.get(section, {}).items()
+        if len(choices) > 1
+    }
+    found = (read_result(folder.tasks, digest) for digest in result.tasks)
+    finals = [final for final in found if final]
+    trials = load_study(folder.path).get_trials(deepcopy=False)
+    searching = sum(trial.user_attrs.get("seconds", 0.0) for trial in trials)
+    seconds = tuple(final.seconds for final in finals)
+    devices = tuple(dict.fromkeys(final.device for final in finals))
+    return Answer(result, searched, searching + sum(seconds), seconds, devices)
+
+
+def spread(values: Sequence[float]) -> float | None:
+    """Sample standard deviation, None for fewer than two values."""
+    return stdev(values) if len(values) > 1 else None

@@ -1,0 +1,96 @@
+"""A tiny autoencoder, trained once, and its bundle in each test's own folder."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from hpsearch.backbones.registry import load_backbone
+from hpsearch.detectors.base import ImageView, Setup
+from hpsearch.detectors.dpa import DPADetector
+from hpsearch.model.bundle import attach_calibration, calibrated, write_bundle
+from hpsearch.model.describe import preprocessing_facts
+from hpsearch.model.facts import BackboneFacts, ModelFacts, Provenance
+from hpsearch.spec import TrainingSpec
+
+SIDE = 16
+PARAMS = {
+    "resolution": SIDE,
+    "random_crop": 1.0,
+    "central_crop": 1.0,
+    "greyscale": False,
+    "equalize": False,
+    "latent_dim": 2,
+    "latent_res": 4,
+    "layers": "r12",
+    "loss": "perceptual",
+    "start_resolution": 0,
+    "steps_per_phase": 20_000,
+}
+
+
+@pytest.fixture(scope="session")
+def images() -> np.ndarray:
+    """40 noisy images of 16 px, and 10 with stripes."""
+    rng = np.random.default_rng(0)
+    pixels = rng.normal(120, 15, (50, SIDE, SIDE, 3))
+    pixels[40:, ::4] += 90
+    return pixels.clip(0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="session")
+def trained(images: np.ndarray) -> DPADetector:
+    """Fitted on the first 30."""
+    normals = ImageView(images, np.arange(30), None)
+    detector = DPADetector(
+        Setup(
+            params=PARAMS,
+            training=TrainingSpec(batch_size=8, max_steps=30),
+            backbone=load_backbone("vgg-mini"),
+            normals=normals,
+            seed=0,
+            device="cpu",
+            cache_dir=Path("/nowhere"),
+        )
+    )
+    detector.fit(normals, None, max_steps=30)
+    return detector
+
+
+@pytest.fixture(scope="session")
+def facts(trained: DPADetector) -> ModelFacts:
+    return ModelFacts(
+        detector="dpa",
+        params=PARAMS,
+        seed=0,
+        preprocessing=preprocessing_facts(PARAMS, channels=3),
+        backbone=BackboneFacts(name="vgg-mini", digest=trained.setup.backbone.digest),
+        provenance=Provenance(study="by hand"),
+    )
+
+
+@pytest.fixture(scope="session")
+def pristine(
+    trained: DPADetector,
+    facts: ModelFacts,
+    images: np.ndarray,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """A folder with the bundle `model`, `normal.png` and `striped.png`."""
+    folder = tmp_path_factory.mktemp("bundle")
+    trained.save(folder / "saved")
+    write_bundle(folder / "model", saved=folder / "saved", facts=facts)
+    held_out = trained.score(ImageView(images, np.arange(30, 39), None))
+    attach_calibration(folder / "model", calibrated(held_out, rate=0.1))
+    Image.fromarray(images[39]).save(folder / "normal.png")
+    Image.fromarray(images[40]).save(folder / "striped.png")
+    shutil.rmtree(folder / "saved")
+    return folder
+
+
+@pytest.fixture
+def bundle(pristine: Path, tmp_path: Path) -> Path:
+    """A copy of the bundle, to be damaged."""
+    return shutil.copytree(pristine / "model", tmp_path / "model")

@@ -1,0 +1,141 @@
+"""The figures of the search, of studies that are made by hand."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+from optuna.distributions import CategoricalDistribution
+from optuna.trial import TrialState, create_trial
+
+from hpsearch.reports.document import Table, Text
+from hpsearch.reports.heat_table import Heat, heat, heat_axes, heat_block
+from hpsearch.reports.history import history_figure, search_history
+from hpsearch.reports.importance import Importance, axis_importance, importance_block
+from hpsearch.reports.parallel import parallel_block, parallel_lines
+from hpsearch.reports.study_data import StudyData
+
+SIZES, LAYERS = (4, 16, 64), ("r12", "<i>r22</i>")
+
+
+def _data(values: dict[tuple[int, str], float], failed: int = 0) -> Any:
+    """What these figures read of a study whose value is told for size and layer."""
+    study = optuna.create_study(direction="maximize")
+    distributions = {
+        "latent_dim": CategoricalDistribution(SIZES),
+        "layers": CategoricalDistribution(LAYERS),
+    }
+    for (size, layer), value in values.items():
+        study.add_trial(
+            create_trial(
+                params={"latent_dim": size, "layers": layer},
+                distributions=distributions,
+                value=value,
+                user_attrs={
+                    "weak": value,
+                    "fold_values": {"weak": [value - 0.1, value, value + 0.1]},
+                },
+            )
+        )
+    for _ in range(failed):
+        study.add_trial(create_trial(state=TrialState.FAIL))
+    trials = tuple(study.get_trials(states=(TrialState.COMPLETE,)))
+    varied = ("latent_dim", "layers")
+    facts = SimpleNamespace(study=study, trials=trials, criterion="weak", varied=varied)
+    facts.configuration = lambda trial: StudyData.configuration(facts, trial)
+    return facts
+
+
+GRID = {(size, layer): 0.5 + 0.001 * size for size in SIZES for layer in LAYERS}
+
+
+def test_history_is_the_best_so_far() -> None:
+    values = {(4, "r12"): 0.6, (16, "r12"): 0.5, (64, "r12"): 0.7}
+    found = search_history(_data(values, failed=2))
+    assert found.values.tolist() == [0.6, 0.5, 0.7]
+    assert found.best.tolist() == [0.6, 0.6, 0.7]
+    block = history_figure(found)
+    assert "2 fail" in block.caption
+    assert "3 complete" in block.caption
+    assert "0.700, is that of trial 2" in block.alt
+
+
+def test_texts_of_others_are_escaped_in_figures() -> None:
+    data = _data(GRID)
+    for figure in (history_figure(search_history(data)), parallel_block(parallel_lines(data))):
+        assert "<i>" not in str(figure.plotly.to_json())
+        assert "&lt;i&gt;r22" in str(figure.plotly.to_json())
+
+
+def test_the_axis_that_decides_is_the_important_one() -> None:
+    found = axis_importance(_data(GRID))
+    assert found is not None
+    assert next(iter(found.shares)) == "latent_dim"
+    assert sum(found.shares.values()) == pytest.approx(1.0)
+    assert "so few are a hint" in importance_block(found).caption  # type: ignore[union-attr]
+    many = importance_block(Importance({"a": 1.0}, 20))
+    assert "hint" not in many.caption  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {(4, "r12"): 0.5},
+        {(4, "r12"): 0.5, (16, "r12"): 0.6, (64, "r12"): 0.7},
+        dict.fromkeys(GRID, 0.5),
+    ],
+)
+def test_too_few_or_equal_trials_have_no_importance(values: Any) -> None:
+    found = axis_importance(_data(values))
+    assert found is None
+    assert isinstance(importance_block(found), Text)
+
+
+def test_heat_holds_the_best_trial_of_each_place() -> None:
+    data = _data({key: value for key, value in GRID.items() if key != (4, "r12")})
+    found = heat(data, ("latent_dim",), "layers")
+    assert found.rows == ("latent_dim=4", "latent_dim=16", "latent_dim=64")  # not by their letters
+    assert found.columns == ("<i>r22</i>", "r12")
+    cell = found.cells[("latent_dim=64", "r12")]
+    assert (cell.value, cell.low, cell.high) == pytest.approx((0.564, 0.464, 0.664))
+    block = heat_block(found)
+    assert isinstance(block, Table)
+    assert block.rows[0][2] == "not tried"
+    assert block.rows[2][2] == "0.564\n(0.464 – 0.664)\ntrial 3"
+    assert block.shades[0][1] is None
+    assert block.shades[2][1] == 1.0
+
+
+def test_heat_takes_the_best_over_other_axes() -> None:
+    found = heat(_data(GRID), (), "layers")
+    assert isinstance(found, Heat)
+    assert [cell.value for cell in found.cells.values()] == pytest.approx([0.564, 0.564])
+    assert {cell.n_trials for cell in found.cells.values()} == {3}
+
+
+@pytest.mark.parametrize(
+    ("varied", "ranking", "expected"),
+    [
+        (("latent_dim", "latent_res", "layers"), (), (("latent_dim", "latent_res"), "layers")),
+        (("kind", "layer", "greyscale"), ("layer", "kind"), (("kind",), "layer")),
+        (("greyscale", "equalize"), ("equalize",), (("greyscale",), "equalize")),
+        (("layers",), (), ((), "layers")),
+        (("latent_dim",), (), (("latent_dim",), "latent_dim")),
+    ],
+)
+def test_the_axes_of_the_heat_table(varied: Any, ranking: Any, expected: Any) -> None:
+    assert heat_axes(varied, ranking) == expected
+
+
+def test_lines_go_through_choices_to_values() -> None:
+    data = _data(GRID)
+    found = parallel_lines(data)
+    assert found.choices == (("4", "16", "64"), ("<i>r22</i>", "r12"))
+    sizes = [SIZES.index(trial.params["latent_dim"]) for trial in data.trials]
+    assert np.rint(found.places[:, 0] * 2).tolist() == sizes
+    assert found.places[:, -1].min() == 0.0
+    assert found.places[:, -1].max() == 1.0
+    assert found.rank.tolist().count(2) == 1
+    rows = parallel_block(found).numbers.rows  # type: ignore[union-attr]
+    assert ("latent_dim", "16", "2", "0.516", "0.516") in rows
