@@ -10,7 +10,7 @@ from hpsearch.backbones.backbone import Backbone
 from hpsearch.backbones.registry import load_backbone
 from hpsearch.budget import LabelledAnomalies, TestRoles, test_roles
 from hpsearch.datasets.pixels import Preprocessing, load_pixels
-from hpsearch.datasets.registry import DatasetRequest, load_dataset
+from hpsearch.datasets.registry import load_dataset, request_of
 from hpsearch.datasets.table import Dataset
 from hpsearch.detectors.base import detector_names, load_detector
 from hpsearch.errors import SpecError
@@ -26,8 +26,8 @@ from hpsearch.space import (
     build_space,
     preprocessing_of,
 )
-from hpsearch.spec import DatasetSpec, StudySpec, TrainingSpec
-from hpsearch.task import Task
+from hpsearch.spec import StudySpec, TrainingSpec
+from hpsearch.task import Task, TaskContext
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +73,19 @@ class Prepared:
             for name, own in REFERENCES.items()
         }
 
+    def context(self, tasks: Path, cache_dir: Path) -> TaskContext:
+        """Where its tasks find what they name, with results in `tasks`; engines set the device."""
+        return TaskContext(
+            table=self.dataset.table,
+            pixels=self.pixels,
+            backbone=self.spec.backbone.name,
+            backbone_weights=self.spec.backbone.weights,
+            tasks=tasks,
+            cache_dir=cache_dir,
+            device="cpu",
+            folds=self.official.folds if self.official else None,
+        )
+
     def _task(
         self,
         detector: str,
@@ -114,7 +127,9 @@ def prepare_study(
     detector = load_detector(spec.detector)
     _check_sections(spec)
     space = build_space(spec, detector.axes)
-    dataset = load_dataset(_request(spec.dataset), cache_dir=cache_dir, progress=listener.progress)
+    dataset = load_dataset(
+        request_of(spec.dataset), cache_dir=cache_dir, progress=listener.progress
+    )
     parts = part_images(spec, dataset.table)
     roles = test_roles(dataset.table, parts.labelled)
     backbone = load_backbone(spec.backbone.name, weights_file=spec.backbone.weights)
@@ -137,17 +152,6 @@ def prepare_study(
         pixels=pixels,
         official=parts.official,
         warnings=parts.warnings,
-    )
-
-
-def _request(dataset: DatasetSpec) -> DatasetRequest:
-    return DatasetRequest(
-        dataset.name,
-        root=dataset.root,
-        normal_class=dataset.normal_class,
-        seed=dataset.seed,
-        multi_label=dataset.multi_label,
-        window=dataset.window,
     )
 
 

@@ -21,7 +21,6 @@ from hpsearch.selection.visible import visible_difference
 from hpsearch.spec import Criterion, StudySpec
 from hpsearch.storage import create_or_load_study, open_database, sole_writer_of
 from hpsearch.study_dir import StudyDir
-from hpsearch.task import TaskContext
 
 
 @dataclass(frozen=True)
@@ -83,7 +82,7 @@ def run_study(
     )
     with sole_writer_of(folder.path):
         folder.begin(prepared.spec, prepared.dataset.table, facts)
-        engine = LocalEngine(_context(prepared, folder, cache_dir), plan)
+        engine = LocalEngine(prepared.context(folder.tasks, cache_dir), plan)
         try:
             study = _search(prepared, folder, engine, plan, listener)
             ending = Ending(study, prepared, folder, engine, listener)
@@ -101,19 +100,6 @@ def _opening(prepared: Prepared, plan: Workers) -> str:
         f"{len(prepared.labelled.positions)} labelled anomalies of type {types}; "
         f"chosen by the {spec.search.criterion} criterion; "
         f"{plan.count} x {plan.threads} threads on {', '.join(plan.devices)}"
-    )
-
-
-def _context(prepared: Prepared, folder: StudyDir, cache_dir: Path) -> TaskContext:
-    return TaskContext(
-        table=prepared.dataset.table,
-        pixels=prepared.pixels,
-        backbone=prepared.spec.backbone.name,
-        backbone_weights=prepared.spec.backbone.weights,
-        tasks=folder.tasks,
-        cache_dir=cache_dir,
-        device="cpu",
-        folds=prepared.official.folds if prepared.official else None,
     )
 
 

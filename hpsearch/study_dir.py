@@ -4,6 +4,7 @@
 `runs/latest.txt`.
 """
 
+import csv
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -48,7 +49,9 @@ class StudyDir:
         else:
             self.tasks.mkdir(parents=True, exist_ok=True)
             write_text_atomic(self.environment_file, json.dumps(environment, indent=1))
-            write_text_atomic(self.images_file, table.to_csv(index=False))
+            # Quoted, for the name of an image may hold any character, a carriage return too.
+            quoted = table.to_csv(index=False, quoting=csv.QUOTE_NONNUMERIC)
+            write_text_atomic(self.images_file, quoted)
         # Last, for its presence says that the other two are there.
         settings = spec.model_dump(mode="json")
         write_text_atomic(self.spec_file, yaml.safe_dump(settings, sort_keys=False))

@@ -26,7 +26,7 @@ from hpsearch.cli.options import (
 )
 from hpsearch.cli.run_options import ExamplesOption, TypesOption, refuse_draw, settings_of
 from hpsearch.datasets.audit import Audit, Finding, audit
-from hpsearch.datasets.registry import DatasetRequest, load_dataset
+from hpsearch.datasets.registry import load_dataset, request_of
 from hpsearch.errors import SpecError
 from hpsearch.files import printable, write_text_atomic
 from hpsearch.fold_files import read_fold_files
@@ -75,16 +75,9 @@ def check(
 
 
 def _audit(spec: StudySpec, listener: Listener) -> Audit:
-    asked = spec.dataset
-    request = DatasetRequest(
-        asked.name,
-        root=asked.root,
-        normal_class=asked.normal_class,
-        seed=asked.seed,
-        multi_label=asked.multi_label,
-        window=asked.window,
+    loaded = load_dataset(
+        request_of(spec.dataset), cache_dir=cache_dir(), progress=listener.progress
     )
-    loaded = load_dataset(request, cache_dir=cache_dir(), progress=listener.progress)
     for note in loaded.notes:
         listener.note(note)
     folder = spec.search.folds

@@ -25,6 +25,7 @@ from hpsearch.datasets.window import Window
 from hpsearch.errors import SpecError
 from hpsearch.files import printable
 from hpsearch.progress import Progress, silent
+from hpsearch.spec import DatasetSpec
 
 _TORCHVISION = {source.name: source for source in (CIFAR10, SVHN)}
 _OBTAINED = {source.name: source for source in OBTAINED_SETS}
@@ -44,6 +45,18 @@ class DatasetRequest:
     seed: int = 0  # of what is generated or split at random
     multi_label: MultiLabel = "pure"  # of the NIH sets
     window: Window | None = None  # of a manifest's or a folder's images of more than 8 bits
+
+
+def request_of(asked: DatasetSpec) -> DatasetRequest:
+    """The request that a study's settings stand for."""
+    return DatasetRequest(
+        asked.name,
+        root=asked.root,
+        normal_class=asked.normal_class,
+        seed=asked.seed,
+        multi_label=asked.multi_label,
+        window=asked.window,
+    )
 
 
 def load_dataset(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from hpsearch.budget import TestRoles
-from hpsearch.datasets.registry import DatasetRequest, load_dataset
+from hpsearch.datasets.registry import load_dataset, request_of
 from hpsearch.datasets.table import Dataset
 from hpsearch.errors import DataError, SpecError, StudyError
 from hpsearch.examples.choose import Choice, choose_examples
@@ -77,15 +77,7 @@ def make_examples(
 
 
 def _load(folder: StudyDir, cache_dir: Path, progress: Progress) -> Dataset:
-    asked = folder.spec().dataset
-    request = DatasetRequest(
-        asked.name,
-        root=asked.root,
-        normal_class=asked.normal_class,
-        seed=asked.seed,
-        multi_label=asked.multi_label,
-        window=asked.window,
-    )
+    request = request_of(folder.spec().dataset)
     return load_dataset(request, cache_dir=cache_dir, progress=progress)
 
 

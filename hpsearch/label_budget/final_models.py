@@ -8,11 +8,10 @@ from optuna.trial import FrozenTrial
 from hpsearch.engine import LocalEngine, plan_workers
 from hpsearch.final import mean_best_step, run_tasks
 from hpsearch.listener import Listener
-from hpsearch.prepared import Prepared, prepare_study
+from hpsearch.prepared import prepare_study
 from hpsearch.provenance import environment
 from hpsearch.storage import sole_writer_of
 from hpsearch.study_dir import StudyDir
-from hpsearch.task import TaskContext
 
 
 def train_final_models(
@@ -54,7 +53,7 @@ def train_final_models(
     ]
     with sole_writer_of(folder.path):
         folder.begin(prepared.spec, prepared.dataset.table, facts)
-        engine = LocalEngine(_context(prepared, folder, cache_dir), plan)
+        engine = LocalEngine(prepared.context(folder.tasks, cache_dir), plan)
         try:
             run_tasks(tasks, engine, listener, "training final models")
         finally:
@@ -65,15 +64,3 @@ def estimated_seconds(trials: Sequence[FrozenTrial], workers: int) -> float:
     """How long their final trainings may take: as long as a fold of each, side by side."""
     folds = [trial.user_attrs["seconds"] / len(trial.user_attrs["tasks"]) for trial in trials]
     return max(sum(folds) / workers, *folds) if folds else 0.0
-
-
-def _context(prepared: Prepared, folder: StudyDir, cache_dir: Path) -> TaskContext:
-    return TaskContext(
-        table=prepared.dataset.table,
-        pixels=prepared.pixels,
-        backbone=prepared.spec.backbone.name,
-        backbone_weights=prepared.spec.backbone.weights,
-        tasks=folder.tasks,
-        cache_dir=cache_dir,
-        device="cpu",
-    )
