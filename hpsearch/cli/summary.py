@@ -201,6 +201,6 @@ def _closing(folder: StudyDir, result: FinalResult) -> list[str]:
         *lines,
         f"study:  {folder.path}  (trials in {folder.path / 'study.db'})",
         f"model:  {model}",
-        f"next:   hpsearch best {folder.path.name} --json | hpsearch status | "
+        f"next:   hpsearch report {folder.path.name} | hpsearch label-budget {folder.path.name} | "
         f"the same run with {more} raised",
     ]

@@ -48,7 +48,13 @@ def test_how_other_ends_end(
     assert ended.err.count("\n") == 1
 
 
-@pytest.mark.parametrize("command", ["run", "reproduce", "status", "best", "datasets", "check"])
+COMMANDS = (
+    *("run", "reproduce", "status", "best", "label-budget", "report"),
+    *("predict", "dashboard", "datasets", "check", "prepare"),
+)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_explains_itself(command: str, hpsearch: Command) -> None:
     ended = hpsearch(command, "--help")
     assert ended.code == 0

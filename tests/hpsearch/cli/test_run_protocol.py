@@ -54,12 +54,11 @@ def test_an_allowed_leak_comes_first_wherever_the_result_is_shown(
     assert (ran.code, ran.err) == (0, "")
     best = hpsearch("best")
     told = "warning: fold 0: 36 of 36 scored normals were used before (30 trained on, 6 held out"
-    before, _, end = ran.out.partition("best 1 of 1 configurations")
+    before, _, _ = ran.out.partition("best 1 of 1 configurations")
     assert before.count(told) == 2, "at the start and at the end"
     assert best.out.startswith(told)
     assert "6 labelled anomalies" in ran.out
     assert "--n-examples" not in ran.out, "it would draw nothing"
-    assert "6 labelled anomalies give a validation AUC" in end
     found = json.loads(hpsearch("best", "--json").out)
     assert next(iter(found)) == "warnings"
     assert len(found["warnings"]) == 6, "images and groups, in three folds"
