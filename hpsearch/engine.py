@@ -1,13 +1,8 @@
 """Where tasks run: processes of this machine, each with its share of the cores or its own GPU."""
 
 import multiprocessing
-import os
-import signal
-import threading
-from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -15,6 +10,7 @@ import joblib
 import torch
 
 from hpsearch.errors import SpecError, TaskError
+from hpsearch.processes import end_with_parent, interrupts_ignored
 from hpsearch.results import FoldResult
 from hpsearch.task import Task, TaskContext, run_task
 
@@ -118,7 +114,7 @@ class LocalEngine:
         if self._pool is None:
             self._pool = self._start()
         try:
-            with _interrupts_ignored():  # the first submission starts the processes
+            with interrupts_ignored():  # the first submission starts the processes
                 future = self._pool.submit(_work, task, self.context)
         except BrokenProcessPool as error:  # a worker died since; `wait` finds that out
             future = Future()
@@ -179,19 +175,6 @@ class LocalEngine:
             self.submit(self._suspects[0])
 
 
-@contextmanager
-def _interrupts_ignored() -> Iterator[None]:
-    """Start processes that never hear Ctrl-C: it is for the parent, which ends them."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread may change, or receive, signals
-        return
-    heard = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, heard)
-
-
 def _is_lost(future: Future[FoldResult]) -> bool:
     if not future.done() or future.cancelled():
         return True
@@ -212,15 +195,7 @@ def _start_worker(workers: Workers, numbers: "multiprocessing.Queue[int]") -> No
     global _device
     _device = workers.devices[numbers.get() % len(workers.devices)]
     torch.set_num_threads(workers.threads)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """A worker whose parent was killed would wait for tasks for ever."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+    end_with_parent()
 
 
 def _work(task: Task, context: TaskContext) -> FoldResult:
