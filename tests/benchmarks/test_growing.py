@@ -41,14 +41,13 @@ VARIANTS = {
     "r42 at 64 px": {"layers": "r42", "start_resolution": 0},
     "growing from 32 px: r32, then r42": {"layers": "32:r32 64:r42", "start_resolution": 32},
 }
-STAND_IN = "vgg19_standin.fp16.safetensors"
 
 
 @pytest.mark.shared_data
 def test_on_tissue(shared_folder: Path, tmp_path: Path) -> None:
     with tarfile.open(shared_folder / "lc25000_lung.tar.gz") as archive:
         archive.extractall(tmp_path, filter="data")
-    setup, test, labels = load_tissue(tmp_path, shared_folder / STAND_IN)
+    setup, test, labels = load_tissue(tmp_path)
     print(f"\n{torch.get_num_threads()} threads, {len(setup['normals'])} normals, {STEPS} steps")
     for name, own in VARIANTS.items():
         found = [train_and_test({**SHARED, **own}, seed, setup, test, labels) for seed in SEEDS]
@@ -61,14 +60,14 @@ def test_on_tissue(shared_folder: Path, tmp_path: Path) -> None:
         )
 
 
-def load_tissue(folder: Path, weights: Path) -> tuple[dict[str, Any], ImageView, np.ndarray]:
+def load_tissue(folder: Path) -> tuple[dict[str, Any], ImageView, np.ndarray]:
     request = DatasetRequest(str(folder / "lc25000_lung" / "manifest.csv"))
     dataset = load_dataset(request, cache_dir=folder / "cache")
     pixels = load_pixels(dataset, Preprocessing(64), cache_dir=folder / "cache", workers=2)
     in_test = np.flatnonzero(dataset.table["split"] == "test")
     setup = {
         "normals": ImageView(pixels, final_split(dataset.table), dataset.fingerprint),
-        "backbone": load_backbone("vgg19", weights_file=weights),
+        "backbone": load_backbone("vgg-mini"),
         "device": "cpu",
         "cache_dir": folder / "cache",
     }
