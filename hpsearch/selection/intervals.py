@@ -28,14 +28,16 @@ class Difference(NamedTuple):
 def auroc_interval(
     estimates: AurocEstimates, configuration: int, *, level: float = 0.95
 ) -> Interval:
-    """Interval of one value, on the scale of the log odds, so that its ends lie within (0, 1)."""
+    """Interval of one value, on the scale of the log odds; it holds the value itself."""
     drawn = estimates.with_a_draw()
     value = drawn.values[configuration]
     weights = np.eye(len(drawn.values))[configuration]
     error = np.sqrt(drawn.covariance[configuration, configuration]) / (value * (1.0 - value))
     reach = student.isf((1.0 - level) / 2.0, drawn.degrees_of_freedom(weights)) * error
     low, high = expit(logit(value) + np.array([-reach, reach]))
-    return Interval(float(low), float(high))
+    # A value of 1 from few anomalies lies above what the draw, as one more of them, leaves of it.
+    seen = float(estimates.values[configuration])
+    return Interval(min(float(low), seen), max(float(high), seen))
 
 
 def auroc_difference(
