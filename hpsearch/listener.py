@@ -24,6 +24,7 @@ class TrialReport:
         fold_values: of the folds that were scored, by fold.
         criteria: the means by every criterion; empty where no fold was scored.
         seconds: of training, over the folds.
+        best: completed, with a higher value than any before it in the study.
         failure: the reason, where it failed.
     """
 
@@ -36,6 +37,7 @@ class TrialReport:
     fold_values: tuple[float, ...]
     criteria: Mapping[Criterion, float]
     seconds: float
+    best: bool
     failure: str | None = None
 
 

@@ -66,7 +66,7 @@ class OpenTrial:
         self.trial.set_user_attr("devices", sorted({result.device for result in results}))
 
     def report(
-        self, state: TrialState, searched: Collection[str], failure: str | None
+        self, state: TrialState, searched: Collection[str], *, best: bool, failure: str | None
     ) -> TrialReport:
         """How the trial ended, for whoever listens."""
         return TrialReport(
@@ -79,5 +79,6 @@ class OpenTrial:
             fold_values=self.fold_values(self.criterion),
             criteria=mean_values(self.values) if self.values else {},
             seconds=self.seconds,
+            best=best,
             failure=failure,
         )

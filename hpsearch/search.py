@@ -185,12 +185,18 @@ class Search:
         """Every trial ends here, in exactly one state."""
         trial.store_facts()
         value = trial.value if state is TrialState.COMPLETE else None
+        best = value is not None and all(value > before for before in self._completed_values())
         self.study.tell(trial.trial, value, state)
         del self.open[trial.number]
         if len(trial.values) < self.plan.n_folds:
             self._folds_done += self.plan.n_folds - len(trial.values)
             self._tell_progress()
-        self.listener.trial(trial.report(state, self.plan.space.searched, failure))
+        searched = self.plan.space.searched
+        self.listener.trial(trial.report(state, searched, best=best, failure=failure))
+
+    def _completed_values(self) -> list[float]:
+        trials = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        return [trial.value for trial in trials if trial.value is not None]
 
     def _tell_progress(self) -> None:
         total = self.plan.n_trials * self.plan.n_folds

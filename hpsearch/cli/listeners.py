@@ -51,7 +51,6 @@ class LiveListener:
             transient=True,
         )
         self._tasks: dict[str, Any] = {}
-        self._table = TrialLines()
 
     def progress(self, what: str, done: int, total: int) -> None:
         """Move the bar of `what`."""
@@ -61,7 +60,7 @@ class LiveListener:
 
     def trial(self, report: TrialReport) -> None:
         """Print a line above the bars."""
-        self.bars.console.print(self._table.line(report), highlight=False, markup=False)
+        self.bars.console.print(trial_line(report), highlight=False, markup=False)
 
     def note(self, message: str) -> None:
         """Print a line above the bars."""
@@ -75,7 +74,6 @@ class PlainListener:
         self.write = write
         self._said: dict[str, float] = {}
         self._started: dict[str, tuple[float, int]] = {}
-        self._table = TrialLines()
 
     def progress(self, what: str, done: int, total: int) -> None:
         """Say how far `what` is and how long it will take, now and then and at its end."""
@@ -89,7 +87,7 @@ class PlainListener:
 
     def trial(self, report: TrialReport) -> None:
         """A line."""
-        self.write(self._table.line(report))
+        self.write(trial_line(report))
 
     def note(self, message: str) -> None:
         """A line."""
@@ -115,27 +113,18 @@ class JsonListener:
         print(json_format.dumps(event), flush=True)
 
 
-class TrialLines:
-    """Trials as lines that tell a configuration by the axes that differ."""
-
-    def __init__(self) -> None:
-        self.best = float("-inf")
-
-    def line(self, report: TrialReport) -> str:
-        """One line; the best value so far is marked."""
-        head = f"trial {report.number:>3}  "
-        if report.state == "failed":
-            return f"{head}failed: {report.failure}  {one_line(report.varied)}"
-        folds = " ".join(figure(report.criterion, value) for value in report.fold_values)
-        value = report.value or 0.0
-        mark = " "
-        if report.state == "complete" and value > self.best:
-            self.best, mark = value, "*"
-        state = "" if report.state == "complete" else f"  {report.state}"
-        return (
-            f"{head}{FIGURES[report.criterion]} {figure(report.criterion, value)}{mark} "
-            f"(folds {folds})  {report.seconds:5.1f} s  {one_line(report.varied)}{state}"
-        )
+def trial_line(report: TrialReport) -> str:
+    """A trial on one line, told by the axes that differ; the best so far is marked."""
+    head = f"trial {report.number:>3}  "
+    if report.state == "failed":
+        return f"{head}failed: {report.failure}  {one_line(report.varied)}"
+    folds = " ".join(figure(report.criterion, value) for value in report.fold_values)
+    mark = "*" if report.best else " "
+    state = "" if report.state == "complete" else f"  {report.state}"
+    return (
+        f"{head}{FIGURES[report.criterion]} {figure(report.criterion, report.value or 0.0)}{mark} "
+        f"(folds {folds})  {report.seconds:5.1f} s  {one_line(report.varied)}{state}"
+    )
 
 
 def figure(criterion: Criterion, value: float) -> str:

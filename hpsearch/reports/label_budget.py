@@ -1,43 +1,20 @@
 """The label-budget figure (the paper's Fig. 4), from the numbers that another command wrote."""
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import pandas as pd
 import plotly.graph_objects as go
 
 from hpsearch.errors import StudyError
+from hpsearch.reports.budget_lines import Budget, Line, draw_lines
 from hpsearch.reports.document import Figure, Table, Text
-from hpsearch.reports.look import COLOURS, DASHES, GREY, MARKERS, lay_out, png_dash
+from hpsearch.reports.look import COLOURS, DASHES, GREY, lay_out, png_dash
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _FILES = ("label_budget.csv", "fig4.csv")
-
-
-class Line(NamedTuple):
-    """Test AUC by the number of labelled anomalies, of one number of types.
-
-    Attributes:
-        examples, means, stds: equally long; the spread is 0 where there is one draw.
-    """
-
-    n_types: int
-    examples: tuple[int, ...]
-    means: tuple[float, ...]
-    stds: tuple[float, ...]
-
-
-class Budget(NamedTuple):
-    """Lines, and the best and the worst of the configurations."""
-
-    lines: tuple[Line, ...]
-    best: float
-    worst: float
-    repeats: int
-    models: str
 
 
 def read_budget(report: Path) -> Budget | None:
@@ -58,6 +35,8 @@ def read_budget(report: Path) -> Budget | None:
                 tuple(rows["n_examples"].astype(int)),
                 tuple(rows["mean"].astype(float)),
                 tuple(rows["std"].fillna(0.0).astype(float)),
+                tuple(rows["regret"].astype(float)),
+                tuple(rows["drawn_from_types"] < table["drawn_from_types"].max()),
             )
             for n_types, rows in table.groupby("n_types")
         )
@@ -74,11 +53,13 @@ def budget_block(budget: Budget | None) -> Figure | Text:
         return Text(
             "How many labels would help: not asked yet; `hpsearch label-budget` answers it."
         )
-    last = [f"{_types(line.n_types)} {line.means[-1]:.3f}" for line in budget.lines]
+    last = [f"{line.name} {line.means[-1]:.3f}" for line in budget.lines]
+    few = any(any(line.hollow) for line in budget.lines)
+    hollow = " Hollow: drawn from the types that hold as many." if few else ""
     return Figure(
         name="label-budget",
         caption="Test ROC AUC of the configuration that so many labelled anomalies choose: mean "
-        f"and standard deviation over {budget.repeats} draws, models of: {budget.models}.",
+        f"and standard deviation over {budget.repeats} draws, models of: {budget.models}.{hollow}",
         alt=f"At the most labels: {', '.join(last)}; best configuration {budget.best:.3f}.",
         plotly=_draw(budget),
         draw=lambda axes: _draw_png(budget, axes),
@@ -94,32 +75,8 @@ def budget_block(budget: Budget | None) -> Figure | Text:
     )
 
 
-def _types(number: int) -> str:
-    return f"{number} type{'' if number == 1 else 's'}"
-
-
-def _counts(lines: Sequence[Line]) -> list[int]:
-    return sorted({count for line in lines for count in line.examples})
-
-
 def _draw(budget: Budget) -> go.Figure:
-    figure = go.Figure()
-    for line, colour, marker in zip(budget.lines, COLOURS, MARKERS, strict=False):
-        figure.add_scatter(
-            x=line.examples,
-            y=line.means,
-            error_y={"array": line.stds, "thickness": 1.5, "width": 5},
-            mode="lines+markers",
-            name=_types(line.n_types),
-            line={"color": colour, "width": 2},
-            marker={"symbol": marker, "size": 10},
-            hovertemplate="%{x}: %{y:.3f}",
-        )
-    for value, what in ((budget.best, "best"), (budget.worst, "worst")):
-        dash = {"color": GREY, "width": 1.5, "dash": "dash"}
-        figure.add_hline(value, line=dash, name=f"{what} {value:.3f}", showlegend=True)
-    figure = lay_out(figure, x="labelled anomalies, in all", y="test ROC AUC")
-    return figure.update_xaxes(type="log", tickvals=_counts(budget.lines))
+    return lay_out(draw_lines(budget), x="labelled anomalies, in all", y="test ROC AUC")
 
 
 def _draw_png(budget: Budget, axes: "Axes") -> None:
@@ -132,12 +89,12 @@ def _draw_png(budget: Budget, axes: "Axes") -> None:
             ls=png_dash(dash),
             marker="o",
             capsize=3,
-            label=_types(line.n_types),
+            label=line.name,
         )
     for value, what in ((budget.best, "best"), (budget.worst, "worst")):
         axes.axhline(value, color=GREY, ls="--", lw=1, label=f"{what} {value:.3f}")
     axes.set(xscale="log", xlabel="labelled anomalies, in all", ylabel="test ROC AUC")
-    counts = _counts(budget.lines)
+    counts = sorted({count for line in budget.lines for count in line.examples})
     axes.set_xticks(counts, [str(count) for count in counts], minor=False)
     axes.set_xticks([], minor=True)
     axes.legend()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from hpsearch.cli.listeners import TrialLines, figure
+from hpsearch.cli.listeners import figure, trial_line
 from hpsearch.criteria import CRITERIA
 from hpsearch.listener import TrialReport
 from hpsearch.spec import Criterion
@@ -29,7 +29,9 @@ def study_by(tiny_yaml: Path) -> Callable[[Criterion], Path]:
     return write
 
 
-def _report(criterion: Criterion, value: float, folds: tuple[float, ...]) -> TrialReport:
+def _report(
+    criterion: Criterion, value: float, folds: tuple[float, ...], *, best: bool = True
+) -> TrialReport:
     return TrialReport(
         number=3,
         params={"width": 4, "flag": True},
@@ -40,6 +42,7 @@ def _report(criterion: Criterion, value: float, folds: tuple[float, ...]) -> Tri
         fold_values=folds,
         criteria={},
         seconds=1.5,
+        best=best,
     )
 
 
@@ -55,14 +58,12 @@ def _report(criterion: Criterion, value: float, folds: tuple[float, ...]) -> Tri
 def test_a_trial_is_a_line(
     criterion: Criterion, value: float, folds: tuple[float, ...], shown: str
 ) -> None:
-    line = TrialLines().line(_report(criterion, value, folds))
+    line = trial_line(_report(criterion, value, folds))
     assert line == f"trial   3  {shown}    1.5 s  width=4"
 
 
-def test_the_lowest_loss_so_far_is_marked() -> None:
-    lines = TrialLines()
-    marked = ["*" in lines.line(_report("unsupervised", -loss, ())) for loss in (3, 4, 2, 2)]
-    assert marked == [True, False, True, False]
+def test_only_the_best_so_far_is_marked() -> None:
+    assert "0.750  (folds 0.750)" in trial_line(_report("weak", 0.75, (0.75,), best=False))
 
 
 def test_a_loss_is_shown_without_its_sign() -> None:

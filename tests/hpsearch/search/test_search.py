@@ -73,6 +73,19 @@ def test_every_criterion_is_kept_whichever_chooses(desk: Desk) -> None:
     assert desk.rows()[3] == (1, 1, {"weak": 0.85, "unsupervised": -17.0, "synthetic": 0.17})
 
 
+def test_the_best_so_far_is_told_also_after_a_restart(desk: Desk) -> None:
+    desk.aurocs[64] = (0.7, 0.75)  # less than 16 has, and found by another process
+    desk.search(n_trials=2)
+    desk.search(n_trials=3)
+    reports = desk.listener.reports
+    values = [report.value or 0.0 for report in reports]
+    assert [report.best for report in reports] == [
+        value > max(values[:place], default=0.0) for place, value in enumerate(values)
+    ]
+    assert reports[-1].params["width"] == 64
+    assert not reports[-1].best
+
+
 def test_searching_again_runs_nothing(desk: Desk) -> None:
     desk.search()
     before = desk.outcome()
