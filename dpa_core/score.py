@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from dpa_core.autoencoder import Autoencoder
 from dpa_core.batches import as_input, centre_crop, to_device
@@ -13,6 +13,31 @@ from dpa_core.growth import final_phase
 from dpa_core.loss import ReconstructionLoss
 
 _CHUNK = 128  # images a pass
+
+
+class Scorer(nn.Module):
+    """From stored pixels to anomaly scores as one network.
+
+    Args:
+        autoencoder: trained, on the same device as `loss`.
+        loss: what the autoencoder was trained with.
+    """
+
+    def __init__(self, autoencoder: Autoencoder, loss: ReconstructionLoss) -> None:
+        super().__init__()
+        self.autoencoder = autoencoder
+        self.extractor = loss.extractor  # a module, so that its weights are part of this one
+        self.loss = loss
+
+    def forward(self, images: Tensor) -> Tensor:
+        """`(N,)` of uint8 `(N, H, W, C)`; images that are larger are cropped centrally.
+
+        Raises:
+            ConfigError: images that are smaller than the autoencoder's.
+        """
+        phase = final_phase(self.autoencoder.config)
+        x = as_input(centre_crop(images, self.autoencoder.config.image_size))
+        return self.loss(x, self.autoencoder(x, phase), phase)
 
 
 def score(
@@ -32,12 +57,7 @@ def score(
     Raises:
         ConfigError: images of another type or shape, or too small.
     """
-    phase = final_phase(autoencoder.config)
-
-    def of_batch(x: Tensor) -> Tensor:
-        return loss(x, autoencoder(x, phase), phase)
-
-    parts = list(_by_chunks(of_batch, images, autoencoder.config.image_size, loss.device))
+    parts = list(_by_chunks(Scorer(autoencoder, loss), images, loss.device))
     return np.concatenate(parts) if parts else np.empty(0, np.float32)
 
 
@@ -56,10 +76,11 @@ def maps(
     """
     size, phase = autoencoder.config.image_size, final_phase(autoencoder.config)
 
-    def of_batch(x: Tensor) -> Tensor:
+    def of_batch(chunk: Tensor) -> Tensor:
+        x = as_input(centre_crop(chunk, size))
         return loss.maps(x, autoencoder(x, phase))
 
-    parts = list(_by_chunks(of_batch, images, size, loss.device))
+    parts = list(_by_chunks(of_batch, images, loss.device))
     return np.concatenate(parts) if parts else np.empty((0, size, size), np.float32)
 
 
@@ -67,9 +88,8 @@ def maps(
 def _by_chunks(
     of_batch: Callable[[Tensor], Tensor],
     images: NDArray[np.uint8],
-    size: int,
     device: torch.device,
 ) -> Iterator[NDArray[np.float32]]:
     for start in range(0, len(images), _CHUNK):
         chunk = to_device(images[start : start + _CHUNK], device)
-        yield of_batch(as_input(centre_crop(chunk, size))).float().cpu().numpy()
+        yield of_batch(chunk).float().cpu().numpy()

@@ -89,6 +89,7 @@ def test_only_rooms_that_train_import_torch() -> None:
         "hpsearch.detectors",
         "hpsearch.backbones",
         "hpsearch.engine",
+        "hpsearch.export",
         "hpsearch.model.model",
         "hpsearch.task",
         "hpsearch.datasets.torchvision_sets",

@@ -11,6 +11,7 @@ from hpsearch.cli.best import best
 from hpsearch.cli.check import check
 from hpsearch.cli.dashboard import dashboard
 from hpsearch.cli.datasets import datasets
+from hpsearch.cli.export import export
 from hpsearch.cli.label_budget import label_budget
 from hpsearch.cli.predict import predict
 from hpsearch.cli.prepare import prepare_app
@@ -36,6 +37,7 @@ for command in (
     label_budget,
     report,
     predict,
+    export,
     dashboard,
     datasets,
     check,

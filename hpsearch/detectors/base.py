@@ -9,6 +9,7 @@ from typing import ClassVar, Protocol
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from torch import nn
 
 from dpa_core.features import VGGArchitecture
 from hpsearch.backbones.backbone import Backbone
@@ -110,6 +111,13 @@ class Detector(Protocol):
 
         Raises:
             SpecError: the detector gives one score an image and no maps.
+        """
+
+    def graph(self) -> nn.Module:
+        """The score as one network on the CPU: uint8 `(N, S, S, C)` to `(N,)`.
+
+        Raises:
+            SpecError: what was fitted is no network.
         """
 
     def save(self, folder: Path) -> None:

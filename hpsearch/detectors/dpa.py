@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from dpa_core.autoencoder import Autoencoder
 from dpa_core.config import AutoencoderConfig, FitConfig, LossConfig
@@ -18,7 +19,7 @@ from dpa_core.features import LayerStatistics, VGGArchitecture
 from dpa_core.fit import fit, require_time_to_grow
 from dpa_core.growth import schedule_of
 from dpa_core.loss import ReconstructionLoss
-from dpa_core.score import maps, score
+from dpa_core.score import Scorer, maps, score
 from hpsearch.backbones.extractor import build_extractor
 from hpsearch.backbones.safe_tensors import statistics_of, statistics_tensors
 from hpsearch.backbones.statistics import cached_statistics, compute_statistics
@@ -117,6 +118,10 @@ class DPADetector:
     def maps(self, images: ImageView) -> NDArray[np.float32]:
         """The reconstruction loss at each pixel of the part that the autoencoder sees."""
         return maps(self._fitted, self.loss, images.array())
+
+    def graph(self) -> nn.Module:
+        """Autoencoder, frozen network and loss as one network."""
+        return Scorer(self._fitted, self.loss)
 
     def save(self, folder: Path) -> None:
         """Autoencoder and channel statistics; the configuration says how they were shaped."""

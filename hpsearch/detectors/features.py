@@ -2,29 +2,26 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from sklearn.covariance import LedoitWolf
-from sklearn.ensemble import IsolationForest
-from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import StandardScaler
+from torch import nn
 
 from dpa_core.errors import ConfigError
 from dpa_core.features import VGGArchitecture
+from hpsearch.backbones.extractor import build_extractor
 from hpsearch.detectors.base import CURVE_COLUMNS, ImageView, Setup, Training
+from hpsearch.detectors.outlier_models import OUTLIER_MODELS, Matrix, OutlierModel
 from hpsearch.detectors.pooled import COLOUR, USUAL_LAYERS, pooled_features
+from hpsearch.detectors.pooled_graph import ColourStatistics, PooledGraph, PooledLayer
 from hpsearch.detectors.saved import damaged, load_tensors, save_tensors
 from hpsearch.errors import SpecError
 from hpsearch.space import Params
 from hpsearch.spec import AxisChoices, TrainingSpec
-
-Matrix = NDArray[np.float64]
-
-_NEIGHBOURS = 5
 
 
 class FeaturesDetector:
@@ -40,15 +37,15 @@ class FeaturesDetector:
         self.layer = str(setup.params["layer"])
         self.kind = str(setup.params["kind"])
         self.scaler = StandardScaler()
-        self.model: OutlierModel = _MODELS[self.kind](setup.seed)
+        self.model: OutlierModel = OUTLIER_MODELS[self.kind](setup.seed)
         self.normals: Matrix = np.empty((0, 0))
 
     @staticmethod
     def check(params: Params, architecture: VGGArchitecture, training: TrainingSpec) -> None:
         """Raise SpecError where a configuration cannot be built."""
-        if params["kind"] not in _MODELS:
+        if params["kind"] not in OUTLIER_MODELS:
             raise SpecError(
-                f"space: kind must be one of {', '.join(_MODELS)}, got {params['kind']!r}"
+                f"space: kind must be one of {', '.join(OUTLIER_MODELS)}, got {params['kind']!r}"
             )
         if params["layer"] != COLOUR:
             try:
@@ -82,6 +79,20 @@ class FeaturesDetector:
         raise SpecError(
             "maps: the detector features gives one score an image and no maps; leave them out, "
             "or take a model of the detector dpa"
+        )
+
+    def graph(self) -> nn.Module:
+        """Frozen network, pooling and distance as one network; a forest is none."""
+        distance = self.model.network()
+        if self.layer == COLOUR:
+            vectors: nn.Module = ColourStatistics()
+        else:
+            vectors = PooledLayer(build_extractor(self.setup.backbone, (self.layer,)))
+        return PooledGraph(
+            vectors,
+            torch.from_numpy(np.asarray(self.scaler.mean_)),
+            torch.from_numpy(np.asarray(self.scaler.scale_)),
+            distance,
         )
 
     def save(self, folder: Path) -> None:
@@ -129,69 +140,3 @@ class FeaturesDetector:
             device=self.setup.device,
             cache_dir=self.setup.cache_dir,
         )
-
-
-class OutlierModel(Protocol):
-    """Fitted on vectors of normal images; scores rise with abnormality."""
-
-    def __init__(self, seed: int) -> None: ...
-
-    def fit(self, normals: Matrix) -> None:
-        """Fit on `(n, C)`."""
-
-    def score(self, vectors: Matrix) -> Matrix:
-        """Scores `(m,)` of vectors `(m, C)`."""
-
-
-class Mahalanobis:
-    """Squared Mahalanobis distance under a Ledoit-Wolf covariance."""
-
-    def __init__(self, seed: int) -> None:
-        self.covariance = LedoitWolf()
-
-    def fit(self, normals: Matrix) -> None:
-        """Estimate mean and covariance."""
-        self.covariance.fit(normals)
-
-    def score(self, vectors: Matrix) -> Matrix:
-        """Distances `(m,)`."""
-        return np.asarray(self.covariance.mahalanobis(vectors))
-
-
-class NearestNeighbourDistance:
-    """Mean distance to the five nearest normal vectors."""
-
-    def __init__(self, seed: int) -> None:
-        self.index = NearestNeighbors()
-
-    def fit(self, normals: Matrix) -> None:
-        """Index the normal vectors."""
-        self.index.set_params(n_neighbors=min(_NEIGHBOURS, len(normals)))
-        self.index.fit(normals)
-
-    def score(self, vectors: Matrix) -> Matrix:
-        """Distances `(m,)`."""
-        distances, _ = self.index.kneighbors(vectors)
-        return np.asarray(distances.mean(axis=1))
-
-
-class Forest:
-    """Isolation forest, its score turned so that it rises with abnormality."""
-
-    def __init__(self, seed: int) -> None:
-        self.forest = IsolationForest(n_estimators=200, random_state=seed)
-
-    def fit(self, normals: Matrix) -> None:
-        """Grow the trees."""
-        self.forest.fit(normals)
-
-    def score(self, vectors: Matrix) -> Matrix:
-        """Scores `(m,)`."""
-        return -np.asarray(self.forest.score_samples(vectors))
-
-
-_MODELS: Mapping[str, type[OutlierModel]] = {
-    "mahalanobis": Mahalanobis,
-    "knn": NearestNeighbourDistance,
-    "isolation_forest": Forest,
-}

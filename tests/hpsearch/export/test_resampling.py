@@ -1,0 +1,34 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from hpsearch.datasets.pixels import Preprocessing, preprocess
+from hpsearch.export.resampling import resized_square
+
+sides = st.integers(8, 150)
+
+
+@given(
+    height=sides,
+    width=sides,
+    size=st.integers(8, 120),
+    fraction=st.floats(0.05, 1),
+    seed=st.integers(0, 2**32),
+)
+def test_is_pillows_to_the_last_bit(
+    height: int, width: int, size: int, fraction: float, seed: int
+) -> None:
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    planes = torch.from_numpy(pixels).permute(2, 0, 1)[None].double()
+    found = resized_square(planes, fraction=fraction, size=size)[0].permute(1, 2, 0).numpy()
+    expected = preprocess(Image.fromarray(pixels), Preprocessing(size, central_crop=fraction))
+    np.testing.assert_array_equal(found, np.asarray(expected))
+
+
+@pytest.mark.parametrize("side", [8, 100, 1000])
+def test_a_flat_image_stays_flat(side: int) -> None:
+    planes = torch.full((2, 1, side, side + 3), 255.0, dtype=torch.float64)
+    assert (resized_square(planes, fraction=0.7, size=33) == 255).all()
