@@ -90,6 +90,7 @@ def test_only_rooms_that_train_import_torch() -> None:
         "hpsearch.backbones",
         "hpsearch.engine",
         "hpsearch.export",
+        "hpsearch.loggers.tensorboard_events",
         "hpsearch.model.model",
         "hpsearch.task",
         "hpsearch.datasets.torchvision_sets",

@@ -69,6 +69,7 @@ def run(
     false_positive_rate: options.RateOption = None,
     device: options.DeviceOption = "auto",
     workers: options.WorkersOption = None,
+    log: options.LogOption = None,
     runs: RunsOption = DEFAULT_RUNS,
     json: JsonOption = False,
 ) -> None:
@@ -84,12 +85,14 @@ def run(
     spec = build_spec({"study_name": name, **base}, given)
     options.refuse_draw(spec, context.params)
     # Importing torch takes seconds: `--help` and a bad option should not wait for it.
+    from hpsearch.loggers.logged import logged
     from hpsearch.scale import scaled
     from hpsearch.study import run_study
 
     if scale is not None:
         spec = scaled(spec, scale)
-    with listener_for(json=json) as listener:
+    study_dir = runs / spec.study_name
+    with listener_for(json=json) as shown, logged(shown, log or (), study_dir) as listener:
         ran = run_study(
             spec,
             runs=runs,

@@ -61,6 +61,10 @@ BatchOption = Annotated[int | None, typer.Option(help="Images a training step.")
 FinalRunsOption = Annotated[int | None, typer.Option(help="Final trainings, each with a seed.")]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 WorkersOption = Annotated[int | None, typer.Option(help="Processes that train.")]
+LogOption = Annotated[
+    list[str] | None,
+    typer.Option(help="tensorboard or mlflow: keep trials and results there too; may be repeated."),
+]
 
 SETTINGS = {
     "study_name": "study_name",

@@ -97,6 +97,7 @@ def test_options_lie_over_the_study(hpsearch: Command, tiny_yaml: Path, runs: Pa
         ["--normal-class", "0"],
         ["--root", "nowhere"],
         ["--study", "nonsense"],
+        ["--log", "wandb"],
     ],
     ids=" ".join,
 )
@@ -243,3 +244,16 @@ def test_a_dataset_has_its_own_study_and_others_have_one() -> None:
 def test_names_of_run_directories(given: tuple[str | None, ...], name: str) -> None:
     assert default_name(*given) == name  # type: ignore[arg-type]
     build_spec({"study_name": name}, {})
+
+
+def test_trials_that_ended_before_are_logged_too(
+    hpsearch: Command, tiny_yaml: Path, runs: Path
+) -> None:
+    pytest.importorskip("tensorboard", reason="needs hpsearch[tensorboard]")
+    command = ("run", "--study", tiny_yaml, "--n-trials", 2)
+    assert hpsearch(*command).code == 0
+    assert not list(runs.glob("*/tensorboard"))
+    ended = hpsearch(*command, "--log", "tensorboard")
+    assert (ended.code, ended.err) == (0, "")
+    written = sorted(path.name for path in runs.glob("*/tensorboard/*"))
+    assert [name[:5] for name in written] == ["final", "trial", "trial"]

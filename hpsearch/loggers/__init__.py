@@ -1,0 +1,1 @@
+"""What a study tells TensorBoard or MLflow, for those who keep all their experiments there."""

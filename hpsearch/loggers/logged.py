@@ -1,0 +1,88 @@
+"""A running study that keeps its records up to date."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from optuna.trial import TrialState
+
+from hpsearch.errors import UserError
+from hpsearch.files import printable
+from hpsearch.final_store import read_winner
+from hpsearch.listener import Listener, TrialReport
+from hpsearch.loggers.logger import Logger, open_loggers
+from hpsearch.loggers.record import final_name, final_record, trial_name, trial_record
+from hpsearch.storage import load_study
+from hpsearch.study_dir import StudyDir
+
+_ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+
+
+@contextmanager
+def logged(listener: Listener, names: Sequence[str], study: Path) -> Iterator[Listener]:
+    """The listener, and beside it trackers that get what the study in the block has.
+
+    Trials that ended before are caught up with. A tracker that fails is told of once and left out.
+
+    Args:
+        listener: told of progress.
+        names: of trackers, none for none.
+        study: the run directory, which need not exist yet.
+
+    Raises:
+        SpecError: as `open_loggers`.
+    """
+    if not names:
+        yield listener
+        return
+    logging = LoggingListener(listener, open_loggers(names, study), StudyDir(study))
+    yield logging
+    logging.catch_up()
+
+
+class LoggingListener:
+    """Passes everything on, and writes what is new whenever a trial has ended."""
+
+    def __init__(self, listener: Listener, loggers: list[Logger], folder: StudyDir) -> None:
+        self.listener = listener
+        self.loggers = loggers
+        self.folder = folder
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        """Passed on."""
+        self.listener.progress(what, done, total)
+
+    def note(self, message: str) -> None:
+        """Passed on."""
+        self.listener.note(message)
+
+    def trial(self, report: TrialReport) -> None:
+        """Passed on; then the records are brought up to date."""
+        self.listener.trial(report)
+        self.catch_up()
+
+    def catch_up(self) -> None:
+        """Write every record that a tracker lacks."""
+        for logger in tuple(self.loggers):
+            try:
+                write_missing(logger, self.folder)
+            except Exception as error:  # a tracker may raise anything, and must not end a search
+                self.loggers.remove(logger)
+                told = printable(" ".join(str(error).split()))
+                self.note(
+                    f"{type(logger).__name__} failed, it is left out from here on: {told:.300}"
+                )
+
+
+def write_missing(logger: Logger, folder: StudyDir) -> None:
+    """Write the ended trials and the final model of a study that a tracker does not have yet."""
+    for trial in load_study(folder.path).get_trials(deepcopy=False, states=_ENDED):
+        if not logger.has(trial_name(trial)):
+            logger.write(trial_record(trial, folder.tasks))
+    try:
+        result = read_winner(folder)
+    except UserError:  # the search still runs, or nothing could be chosen
+        return
+    if not logger.has(final_name(result)):
+        model = folder.final / str(result.trial) / "model"
+        logger.write(final_record(result, tasks=folder.tasks, model=model))

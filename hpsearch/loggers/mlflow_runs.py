@@ -1,0 +1,68 @@
+"""MLflow: one experiment a study, one run a record, on the server that MLflow is set to."""
+
+import time
+from itertools import islice
+from pathlib import Path
+
+from hpsearch.errors import SpecError
+from hpsearch.files import printable
+from hpsearch.loggers.record import Record
+
+_TAG = "hpsearch.record"
+_BATCH = 500  # metrics a request; MLflow takes up to 1,000
+
+
+class MLflowLogger:
+    """Writes to `MLFLOW_TRACKING_URI`, or to where MLflow writes by itself.
+
+    Args:
+        study: the run directory, whose name the experiment has.
+
+    Raises:
+        SpecError: the server does not answer.
+    """
+
+    def __init__(self, study: Path) -> None:
+        from mlflow import MlflowClient  # takes a second, and is optional
+
+        self.client = MlflowClient()
+        try:
+            known = self.client.get_experiment_by_name(study.name)
+            self.experiment: str = (
+                known.experiment_id if known else self.client.create_experiment(study.name)
+            )
+        except Exception as error:  # whatever its stores and its transport raise
+            told = printable(" ".join(str(error).split()))
+            raise SpecError(
+                f"--log mlflow: {told:.300}; set MLFLOW_TRACKING_URI to a server or a folder, or "
+                "leave it out"
+            ) from error
+
+    def has(self, name: str) -> bool:
+        """Whether a run of this record was written to its end."""
+        wanted = f"tags.`{_TAG}` = '{name}' and attributes.status = 'FINISHED'"
+        return bool(self.client.search_runs([self.experiment], wanted, max_results=1))
+
+    def write(self, record: Record) -> None:
+        """Settings as parameters, metrics and losses as metrics, the model as an artifact."""
+        from mlflow.entities import Metric, Param
+
+        run = self.client.create_run(
+            self.experiment, run_name=record.name, tags={_TAG: record.name}
+        )
+        settings = [Param(name, str(value)) for name, value in record.settings.items()]
+        self.client.log_batch(run.info.run_id, params=settings)
+        now = int(time.time() * 1000)
+        metrics = iter(
+            [Metric(name, value, now, 0) for name, value in record.metrics.items()]
+            + [
+                Metric(name, value, now, step)
+                for name, curve in record.curves.items()
+                for step, value in curve
+            ]
+        )
+        while batch := list(islice(metrics, _BATCH)):
+            self.client.log_batch(run.info.run_id, metrics=batch)
+        if record.model is not None:
+            self.client.log_artifacts(run.info.run_id, str(record.model), "model")
+        self.client.set_terminated(run.info.run_id)
