@@ -13,15 +13,9 @@ from hpsearch.deciding import decide, held_out_scores, threshold_of
 from hpsearch.detectors.base import load_detector
 from hpsearch.engine import Engine
 from hpsearch.errors import StudyError
-from hpsearch.final import (
-    FinalResult,
-    Flagging,
-    final_result,
-    flagged,
-    mean_best_step,
-    run_tasks,
-)
+from hpsearch.final import FinalResult, final_result, mean_best_step, run_tasks
 from hpsearch.final_store import read_final, rewrite_final, write_final
+from hpsearch.flagging import Flagging, flagged
 from hpsearch.listener import Listener
 from hpsearch.model.bundle import attach_calibration, calibrated
 from hpsearch.model.describe import model_facts

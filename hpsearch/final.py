@@ -11,9 +11,9 @@ from hpsearch.choices import Choice
 from hpsearch.criteria import CRITERIA, Values
 from hpsearch.errors import StudyError, TaskError
 from hpsearch.estimate import Estimate, estimate, mean_auroc
+from hpsearch.flagging import Flagging
 from hpsearch.listener import Listener
-from hpsearch.results import FoldResult, scores_at
-from hpsearch.selection.conformal import ConformalThreshold
+from hpsearch.results import FoldResult
 from hpsearch.space import Params
 from hpsearch.verdict import Verdict
 
@@ -29,22 +29,6 @@ REFERENCES: Mapping[str, Params] = {
     "frozen VGG r42, Mahalanobis": {"kind": "mahalanobis", "layer": "r42"},
 }
 """Rows of the `features` detector beside every result, at the winner's preprocessing."""
-
-
-@dataclass(frozen=True)
-class Flagging:
-    """From which score on the final model calls an image anomalous, and how that turned out.
-
-    Attributes:
-        threshold: from the fold models' scores of the normals that they were not trained on. The
-            final model has seen all of those, so its rate is checked on the test normals.
-        normals: share of the test normals that it flags.
-        anomalies: share of the anomalies of the final figure that it flags.
-    """
-
-    threshold: ConformalThreshold
-    normals: float
-    anomalies: float
 
 
 @dataclass(frozen=True)
@@ -148,17 +132,6 @@ def final_result(
         verdict=verdict,
         flagging=flagging,
     )
-
-
-def flagged(
-    threshold: ConformalThreshold, run: FoldResult, table: pd.DataFrame, roles: "TestRoles"
-) -> Flagging:
-    """What a final training flags of the test images."""
-
-    def share(positions: Any) -> float:
-        return float((scores_at(run, table, positions) > threshold.threshold).mean())
-
-    return Flagging(threshold, share(roles.normals), share(roles.headline))
 
 
 def mean_best_step(trial: FrozenTrial) -> int:

@@ -10,7 +10,8 @@ from hpsearch.choices import Choice, completed_trials
 from hpsearch.errors import StudyError
 from hpsearch.estimate import Estimate
 from hpsearch.files import remove_leftovers, write_directory_atomic, write_text_atomic
-from hpsearch.final import FinalResult, Flagging
+from hpsearch.final import FinalResult
+from hpsearch.flagging import Flagging
 from hpsearch.model.bundle import write_bundle
 from hpsearch.model.facts import ModelFacts
 from hpsearch.selection.conformal import ConformalThreshold

@@ -188,6 +188,8 @@ def _closing(folder: StudyDir, result: FinalResult) -> list[str]:
         f"test ROC AUC {test.auroc:.3f} (95 % interval {test.low:.3f} - {test.high:.3f})",
         _flagging(result),
     ]
+    if result.flagging and (warning := result.flagging.warning(test.n_normal)):
+        lines.append(warning)
     if test.auroc < 0.5:
         lines.append("below 0.5 the normal images score higher than the anomalies: do not use it")
     name, reference = max(result.references, key=lambda row: row[1].auroc)

@@ -3,17 +3,13 @@
 from collections.abc import Iterable
 
 import pandas as pd
-from scipy.stats import binom
 
 from hpsearch.errors import DataError
 from hpsearch.estimate import Estimate
-from hpsearch.final import Flagging
 from hpsearch.paper import OURS, load_paper_numbers, paper_number
 from hpsearch.reports.document import Section, Table, Text
 from hpsearch.reports.study_data import CRITERION_NAMES, StudyData
 from hpsearch.space import describe
-
-_SIGNIFICANT = 0.05
 
 
 def warnings_of(data: StudyData) -> tuple[str, ...]:
@@ -32,12 +28,8 @@ def warnings_of(data: StudyData) -> tuple[str, ...]:
         )
     if result.flagging is None:
         told.append("there is no threshold: too few normals for the false-positive rate asked for")
-    elif _flags_too_many(result.flagging, result.test.n_normal):
-        told.append(
-            f"the threshold was set to flag {100 * result.flagging.threshold.rate:g} % of normal "
-            f"images and flags {100 * result.flagging.normals:.1f} % of the test normals: these "
-            "differ from the normals of the search; set it anew on normals of your own"
-        )
+    elif warning := result.flagging.warning(result.test.n_normal):
+        told.append(warning)
     if result.unseen is None:
         told.append(
             "no test anomaly is of a type that the search did not see: how well the model finds "
@@ -100,12 +92,6 @@ def estimate_words(estimate: Estimate) -> tuple[str, str, str]:
         f"{estimate.low:.3f} – {estimate.high:.3f}",
         f"{estimate.n_normal} + {estimate.n_anomaly}",
     )
-
-
-def _flags_too_many(flagging: Flagging, n_normal: int) -> bool:
-    """Whether more test normals are flagged than chance explains at the bound of the rate."""
-    flagged = round(flagging.normals * n_normal)
-    return bool(binom.sf(flagged - 1, n_normal, flagging.threshold.bound) < _SIGNIFICANT)
 
 
 def _chosen(data: StudyData) -> str:

@@ -8,7 +8,8 @@ import pytest
 from hpsearch.budget import TestRoles as Roles
 from hpsearch.choices import Choice
 from hpsearch.estimate import Estimate
-from hpsearch.final import FinalResult, final_result, flagged, mean_best_step
+from hpsearch.final import FinalResult, final_result, mean_best_step
+from hpsearch.flagging import flagged
 from hpsearch.results import FoldResult
 from hpsearch.selection.conformal import ConformalThreshold
 from hpsearch.verdict import Verdict

@@ -6,8 +6,9 @@ import pytest
 from hpsearch.choices import Choice
 from hpsearch.errors import StudyError
 from hpsearch.estimate import Estimate
-from hpsearch.final import FinalResult, Flagging
+from hpsearch.final import FinalResult
 from hpsearch.final_store import read_final, read_winner, rewrite_final, write_final
+from hpsearch.flagging import Flagging
 from hpsearch.model.bundle import read_bundle
 from hpsearch.model.describe import preprocessing_facts
 from hpsearch.model.facts import BackboneFacts, ModelFacts, Provenance
