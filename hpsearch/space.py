@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import optuna
 
-from hpsearch.datasets.pixels import Preprocessing
+from hpsearch.datasets.pixels import FITS, Preprocessing
 from hpsearch.errors import SpecError
 from hpsearch.spec import AxisChoices, AxisValue, StudySpec
 
@@ -20,6 +20,7 @@ PREPROCESSING_AXES: Mapping[str, AxisChoices] = {
     "resolution": (32,),  # px, side of the image that the detector sees
     "random_crop": (1.0,),  # side of a training crop as a fraction of the stored image
     "central_crop": (1.0,),  # central part of the original that is kept, as a fraction of its side
+    "fit": ("crop",),  # an image that is not square: its central square, or `stretch` all of it
     "greyscale": (False,),
     "equalize": (False,),  # histogram equalisation
 }
@@ -110,11 +111,15 @@ def preprocessing_of(params: Params) -> Preprocessing:
     for name, fraction in (("random_crop", crop), ("central_crop", central)):
         if not 0.1 <= fraction <= 1:
             raise SpecError(f"space: {name} must be from 0.1 to 1, got {fraction}")
+    fit = params["fit"]
+    if fit not in FITS:
+        raise SpecError(f"space: fit must be {' or '.join(FITS)}, got {fit!r:.40}")
     return Preprocessing(
         size=round(resolution / crop),
         greyscale=bool(params["greyscale"]),
         equalize=bool(params["equalize"]),
         central_crop=central,
+        fit=fit,
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, Literal, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,12 +25,18 @@ from hpsearch.progress import Progress, silent
 VERSION = 1  # raise it with every change to the pixels that one preprocessing gives
 LISTED = 5  # bad images that a message names
 
+Fit = Literal["crop", "stretch"]
+FITS: tuple[Fit, ...] = get_args(Fit)
+
 Pixels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class Preprocessing:
     """What is done to an image before it is stored, in this order: grey, equalise, crop, resize.
+
+    What is kept is the central part. With `fit` crop it is a square of the shorter side, with
+    stretch it has the image's own shape and is stretched to a square.
 
     Raises:
         SpecError: a value is out of its range.
@@ -39,13 +45,16 @@ class Preprocessing:
     size: int  # stored side, in pixels
     greyscale: bool = False
     equalize: bool = False  # flatten the histogram of the luminance
-    central_crop: float = 1.0  # kept fraction of the shorter side; the kept part is square
+    central_crop: float = 1.0  # kept fraction of the side
+    fit: Fit = "crop"  # how an image that is not square becomes one
 
     def __post_init__(self) -> None:
         if self.size < 1:
             raise SpecError(f"the stored side must be at least 1 px, got {self.size}")
         if not 0 < self.central_crop <= 1:
             raise SpecError(f"central_crop must be above 0 and at most 1, got {self.central_crop}")
+        if self.fit not in FITS:
+            raise SpecError(f"fit must be {' or '.join(FITS)}, got {self.fit!r:.40}")
 
 
 def load_pixels(
@@ -83,7 +92,7 @@ def preprocess(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
         image = image.convert("L")
     if preprocessing.equalize:
         image = _equalized(image)
-    image = image.crop(_central_square(*image.size, preprocessing.central_crop))
+    image = image.crop(central_part(*image.size, preprocessing))
     return image.resize((preprocessing.size, preprocessing.size), Image.Resampling.BILINEAR)
 
 
@@ -94,11 +103,17 @@ def _equalized(image: Image.Image) -> Image.Image:
     return Image.merge("YCbCr", (ImageOps.equalize(luminance), blue, red)).convert("RGB")
 
 
-def _central_square(width: int, height: int, fraction: float) -> tuple[int, int, int, int]:
-    """Left, upper, right and lower bound; where it cannot be central it lies half a pixel off."""
-    side = max(1, round(min(width, height) * fraction))
-    left, upper = (width - side) // 2, (height - side) // 2
-    return left, upper, left + side, upper + side
+def central_part(
+    width: int, height: int, preprocessing: Preprocessing
+) -> tuple[int, int, int, int]:
+    """Left, upper, right and lower bound of what is kept of an image, in px.
+
+    Where it cannot be central it lies half a pixel off.
+    """
+    whole = (width, height) if preprocessing.fit == "stretch" else (min(width, height),) * 2
+    across, down = (max(1, round(side * preprocessing.central_crop)) for side in whole)
+    left, upper = (width - across) // 2, (height - down) // 2
+    return left, upper, left + across, upper + down
 
 
 def _key(dataset: Dataset, preprocessing: Preprocessing) -> str:

@@ -39,7 +39,9 @@ class Preprocess(nn.Module):
             planes = grey(planes)
         if facts.equalize:
             planes = equalized(planes)
-        square = resized_square(planes, fraction=facts.central_crop, size=facts.size)
+        square = resized_square(
+            planes, fraction=facts.central_crop, size=facts.size, stretch=facts.fit == "stretch"
+        )
         return square.to(torch.uint8).permute(0, 2, 3, 1).expand(-1, -1, -1, facts.channels)
 
 

@@ -1,8 +1,8 @@
 """Pillow's central crop and bilinear resizing as tensor operations, to the last bit.
 
-Pillow resizes an 8-bit image along its rows and then along its columns, with weights in fixed point
-and a rounding after each. Each pass is a product with a matrix of weights, so that one graph serves
-images of any size.
+Pillow resizes an 8-bit image along its rows and along its columns, with weights in fixed point and a
+rounding after each. Each pass is a product with a matrix of weights, so that one graph serves images
+of any size. Which pass comes first hangs on the sizes since Pillow 13, so both orders are here.
 """
 
 import torch
@@ -11,13 +11,14 @@ from torch import Tensor
 _ONE = 2.0**22  # a weight of 1 in Pillow's fixed point
 
 
-def resized_square(planes: Tensor, *, fraction: float, size: int) -> Tensor:
+def resized_square(planes: Tensor, *, fraction: float, size: int, stretch: bool = False) -> Tensor:
     """What `hpsearch.datasets.pixels.preprocess` makes of an image by cropping and resizing.
 
     Args:
         planes: `(N, C, H, W)` of float64, whole numbers from 0 to 255.
-        fraction: of the shorter side that the central square keeps.
+        fraction: of the side that the central part keeps.
         size: side in px of what is returned.
+        stretch: whether the part has the image's own shape; else it is a square.
 
     Returns:
         `(N, C, size, size)` of float64, whole numbers from 0 to 255.
@@ -26,10 +27,18 @@ def resized_square(planes: Tensor, *, fraction: float, size: int) -> Tensor:
         torch.arange(length, dtype=torch.float64, device=planes.device)
         for length in planes.shape[2:]
     )
-    shorter = torch.minimum(rows[-1], columns[-1]) + 1
-    side = (shorter * fraction).round().clamp(min=1)
-    widened = _rounded(planes @ _weights(columns, side, size).T)
-    return _rounded(_weights(rows, side, size) @ widened)
+    height, width = rows[-1] + 1, columns[-1] + 1
+    if not stretch:
+        height = width = torch.minimum(height, width)
+    down, across = ((side * fraction).round().clamp(min=1) for side in (height, width))
+    along_rows = _weights(columns, across, size).T  # (W, size)
+    along_columns = _weights(rows, down, size)  # (size, H)
+    rows_first = _rounded(along_columns @ _rounded(planes @ along_rows))
+    if not stretch:
+        return rows_first
+    columns_first = _rounded(_rounded(along_columns @ planes) @ along_rows)
+    shrinks_more = (down > size) & (down - size > 2 * (across - size))
+    return torch.where(shrinks_more, columns_first, rows_first)
 
 
 def _weights(positions: Tensor, side: Tensor, size: int) -> Tensor:

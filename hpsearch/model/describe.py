@@ -46,6 +46,7 @@ def preprocessing_facts(
         greyscale=steps.greyscale,
         equalize=steps.equalize,
         central_crop=steps.central_crop,
+        fit=steps.fit,
         size=steps.size,
         resolution=int(params["resolution"]),
         channels=1 if channels == 1 else 3,

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from hpsearch.datasets.pixels import Preprocessing
+from hpsearch.datasets.pixels import Fit, Preprocessing
 from hpsearch.datasets.window import Window, as_window
 from hpsearch.spec import AxisValue
 
@@ -22,7 +22,8 @@ class PreprocessingFacts(_Facts):
     window: Annotated[Window, BeforeValidator(as_window)] | None = None  # of more than 8 bits
     greyscale: bool
     equalize: bool
-    central_crop: float = Field(gt=0, le=1)  # kept fraction of the shorter side
+    central_crop: float = Field(gt=0, le=1)  # kept fraction of the side
+    fit: Fit  # how an image that is not square becomes one
     size: int = Field(ge=8, le=10_240)  # px, side of the square that it is resized to
     resolution: int = Field(ge=8, le=1024)  # px, side of the central part that is scored
     channels: Literal[1, 3]
@@ -30,7 +31,7 @@ class PreprocessingFacts(_Facts):
     @property
     def steps(self) -> Preprocessing:
         """The same as `hpsearch.datasets.pixels.preprocess` takes it."""
-        return Preprocessing(self.size, self.greyscale, self.equalize, self.central_crop)
+        return Preprocessing(self.size, self.greyscale, self.equalize, self.central_crop, self.fit)
 
 
 class BackboneFacts(_Facts):

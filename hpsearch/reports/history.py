@@ -14,6 +14,8 @@ from hpsearch.reports.study_data import CRITERION_NAMES, StudyData
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+_FEW = 12  # trials that each get a tick of their own
+
 
 class History(NamedTuple):
     """Completed trials by number.
@@ -87,7 +89,9 @@ def _draw(history: History) -> go.Figure:
         text=[shown(words) for words in history.configurations],
         hovertemplate="trial %{x}: %{y:.3f}<br>%{text}<extra></extra>",
     )
-    return lay_out(figure, x="trial", y=history.value_name)
+    lay_out(figure, x="trial", y=history.value_name)
+    # Between the numbers of few trials plotly would write halves.
+    return figure.update_xaxes(dtick=1 if max(history.numbers) < _FEW else None)
 
 
 def _draw_png(history: History, axes: "Axes") -> None:
@@ -96,4 +100,5 @@ def _draw_png(history: History, axes: "Axes") -> None:
     )
     axes.plot(history.numbers, history.values, "o", color=COLOURS[0], label="trial")
     axes.set(xlabel="trial", ylabel=history.value_name)
+    axes.locator_params(axis="x", integer=True)
     axes.legend()

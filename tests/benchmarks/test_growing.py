@@ -30,6 +30,7 @@ SHARED = {
     "resolution": 64,
     "random_crop": 1.0,
     "central_crop": 1.0,
+    "fit": "crop",
     "greyscale": False,
     "equalize": False,
     "latent_dim": 4,

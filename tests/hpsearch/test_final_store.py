@@ -21,6 +21,7 @@ PARAMS = {
     "resolution": 16,
     "random_crop": 1.0,
     "central_crop": 1.0,
+    "fit": "crop",
     "greyscale": False,
     "equalize": False,
 }

@@ -76,6 +76,7 @@ def test_a_whole_number_serves_where_a_fraction_may_stand() -> None:
         ({"resolution": 2048}, "resolution"),
         ({"random_crop": 0.0}, "random_crop must be from 0.1 to 1, got 0.0"),
         ({"central_crop": 1.5}, "central_crop"),
+        ({"fit": "squeeze"}, "fit must be crop or stretch, got 'squeeze'"),
         ({"central_crop": float("nan")}, "central_crop"),
     ],
 )

@@ -15,6 +15,8 @@
 | near-duplicate     |                                                      | in two splits/groups |
 | blank              |                                                      | images of one value  |
 | mixed sizes, modes |                                                      | there are several    |
+| not square         |                                                      | crops lose a part    |
+| cropped away       |                                                      | ... all that is bad  |
 
 Near-duplicates are warnings because a look cannot tell a saved copy from a second photograph: of
 the pairs of photographs of one object under other lamps in the magnetic tile set a third pass for

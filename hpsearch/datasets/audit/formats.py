@@ -10,7 +10,7 @@ from hpsearch.datasets.audit.look import Looks
 from hpsearch.datasets.table import ANOMALY, NORMAL
 
 _CONSEQUENCES = {
-    "sizes": "each image is cropped to its central square and scaled; see that nothing is lost",
+    "sizes": "all are brought to one; store all alike if you can",
     "modes": "grey images are read as colour ones; store all alike if you can",
 }
 

@@ -12,6 +12,7 @@ from hpsearch.datasets.audit.fold_rules import fold_findings
 from hpsearch.datasets.audit.formats import count_formats, format_findings
 from hpsearch.datasets.audit.look import look_at_all
 from hpsearch.datasets.audit.near_duplicates import near_duplicate_findings
+from hpsearch.datasets.audit.not_square import not_square_findings
 from hpsearch.datasets.audit.same_pixels import same_pixels_findings
 from hpsearch.datasets.audit.table_rules import KINDS, table_findings
 from hpsearch.datasets.table import SPLITS, Dataset
@@ -89,6 +90,7 @@ def audit(
     findings += same_pixels_findings(table, looks)
     findings += near_duplicate_findings(table, looks)
     findings += format_findings(table, looks)
+    findings += not_square_findings(dataset, looks)
     return Audit(
         dataset=dataset.name,
         images=len(table),

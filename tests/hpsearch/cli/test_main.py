@@ -50,7 +50,7 @@ def test_how_other_ends_end(
 
 COMMANDS = (
     *("run", "reproduce", "status", "best", "label-budget", "report"),
-    *("predict", "dashboard", "datasets", "check", "prepare"),
+    *("predict", "export", "dashboard", "datasets", "check", "prepare"),
 )
 
 

@@ -226,9 +226,28 @@ def test_a_format_that_tells_the_classes_apart(
 def test_mixed_sizes_are_counted(tmp_path: Path) -> None:
     dataset = write_images(make_table(**FULL), tmp_path, {0: 9, 1: 9}, {0: "L", 1: "L"})
     Image.fromarray(np.eye(16, 12, dtype=np.uint8) * 99).save(tmp_path / "train_normal_0.png")
-    (finding,) = audit(dataset, n_anomaly_types=1, n_examples=4).findings
+    finding, other = audit(dataset, n_anomaly_types=1, n_examples=4).findings
     assert finding.check == "mixed sizes"
     assert "2 different ones, 49 of 9x9, 1 of 12x16;" in finding.message
+    assert other.check == "not square"
+
+
+def test_what_the_central_square_leaves_out_is_told(tmp_path: Path) -> None:
+    dataset = write_images(make_table(**FULL), tmp_path, {0: 9, 1: 9}, {0: "L", 1: "L"})
+    marked = {"test_crack_0": [1, 2], "test_crack_1": [20], "train_hole_0": []}  # columns
+    for image_id, columns in marked.items():
+        Image.fromarray(np.eye(12, 40, dtype=np.uint8) * 99).save(tmp_path / f"{image_id}.png")
+        mask = np.zeros((12, 40), np.uint8)
+        mask[5, columns] = 255
+        Image.fromarray(mask).save(tmp_path / f"{image_id}_mask.png")
+        row = dataset.table["image_id"] == image_id
+        dataset.table.loc[row, "mask_path"] = f"{image_id}_mask.png"
+    findings = audit(dataset, n_anomaly_types=1, n_examples=4).findings
+    told = {finding.check: finding.message for finding in findings}
+    assert "3 of 50 images are not square" in told["not square"]
+    assert "30 % or less of half of them" in told["not square"]
+    assert "1 of 3 anomalies" in told["cropped away"]
+    assert "--axis fit=stretch" in told["cropped away"]
 
 
 def write_images(
@@ -260,4 +279,8 @@ def test_real_photographs_have_no_errors(tmp_path: Path) -> None:
         ("train", 1): 259,
     }
     found = audit(dataset, n_anomaly_types=1, n_examples=20, workers=2)
-    assert [finding.check for finding in found.findings] == ["mixed sizes"]
+    assert [finding.check for finding in found.findings] == [
+        "mixed sizes",
+        "not square",
+        "cropped away",
+    ]

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,8 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from hpsearch.datasets import pixels as module
-from hpsearch.datasets.pixels import Preprocessing, load_pixels, preprocess
+from hpsearch.datasets.pixels import (
+    FITS,
+    Fit,
+    Preprocessing,
+    central_part,
+    load_pixels,
+    preprocess,
+)
 from hpsearch.datasets.table import Dataset
 from hpsearch.errors import DataError, SpecError
 
@@ -170,9 +177,15 @@ def test_damaged_file_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"size": 0}, {"size": 8, "central_crop": 0.0}, {"size": 8, "central_crop": 1.1}]
+    "options",
+    [
+        {"size": 0},
+        {"size": 8, "central_crop": 0.0},
+        {"size": 8, "central_crop": 1.1},
+        {"size": 8, "fit": "pad"},
+    ],
 )
-def test_options_out_of_range(options: dict[str, float]) -> None:
+def test_options_out_of_range(options: dict[str, Any]) -> None:
     with pytest.raises(SpecError):
         Preprocessing(**options)  # type: ignore[arg-type]
 
@@ -181,11 +194,16 @@ sides = st.integers(8, 60)
 
 
 @settings(deadline=None)
-@given(width=sides, height=sides, fraction=st.floats(0.01, 1))
-def test_crop_is_square_central_and_inside(width: int, height: int, fraction: float) -> None:
-    left, upper, right, lower = module._central_square(width, height, fraction)
-    assert right - left == lower - upper >= 1
-    assert abs((right - left) - min(width, height) * fraction) <= 1
+@given(width=sides, height=sides, fraction=st.floats(0.01, 1), fit=st.sampled_from(FITS))
+def test_what_is_kept_is_central_and_inside(
+    width: int, height: int, fraction: float, fit: Fit
+) -> None:
+    kept = Preprocessing(8, central_crop=fraction, fit=fit)
+    left, upper, right, lower = central_part(width, height, kept)
+    whole = (width, height) if fit == "stretch" else (min(width, height),) * 2
+    assert min(right - left, lower - upper) >= 1
+    assert abs((right - left) - whole[0] * fraction) <= 1
+    assert abs((lower - upper) - whole[1] * fraction) <= 1
     assert 0 <= left <= right <= width
     assert 0 <= upper <= lower <= height
     assert 0 <= (width - right) - left <= 1
@@ -214,12 +232,23 @@ def test_mirrored_image_gives_the_mirrored_result(width: int, height: int, fract
     seed = int(hashlib.sha256(f"{width} {height}".encode()).hexdigest()[:8], 16)
     pixels = np.random.default_rng(seed).integers(0, 256, (height, width), dtype=np.uint8)
     preprocessing = Preprocessing(16, central_crop=fraction)
-    left, upper, right, lower = module._central_square(width, height, fraction)
+    left, upper, right, lower = central_part(width, height, preprocessing)
     if left != width - right or upper != height - lower:
         return  # half a pixel off: the mirror image is cut elsewhere
     stored = np.asarray(preprocess(Image.fromarray(pixels), preprocessing))
     turned = np.asarray(preprocess(Image.fromarray(pixels[::-1, ::-1]), preprocessing))
     np.testing.assert_allclose(turned[::-1, ::-1].astype(int), stored, atol=1)  # rounding
+
+
+def test_stretching_keeps_what_lies_beside_the_central_square() -> None:
+    pixels = np.zeros((20, 60), np.uint8)
+    pixels[:, :10] = 255
+    crop, stretch = (
+        np.asarray(preprocess(Image.fromarray(pixels), Preprocessing(12, fit=fit))) for fit in FITS
+    )
+    assert crop.max() == 0
+    np.testing.assert_allclose(stretch.mean(), pixels.mean(), atol=1)
+    assert stretch[:, 0].min() == 255
 
 
 def test_shrinking_averages() -> None:

@@ -19,6 +19,7 @@ PREPROCESSING = {
     "resolution": 16,
     "random_crop": 0.8,  # stored at 20 px
     "central_crop": 0.9,
+    "fit": "crop",
     "greyscale": False,
     "equalize": False,
 }

@@ -43,7 +43,7 @@ def test_onnx_gives_the_scores_and_flags_of_predict(make_model: MakeModel, tmp_p
     ("detector", "settings"),
     [
         ("dpa", {"window": (10.0, 900.0)}),
-        ("features", {"greyscale": True, "channels": 1}),
+        ("features", {"greyscale": True, "channels": 1, "fit": "stretch"}),
         ("features", {"kind": "knn"}),
         ("features", {"layer": "colour"}),
     ],

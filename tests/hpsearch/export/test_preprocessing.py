@@ -12,7 +12,7 @@ from hpsearch.model.images import as_seen
 
 
 def _facts(channels: int, window: Window | None = None, **changed: Any) -> PreprocessingFacts:
-    plain = {"greyscale": False, "equalize": False, "central_crop": 0.8, "size": 24}
+    plain = {"greyscale": False, "equalize": False, "central_crop": 0.8, "fit": "crop", "size": 24}
     return PreprocessingFacts(
         **{**plain, **changed}, resolution=16, channels=1 if channels == 1 else 3, window=window
     )
@@ -27,12 +27,21 @@ def _seen(images: NDArray[Any], facts: PreprocessingFacts) -> NDArray[np.uint8]:
     [
         _facts(3),
         _facts(3, equalize=True),
+        _facts(3, fit="stretch"),
         _facts(1, greyscale=True),
         _facts(1, greyscale=True, equalize=True, central_crop=0.3),
         _facts(1),
         _facts(1, equalize=True),
     ],
-    ids=["plain", "equalized", "grey", "grey equalized", "grey images", "grey images equalized"],
+    ids=[
+        "plain",
+        "equalized",
+        "stretched",
+        "grey",
+        "grey equalized",
+        "grey images",
+        "grey images equalized",
+    ],
 )
 def test_is_what_a_model_does_to_an_image(facts: PreprocessingFacts) -> None:
     preprocess = Preprocess(facts)

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from hpsearch.datasets.pixels import Preprocessing, preprocess
+from hpsearch.datasets.pixels import FITS, Fit, Preprocessing, preprocess
 from hpsearch.export.resampling import resized_square
 
 sides = st.integers(8, 150)
@@ -16,16 +16,18 @@ sides = st.integers(8, 150)
     width=sides,
     size=st.integers(8, 120),
     fraction=st.floats(0.05, 1),
+    fit=st.sampled_from(FITS),
     seed=st.integers(0, 2**32),
 )
 def test_is_pillows_to_the_last_bit(
-    height: int, width: int, size: int, fraction: float, seed: int
+    height: int, width: int, size: int, fraction: float, fit: Fit, seed: int
 ) -> None:
     pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
     planes = torch.from_numpy(pixels).permute(2, 0, 1)[None].double()
-    found = resized_square(planes, fraction=fraction, size=size)[0].permute(1, 2, 0).numpy()
-    expected = preprocess(Image.fromarray(pixels), Preprocessing(size, central_crop=fraction))
-    np.testing.assert_array_equal(found, np.asarray(expected))
+    found = resized_square(planes, fraction=fraction, size=size, stretch=fit == "stretch")[0]
+    how = Preprocessing(size, central_crop=fraction, fit=fit)
+    expected = np.asarray(preprocess(Image.fromarray(pixels), how))
+    np.testing.assert_array_equal(found.permute(1, 2, 0).numpy(), expected)
 
 
 @pytest.mark.parametrize("side", [8, 100, 1000])

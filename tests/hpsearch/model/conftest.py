@@ -20,6 +20,7 @@ PARAMS = {
     "resolution": SIDE,
     "random_crop": 1.0,
     "central_crop": 1.0,
+    "fit": "crop",
     "greyscale": False,
     "equalize": False,
     "latent_dim": 2,
