@@ -69,6 +69,16 @@ class FinalResult:
     verdict: Verdict
     flagging: Flagging | None
 
+    def simpler_and_as_good(self) -> tuple[str, Estimate] | None:
+        """The best of the references that reach the winner, but for the winner itself."""
+        reaching = [
+            (name, estimate)
+            for name, estimate in self.references
+            if estimate.auroc >= self.test.auroc
+            and not REFERENCES[name].items() <= self.params.items()
+        ]
+        return max(reaching, key=lambda found: found[1].auroc, default=None)
+
 
 def run_tasks(
     tasks: "Iterable[Task]", engine: "Engine", listener: Listener, what: str

@@ -192,8 +192,8 @@ def _closing(folder: StudyDir, result: FinalResult) -> list[str]:
         lines.append(warning)
     if test.auroc < 0.5:
         lines.append("below 0.5 the normal images score higher than the anomalies: do not use it")
-    name, reference = max(result.references, key=lambda row: row[1].auroc)
-    if reference.auroc >= test.auroc:
+    if found := result.simpler_and_as_good():
+        name, reference = found
         hint = "" if folder.spec().detector == "features" else "; try --detector features"
         lines.append(f"no better than a simple method: {name} has {reference.auroc:.3f}{hint}")
     model = folder.final / str(result.trial) / "model"

@@ -1,8 +1,9 @@
 """Pillow's central crop and bilinear resizing as tensor operations, to the last bit.
 
-Pillow resizes an 8-bit image along its rows and along its columns, with weights in fixed point and a
-rounding after each. Each pass is a product with a matrix of weights, so that one graph serves images
-of any size. Which pass comes first hangs on the sizes since Pillow 13, so both orders are here.
+Pillow resizes an 8-bit image along its rows and along its columns, with weights in fixed point and
+a rounding after each. Each pass is a product with a matrix of weights, so that one graph serves
+images of any size. Which pass comes first hangs on the sizes since Pillow 13, so both orders are
+here.
 """
 
 import torch

@@ -20,8 +20,8 @@ def warnings_of(data: StudyData) -> tuple[str, ...]:
         told.append(
             "below 0.5 the normal images score higher than the anomalies: do not use this model"
         )
-    name, reference = max(result.references, key=lambda row: row[1].auroc)
-    if reference.auroc >= result.test.auroc:
+    if found := result.simpler_and_as_good():
+        name, reference = found
         told.append(
             f"the winner is no better than a simple method: {name} has a test ROC AUC of "
             f"{reference.auroc:.3f}, the winner {result.test.auroc:.3f}"

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -84,3 +85,21 @@ def test_what_is_flagged_lies_above_the_threshold() -> None:
     roles = Roles(np.arange(4), np.array([4, 5]), np.array([6, 7]), np.arange(4, 8))
     found = flagged(threshold, _run([0, 1, 2, 3, 9, 9, 1.5, 2.0]), TABLE, roles)
     assert (found.normals, found.anomalies) == (0.25, 0.5)
+
+
+def test_a_simpler_method_is_told_of_unless_it_is_the_winner_itself() -> None:
+    forest, colour, r32, r42 = (
+        "colour statistics, isolation forest",
+        "colour statistics, Mahalanobis",
+        "frozen VGG r32, Mahalanobis",
+        "frozen VGG r42, Mahalanobis",
+    )
+    values = {forest: 0.95, colour: 0.875, r32: 0.91, r42: 0.874}
+    references = tuple((name, Estimate(value, 0, 1, 4, 4)) for name, value in values.items())
+    result = replace(_final(), references=references)
+    assert result.test.auroc == 0.875
+    assert result.simpler_and_as_good() == references[0]
+    itself = replace(result, params={"kind": "isolation_forest", "layer": "colour", "size": 8})
+    assert itself.simpler_and_as_good() == references[2]
+    assert replace(result, references=references[3:]).simpler_and_as_good() is None
+    assert replace(result, references=references[1:2]).simpler_and_as_good() == references[1]
