@@ -51,7 +51,7 @@ def budget_block(budget: Budget | None) -> Figure | Text:
     """A line a number of types, or how to get them."""
     if budget is None:
         return Text(
-            "How many labels would help: not asked yet; `hpsearch label-budget` answers it."
+            "How many labels would help: not asked yet; run hpsearch label-budget, then the report."
         )
     last = [f"{line.name} {line.means[-1]:.3f}" for line in budget.lines]
     few = any(any(line.hollow) for line in budget.lines)

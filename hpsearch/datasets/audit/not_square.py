@@ -13,7 +13,7 @@ from hpsearch.errors import DataError
 
 _MARKED = 128  # grey level of a mask from which on a pixel is marked
 _SQUARE = Preprocessing(1, fit="crop")
-_MEND = "take --axis fit=stretch, or cut the images into squares"
+_MEND = "keep to fit=stretch, as studies of own data do, or cut the images into squares"
 
 
 def not_square_findings(dataset: Dataset, looks: Looks) -> Iterator[Finding]:
