@@ -1,5 +1,6 @@
 """MLflow: one experiment a study, one run a record, on the server that MLflow is set to."""
 
+import os
 import time
 from itertools import islice
 from pathlib import Path
@@ -10,6 +11,7 @@ from hpsearch.loggers.record import Record
 
 _TAG = "hpsearch.record"
 _BATCH = 500  # metrics a request; MLflow takes up to 1,000
+_PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}  # s
 
 
 class MLflowLogger:
@@ -25,6 +27,9 @@ class MLflowLogger:
     def __init__(self, study: Path) -> None:
         from mlflow import MlflowClient  # takes a second, and is optional
 
+        for name, value in _PATIENCE.items():
+            # By itself it would hold up a search for minutes at each trial when a server is gone.
+            os.environ.setdefault(name, value)
         self.client = MlflowClient()
         try:
             known = self.client.get_experiment_by_name(study.name)
@@ -34,7 +39,7 @@ class MLflowLogger:
         except Exception as error:  # whatever its stores and its transport raise
             told = printable(" ".join(str(error).split()))
             raise SpecError(
-                f"--log mlflow: {told:.300}; set MLFLOW_TRACKING_URI to a server or a folder, or "
+                f"--log mlflow: {told:.300}; set MLFLOW_TRACKING_URI to a server or a SQLite file, or "
                 "leave it out"
             ) from error
 

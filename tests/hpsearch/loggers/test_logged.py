@@ -136,6 +136,18 @@ def test_mlflow_reads_what_was_written(
     assert "model/model.json" in names
 
 
+def test_a_server_that_does_not_answer_is_refused_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+    pytest.importorskip("mlflow", reason="needs hpsearch[mlflow]")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    with pytest.raises(SpecError, match=r"--log mlflow: .*; set MLFLOW_TRACKING_URI") as caught:
+        open_loggers(["mlflow"], tmp_path / "study")
+    assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize("name", ["wandb", "tensorboard", "mlflow"])
 def test_what_is_not_there_is_refused(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
