@@ -39,8 +39,8 @@ class MLflowLogger:
         except Exception as error:  # whatever its stores and its transport raise
             told = printable(" ".join(str(error).split()))
             raise SpecError(
-                f"--log mlflow: {told:.300}; set MLFLOW_TRACKING_URI to a server or a SQLite file, or "
-                "leave it out"
+                f"--log mlflow: {told:.300}; set MLFLOW_TRACKING_URI to a server or a SQLite file, "
+                "or leave it out"
             ) from error
 
     def has(self, name: str) -> bool:
