@@ -111,7 +111,7 @@ def preprocessing_of(params: Params) -> Preprocessing:
     for name, fraction in (("random_crop", crop), ("central_crop", central)):
         if not 0.1 <= fraction <= 1:
             raise SpecError(f"space: {name} must be from 0.1 to 1, got {fraction}")
-    fit = params["fit"]
+    fit = params.get("fit", "crop")  # older studies have no such axis
     if fit not in FITS:
         raise SpecError(f"space: fit must be {' or '.join(FITS)}, got {fit!r:.40}")
     return Preprocessing(

@@ -23,7 +23,7 @@ class PreprocessingFacts(_Facts):
     greyscale: bool
     equalize: bool
     central_crop: float = Field(gt=0, le=1)  # kept fraction of the side
-    fit: Fit  # how an image that is not square becomes one
+    fit: Fit = "crop"  # how an image that is not square becomes one; older models do not say
     size: int = Field(ge=8, le=10_240)  # px, side of the square that it is resized to
     resolution: int = Field(ge=8, le=1024)  # px, side of the central part that is scored
     channels: Literal[1, 3]

@@ -85,6 +85,12 @@ def test_preprocessing_out_of_range(params: dict[str, Any], says: str) -> None:
         preprocessing_of(USUAL | params)
 
 
+def test_a_configuration_of_before_the_axis_fit_crops() -> None:
+    older = {name: value for name, value in USUAL.items() if name != "fit"}
+    assert preprocessing_of(older) == preprocessing_of(older | {"fit": "crop"})
+    assert preprocessing_of(older) != preprocessing_of(older | {"fit": "stretch"})
+
+
 def test_a_random_crop_is_cut_from_a_larger_stored_image() -> None:
     stored = preprocessing_of(USUAL | {"resolution": 64, "random_crop": 1 / 3, "equalize": True})
     assert (stored.size, stored.equalize, stored.greyscale) == (192, True, False)

@@ -56,6 +56,11 @@ def test_two_files_and_every_fact_comes_back(bundle: Path, facts: ModelFacts) ->
     assert found.files == {TENSORS: hashlib.sha256((bundle / TENSORS).read_bytes()).hexdigest()}
 
 
+def test_a_model_of_before_the_axis_fit_crops(bundle: Path) -> None:
+    _edit(bundle, lambda facts: facts["preprocessing"].pop("fit"))
+    assert read_bundle(bundle).preprocessing.steps.fit == "crop"
+
+
 def test_an_existing_folder_is_left_as_it_is(bundle: Path, facts: ModelFacts) -> None:
     before = (bundle / FACTS).read_bytes()
     with pytest.raises(FileExistsError):
