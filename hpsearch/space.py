@@ -20,7 +20,7 @@ PREPROCESSING_AXES: Mapping[str, AxisChoices] = {
     "resolution": (32,),  # px, side of the image that the detector sees
     "random_crop": (1.0,),  # side of a training crop as a fraction of the stored image
     "central_crop": (1.0,),  # central part of the original that is kept, as a fraction of its side
-    "fit": ("crop",),  # an image that is not square: its central square, or `stretch` all of it
+    "fit": ("stretch",),  # how an image that is not square becomes one, or `crop`
     "greyscale": (False,),
     "equalize": (False,),  # histogram equalisation
 }

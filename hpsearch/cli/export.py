@@ -3,17 +3,15 @@
 import json as json_format
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated
 
 import typer
 
 from hpsearch.cli.options import DEFAULT_RUNS, JsonOption, RunsOption
 from hpsearch.cli.run_options import WeightsOption
-from hpsearch.errors import SpecError
+from hpsearch.export.format_names import checked_format
 from hpsearch.model.locate import find_model
 from hpsearch.predict.inputs import find_images
-
-FORMATS = ("onnx", "torch")
 
 
 def export(
@@ -34,18 +32,16 @@ def export(
     json: JsonOption = False,
 ) -> None:
     """Write preprocessing, network, score and threshold as one graph, checked against the model."""
-    if format not in FORMATS:
-        raise SpecError(f"--format {format!r:.40}: must be one of {', '.join(FORMATS)}")
+    name = checked_format(format)
     folder = find_model(model, runs)
     files = [image.path for image in find_images(images)] if images else []
-    target = out or folder.with_name(f"{folder.name}-{format}")
+    target = out or folder.with_name(f"{folder.name}-{name}")
     # Importing torch takes seconds: `--help` and a bad option should not wait for it.
     from hpsearch.export.export import export as write_graph
-    from hpsearch.export.formats import FormatName
     from hpsearch.model.model import load_model
 
     loaded = load_model(folder, device="cpu", backbone_weights=backbone_weights)
-    written = write_graph(loaded, target, cast("FormatName", format), images=files)
+    written = write_graph(loaded, target, name, images=files)
     if json:
         print(json_format.dumps(asdict(written), default=str))
         return

@@ -46,7 +46,7 @@ class Preprocessing:
     greyscale: bool = False
     equalize: bool = False  # flatten the histogram of the luminance
     central_crop: float = 1.0  # kept fraction of the side
-    fit: Fit = "crop"  # how an image that is not square becomes one
+    fit: Fit = "stretch"  # how an image that is not square becomes one
 
     def __post_init__(self) -> None:
         if self.size < 1:

@@ -16,8 +16,8 @@ from dpa_core.features import VGGArchitecture
 from hpsearch.backbones.extractor import build_extractor
 from hpsearch.detectors.base import CURVE_COLUMNS, ImageView, Setup, Training
 from hpsearch.detectors.outlier_models import OUTLIER_MODELS, Matrix, OutlierModel
-from hpsearch.detectors.pooled import COLOUR, USUAL_LAYERS, pooled_features
-from hpsearch.detectors.pooled_graph import ColourStatistics, PooledGraph, PooledLayer
+from hpsearch.detectors.pooled import USUAL_LAYERS, pooled_features
+from hpsearch.detectors.pooled_graph import COLOUR, ColourStatistics, PooledGraph, PooledLayers
 from hpsearch.detectors.saved import damaged, load_tensors, save_tensors
 from hpsearch.errors import SpecError
 from hpsearch.space import Params
@@ -87,7 +87,7 @@ class FeaturesDetector:
         if self.layer == COLOUR:
             vectors: nn.Module = ColourStatistics()
         else:
-            vectors = PooledLayer(build_extractor(self.setup.backbone, (self.layer,)))
+            vectors = PooledLayers(build_extractor(self.setup.backbone, (self.layer,)))
         return PooledGraph(
             vectors,
             torch.from_numpy(np.asarray(self.scaler.mean_)),

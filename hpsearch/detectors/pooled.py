@@ -14,9 +14,9 @@ from hpsearch.backbones.backbone import Backbone
 from hpsearch.backbones.extractor import build_extractor
 from hpsearch.cache import sole_writer
 from hpsearch.detectors.base import ImageView
+from hpsearch.detectors.pooled_graph import COLOUR, ColourStatistics, PooledLayers
 from hpsearch.files import atomic_path
 
-COLOUR = "colour"
 USUAL_LAYERS = ("r12", "r22", "r32", "r42")
 _CHUNK = 64  # images a pass
 
@@ -54,27 +54,27 @@ def pooled_features(
 
 def colour_statistics(images: NDArray[np.uint8]) -> NDArray[np.float64]:
     """Mean and standard deviation of each channel of `(n, H, W, C)`, as `(n, 2 C)`."""
-    values = images.astype(np.float64) / 255
-    return np.concatenate([values.mean(axis=(1, 2)), values.std(axis=(1, 2))], axis=1)
+    found: NDArray[np.float64] = ColourStatistics()(torch.from_numpy(images))[COLOUR].numpy()
+    return found
 
 
 def _pooled(
     pixels: NDArray[np.uint8], layers: Sequence[str], backbone: Backbone, device: str
 ) -> dict[str, NDArray[np.float32]]:
     """Per layer the mean over positions, `(n, C)`."""
-    extractor = build_extractor(backbone, layers)
-    extractor.to(device)
-    extractor.to(memory_format=torch.channels_last)
+    pooled = PooledLayers(build_extractor(backbone, layers))
+    pooled.to(device)
+    pooled.to(memory_format=torch.channels_last)
     chunks: dict[str, list[NDArray[np.float32]]] = {
         layer: [np.empty((0, backbone.architecture.channels(layer)), np.float32)]
-        for layer in extractor.layers
+        for layer in pooled.extractor.layers
     }
     for start in range(0, len(pixels), _CHUNK):
         batch = torch.from_numpy(np.array(pixels[start : start + _CHUNK])).to(device)
         with torch.inference_mode():
-            features = extractor(batch.permute(0, 3, 1, 2).float() / 127.5 - 1)
-        for layer, values in features.items():
-            chunks[layer].append(values.mean(dim=(2, 3)).float().cpu().numpy())
+            vectors = pooled(batch)
+        for layer, values in vectors.items():
+            chunks[layer].append(values.cpu().numpy())
     return {layer: np.concatenate(parts) for layer, parts in chunks.items()}
 
 

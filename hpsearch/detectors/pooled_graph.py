@@ -3,14 +3,18 @@
 import torch
 from torch import Tensor, nn
 
+from dpa_core.batches import as_input
 from dpa_core.features import FeatureExtractor
+
+COLOUR = "colour"
+"""The name of colour statistics where a layer is named."""
 
 
 class PooledGraph(nn.Module):
     """From pixels to one vector per image, to its distance from the normal ones.
 
     Args:
-        vectors: uint8 `(N, S, S, C)` to vectors `(N, F)`.
+        vectors: uint8 `(N, S, S, C)` to the vectors `(N, F)` of one layer, under its name.
         mean, scale: `(F,)`, of the normal vectors.
         distance: scaled vectors `(N, F)` to scores `(N,)`.
     """
@@ -26,35 +30,34 @@ class PooledGraph(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Scores `(N,)` of uint8 `(N, S, S, C)`."""
-        vectors = self.vectors(images).double()
+        (vectors,) = self.vectors(images).values()
         scores: Tensor = self.distance(
-            (vectors - self.get_buffer("mean")) / self.get_buffer("scale")
+            (vectors.double() - self.get_buffer("mean")) / self.get_buffer("scale")
         )
         return scores
 
 
-class PooledLayer(nn.Module):
-    """The features of one layer, averaged over positions."""
+class PooledLayers(nn.Module):
+    """The features of some layers, averaged over positions."""
 
     def __init__(self, extractor: FeatureExtractor) -> None:
         super().__init__()
         self.extractor = extractor
 
-    def forward(self, images: Tensor) -> Tensor:
-        """`(N, F)` of uint8 `(N, S, S, C)`."""
-        features = self.extractor(images.permute(0, 3, 1, 2).float() / 127.5 - 1)
-        (values,) = features.values()
-        pooled: Tensor = values.mean(dim=(2, 3))
-        return pooled
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Per layer `(N, F)` of uint8 `(N, S, S, C)`."""
+        features = self.extractor(as_input(images))
+        return {layer: values.mean(dim=(2, 3)).float() for layer, values in features.items()}
 
 
 class ColourStatistics(nn.Module):
-    """Mean and standard deviation of each channel."""
+    """Mean and standard deviation of each channel, as if they were a layer."""
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
         """`(N, 2 C)` of uint8 `(N, S, S, C)`."""
         values = images.double() / 255
-        return torch.cat([values.mean(dim=(1, 2)), values.std(dim=(1, 2), correction=0)], dim=1)
+        both = [values.mean(dim=(1, 2)), values.std(dim=(1, 2), correction=0)]
+        return {COLOUR: torch.cat(both, dim=1)}
 
 
 class MahalanobisDistance(nn.Module):

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hpsearch.datasets.reading import MIN_SIDE
 from hpsearch.errors import HpsearchError, SpecError
 from hpsearch.export.check import TOLERANCE, drawn_images, largest_difference, opened_images
-from hpsearch.export.formats import FORMATS, FormatName
-from hpsearch.export.graph import FLAG, INPUT, LARGEST, SCORE, SIZES, SMALLEST, Traced, trace
+from hpsearch.export.format_names import FormatName, checked_format
+from hpsearch.export.formats import FORMATS
+from hpsearch.export.graph import FLAG, INPUT, LARGEST, SCORE, SIZES, Traced, trace
 from hpsearch.files import printable, write_directory_atomic
 from hpsearch.model.model import Model
 
@@ -48,8 +50,7 @@ def export(model: Model, folder: Path, name: FormatName, *, images: Sequence[Pat
         DataError: an image cannot be read.
         HpsearchError: the graph gives other scores than the model.
     """
-    chosen = FORMATS[name]
-    chosen.require_packages()
+    chosen = FORMATS[checked_format(name)]
     pictures = opened_images(model, images) if images else drawn_images(model)
     traced = trace(model)
     try:
@@ -78,8 +79,8 @@ def _metadata(model: Model, traced: Traced, path: Path, done: Export) -> Mapping
         "input": {
             "name": INPUT,
             "dtype": str(traced.dtype).removeprefix("torch."),
-            "shape": [*SIZES.values(), traced.channels],
-            "sides_px": [SMALLEST, LARGEST],
+            "shape": [*SIZES, traced.channels],
+            "sides_px": [MIN_SIDE, LARGEST],
             "values": _values(model, traced),
         },
         "outputs": {

@@ -3,17 +3,14 @@
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from numpy.typing import NDArray
 
-from hpsearch.errors import SpecError
+from hpsearch.export.format_names import FormatName
 from hpsearch.export.graph import INPUT, SCORE, SIZES, Traced
-
-FormatName = Literal["torch", "onnx"]
 
 Scores = Callable[[NDArray[Any]], NDArray[Any]]
 """Of images `(N, H, W, C)`, `(N,)`."""
@@ -25,28 +22,13 @@ class Format:
 
     Attributes:
         file: its name.
-        packages: that it needs beside this project's own.
         write: the graph to a path.
         load: the file back, as what scores images on the CPU.
     """
 
     file: str
-    packages: tuple[str, ...]
     write: Callable[[Traced, Path], None]
     load: Callable[[Path], Scores]
-
-    def require_packages(self) -> None:
-        """Refuse what cannot be written here, before anything is computed.
-
-        Raises:
-            SpecError: a package is missing.
-        """
-        missing = [name for name in self.packages if find_spec(name) is None]
-        if missing:
-            raise SpecError(
-                f"--format {self.file.partition('.')[2]}: needs {', '.join(missing)}; "
-                "pip install 'hpsearch[export]'"
-            )
 
 
 def _write_torch(traced: Traced, path: Path) -> None:
@@ -73,7 +55,7 @@ def _write_onnx(traced: Traced, path: Path) -> None:
             verbose=False,
             input_names=[INPUT],
             output_names=list(traced.outputs),
-            dynamic_shapes=(SIZES,),
+            dynamic_shapes=(dict(enumerate(SIZES)),),
         )
     assert exported is not None  # it is None for a path only
     exported.save(str(path), external_data=False)
@@ -92,6 +74,6 @@ def _load_onnx(path: Path) -> Scores:
 
 
 FORMATS: Mapping[FormatName, Format] = {
-    "torch": Format("model.pt2", (), _write_torch, _load_torch),
-    "onnx": Format("model.onnx", ("onnx", "onnxscript", "onnxruntime"), _write_onnx, _load_onnx),
+    "torch": Format("model.pt2", _write_torch, _load_torch),
+    "onnx": Format("model.onnx", _write_onnx, _load_onnx),
 }

@@ -7,14 +7,15 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
+from hpsearch.datasets.reading import MIN_SIDE
 from hpsearch.export.preprocessing import Preprocess
 from hpsearch.model.model import Model
 
 INPUT, SCORE, FLAG = "images", "score", "is_anomaly"
-SIZES = {0: "batch", 1: "height", 2: "width"}
-"""The dimensions of the images that stay free."""
+SIZES = ("batch", "height", "width")
+"""The first dimensions of the images, which stay free."""
 
-SMALLEST, LARGEST = 8, 10_000  # px, sides of an image
+LARGEST = 10_000  # px, a side of an image
 _EXAMPLE = (2, 48, 56)  # of the free sizes; none is 1, which torch.export would keep as it is
 
 
@@ -72,14 +73,10 @@ def trace(model: Model) -> Traced:
     """
     graph = Graph(model).eval().requires_grad_(False)
     channels, dtype = graph.preprocess.channels, graph.preprocess.dtype
-    batch, height, width = SIZES
-    sizes = {
-        batch: Dim(SIZES[batch], min=1),
-        height: Dim(SIZES[height], min=SMALLEST, max=LARGEST),
-        width: Dim(SIZES[width], min=SMALLEST, max=LARGEST),
-    }
+    batch, *sides = SIZES
+    sizes = [Dim(batch, min=1), *(Dim(side, min=MIN_SIDE, max=LARGEST) for side in sides)]
     with torch.no_grad():
         example = torch.zeros(*_EXAMPLE, channels, dtype=dtype)
-        program = torch.export.export(graph, (example,), dynamic_shapes=(sizes,))
+        program = torch.export.export(graph, (example,), dynamic_shapes=(dict(enumerate(sizes)),))
     outputs = (SCORE,) if graph.threshold is None else (SCORE, FLAG)
     return Traced(program, channels, dtype, outputs)

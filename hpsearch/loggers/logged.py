@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 
+import optuna
 from optuna.trial import TrialState
 
 from hpsearch.errors import UserError
@@ -61,11 +63,15 @@ class LoggingListener:
         self.listener.trial(report)
         self.catch_up()
 
+    @cached_property
+    def _study(self) -> optuna.Study:
+        return load_study(self.folder.path)  # it keeps ended trials, so that each is read once
+
     def catch_up(self) -> None:
         """Write every record that a tracker lacks."""
         for logger in tuple(self.loggers):
             try:
-                write_missing(logger, self.folder)
+                write_missing(logger, self._study, self.folder)
             except Exception as error:  # a tracker may raise anything, and must not end a search
                 self.loggers.remove(logger)
                 told = printable(" ".join(str(error).split()))
@@ -74,9 +80,9 @@ class LoggingListener:
                 )
 
 
-def write_missing(logger: Logger, folder: StudyDir) -> None:
+def write_missing(logger: Logger, study: optuna.Study, folder: StudyDir) -> None:
     """Write the ended trials and the final model of a study that a tracker does not have yet."""
-    for trial in load_study(folder.path).get_trials(deepcopy=False, states=_ENDED):
+    for trial in study.get_trials(deepcopy=False, states=_ENDED):
         if not logger.has(trial_name(trial)):
             logger.write(trial_record(trial, folder.tasks))
     try:

@@ -2,6 +2,7 @@
 
 import os
 import time
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 
@@ -43,10 +44,22 @@ class MLflowLogger:
                 "or leave it out"
             ) from error
 
+    @cached_property
+    def _written(self) -> set[str]:
+        """Names of the records that were written to their end."""
+        names: set[str] = set()
+        token = None
+        while True:
+            page = self.client.search_runs(
+                [self.experiment], "attributes.status = 'FINISHED'", page_token=token
+            )
+            names |= {run.data.tags[_TAG] for run in page if _TAG in run.data.tags}
+            if not (token := page.token):
+                return names
+
     def has(self, name: str) -> bool:
         """Whether a run of this record was written to its end."""
-        wanted = f"tags.`{_TAG}` = '{name}' and attributes.status = 'FINISHED'"
-        return bool(self.client.search_runs([self.experiment], wanted, max_results=1))
+        return name in self._written
 
     def write(self, record: Record) -> None:
         """Settings as parameters, metrics and losses as metrics, the model as an artifact."""
@@ -71,3 +84,4 @@ class MLflowLogger:
         if record.model is not None:
             self.client.log_artifacts(run.info.run_id, str(record.model), "model")
         self.client.set_terminated(run.info.run_id)
+        self._written.add(record.name)

@@ -13,7 +13,7 @@ from hpsearch.errors import DataError
 
 _MARKED = 128  # grey level of a mask from which on a pixel is marked
 _SQUARE = Preprocessing(1, fit="crop")
-_MEND = "keep to fit=stretch, as studies of own data do, or cut the images into squares"
+_MEND = "keep to fit=stretch, the default, or cut the images into squares"
 
 
 def not_square_findings(dataset: Dataset, looks: Looks) -> Iterator[Finding]:
@@ -23,15 +23,15 @@ def not_square_findings(dataset: Dataset, looks: Looks) -> Iterator[Finding]:
     if not positions:
         return
     kept = 100 * np.median(sides[positions].min(axis=1) / sides[positions].max(axis=1))
-    what = f"{len(positions)} of {len(looks)} images are not square, with fit=crop only their"
-    rule = f"central square is seen, {kept:.0f} % or less of half of them"
-    yield Finding("warning", "not square", "shapes", f"shapes: {what} {rule}; {_MEND}")
+    what = f"{len(positions)} of {len(looks)} images are not square"
+    rule = f"with fit=crop only the central square is seen, {kept:.0f} % of the median one"
+    yield Finding("warning", "not square", "shapes", f"shapes: {what}; {rule}; {_MEND}")
     with_mask = [place for place in positions if dataset.table["mask_path"].iloc[place]]
     n_outside = sum(_lies_outside(dataset, place) for place in with_mask)
     if n_outside:
-        what = f"{n_outside} of {len(with_mask)} anomalies that are not square have no marked"
-        rule = "pixel in the central square, with fit=crop nothing of them is seen"
-        yield Finding("warning", "cropped away", "masks", f"masks: {what} {rule}; {_MEND}")
+        what = f"{n_outside} of {len(with_mask)} anomalies have no marked pixel in that square"
+        rule = "with fit=crop nothing of them is seen"
+        yield Finding("warning", "cropped away", "masks", f"masks: {what}; {rule}; {_MEND}")
 
 
 def _lies_outside(dataset: Dataset, position: int) -> bool:

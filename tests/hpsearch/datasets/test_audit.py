@@ -245,7 +245,7 @@ def test_what_the_central_square_leaves_out_is_told(tmp_path: Path) -> None:
     findings = audit(dataset, n_anomaly_types=1, n_examples=4).findings
     told = {finding.check: finding.message for finding in findings}
     assert "3 of 50 images are not square" in told["not square"]
-    assert "30 % or less of half of them" in told["not square"]
+    assert "30 % of the median one" in told["not square"]
     assert "1 of 3 anomalies" in told["cropped away"]
     assert "keep to fit=stretch" in told["cropped away"]
 

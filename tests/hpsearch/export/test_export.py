@@ -119,7 +119,7 @@ def test_another_score_is_an_error_and_leaves_nothing(
 def test_a_missing_package_is_told_first(
     make_model: MakeModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(formats, "find_spec", lambda name: None)
+    monkeypatch.setattr("hpsearch.export.format_names.find_spec", lambda name: None)
     with pytest.raises(SpecError, match=r"onnx.*pip install 'hpsearch\[export\]'"):
         export(make_model("features", layer="colour"), tmp_path / "out", "onnx")
 

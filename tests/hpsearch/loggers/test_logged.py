@@ -65,11 +65,11 @@ def test_the_final_model_is_its_figures_and_its_folder(folder: StudyDir) -> None
 
 def test_records_are_written_once(folder: StudyDir) -> None:
     logger = ListLogger()
-    write_missing(logger, folder)
+    write_missing(logger, load_study(folder.path), folder)
     names = [record.name for record in logger.records]
     assert names[:2] == ["trial-0000", "trial-0001"]
     assert names[-1].startswith("final-")
-    write_missing(logger, folder)
+    write_missing(logger, load_study(folder.path), folder)
     assert [record.name for record in logger.records] == names
 
 
@@ -96,7 +96,7 @@ def test_tensorboard_reads_what_was_written(folder: StudyDir) -> None:
         reason="needs hpsearch[tensorboard]",
     )
     (logger,) = open_loggers(["tensorboard"], folder.path)
-    write_missing(logger, folder)
+    write_missing(logger, load_study(folder.path), folder)
     written = sorted(path.name for path in (folder.path / "tensorboard").iterdir())
     assert written[-2:] == ["trial-0000", "trial-0001"]
     events = accumulator.EventAccumulator(str(folder.path / "tensorboard" / "trial-0001"))
@@ -120,7 +120,7 @@ def test_mlflow_reads_what_was_written(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
     (logger,) = open_loggers(["mlflow"], folder.path)
     for _ in range(2):
-        write_missing(logger, folder)
+        write_missing(logger, load_study(folder.path), folder)
     client = mlflow.MlflowClient()
     experiment = client.get_experiment_by_name(folder.path.name)
     runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}

@@ -1,0 +1,35 @@
+"""The formats that a model is exported to, and what each needs installed."""
+
+from collections.abc import Mapping
+from importlib.util import find_spec
+from typing import Literal, TypeGuard, get_args
+
+from hpsearch.errors import SpecError
+
+FormatName = Literal["onnx", "torch"]
+FORMAT_NAMES: tuple[FormatName, ...] = get_args(FormatName)
+
+_PACKAGES: Mapping[FormatName, tuple[str, ...]] = {
+    "onnx": ("onnx", "onnxscript", "onnxruntime"),
+    "torch": (),
+}
+
+
+def checked_format(name: str) -> FormatName:
+    """The format of that name, before anything is computed for it.
+
+    Raises:
+        SpecError: there is none, or a package that it needs is missing.
+    """
+    if not _is_known(name):
+        raise SpecError(f"--format {name!r:.40}: must be one of {', '.join(FORMAT_NAMES)}")
+    missing = [package for package in _PACKAGES[name] if find_spec(package) is None]
+    if missing:
+        raise SpecError(
+            f"--format {name}: needs {', '.join(missing)}; pip install 'hpsearch[export]'"
+        )
+    return name
+
+
+def _is_known(name: str) -> TypeGuard[FormatName]:
+    return name in FORMAT_NAMES
