@@ -15,11 +15,15 @@ import yaml
 from PIL import Image
 
 import hpsearch.study
+from hpsearch.backbones.registry import load_backbone
+from hpsearch.detectors.base import ImageView, Setup
 from hpsearch.engine import Finished, Workers
 from hpsearch.errors import TaskError
 from hpsearch.listener import SilentListener
 from hpsearch.prepared import Prepared, prepare_study
-from hpsearch.spec import StudySpec, build_spec
+from hpsearch.space import Params
+from hpsearch.spec import StudySpec, TrainingSpec, build_spec
+from hpsearch.study_dir import StudyDir
 from hpsearch.task import Task, TaskContext, run_task
 
 SIDE = 16
@@ -239,3 +243,44 @@ def inline(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     monkeypatch.setattr(hpsearch.study, "LocalEngine", InlineEngine)
     monkeypatch.setattr(InlineEngine, "trained", [])
     yield InlineEngine.trained
+
+
+@pytest.fixture(scope="session")
+def kept_studies(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the first test that needs a finished study leaves a copy for the others."""
+    return tmp_path_factory.mktemp("kept")
+
+
+@pytest.fixture
+def finished_study(
+    kept_studies: Path, runs: Path, cache: Path, inline: list[str]
+) -> Callable[[StudySpec], StudyDir]:
+    """Runs a study, once for all tests; its run directory is the test's own."""
+
+    def finished(spec: StudySpec) -> StudyDir:
+        kept = kept_studies / spec.study_name
+        if not kept.exists():
+            options = {"runs": runs, "cache_dir": cache, "device": "cpu", "workers": 1}
+            ran = hpsearch.study.run_study(spec, listener=SilentListener(), **options)
+            shutil.copytree(ran.folder.path, kept)
+        return StudyDir(shutil.copytree(kept, runs / spec.study_name, dirs_exist_ok=True))
+
+    return finished
+
+
+@pytest.fixture(scope="session")
+def make_setup() -> Callable[..., Setup]:
+    """All that a detector of `vgg-mini` is built from, by its parameters and normals."""
+
+    def make(params: Params, normals: ImageView, **training: Any) -> Setup:
+        return Setup(
+            params=params,
+            training=TrainingSpec(**training),
+            backbone=load_backbone("vgg-mini"),
+            normals=normals,
+            seed=0,
+            device="cpu",
+            cache_dir=Path("/nowhere"),
+        )
+
+    return make

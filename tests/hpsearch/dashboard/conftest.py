@@ -1,18 +1,15 @@
 """A finished study of four trials, and its dashboard on a random port."""
 
 import json
-import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http.client import HTTPConnection
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
-from hpsearch.listener import SilentListener
-from hpsearch.study import run_study
+from hpsearch.spec import StudySpec
 from hpsearch.study_dir import StudyDir
 
 pytest.importorskip("optuna_dashboard")
@@ -20,19 +17,9 @@ pytest.importorskip("optuna_dashboard")
 from hpsearch.dashboard.server import Dashboard, open_dashboard
 
 
-@pytest.fixture(scope="session")
-def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the first test that needs a finished study leaves a copy for the others."""
-    return tmp_path_factory.mktemp("kept") / "tiny"
-
-
 @pytest.fixture
-def finished(kept: Path, tiny_spec: Any, runs: Path, cache: Path, inline: list[str]) -> StudyDir:
-    if not kept.exists():
-        options = {"runs": runs, "cache_dir": cache, "device": "cpu", "workers": 1}
-        ran = run_study(tiny_spec(), listener=SilentListener(), **options)
-        shutil.copytree(ran.folder.path, kept)
-    return StudyDir(shutil.copytree(kept, runs / "tiny", dirs_exist_ok=True))
+def finished(tiny_spec: Any, finished_study: Callable[[StudySpec], StudyDir]) -> StudyDir:
+    return finished_study(tiny_spec())
 
 
 class Answer(NamedTuple):

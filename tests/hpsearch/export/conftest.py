@@ -1,19 +1,16 @@
 """Models of any preprocessing and detector, trained for a step or two in memory."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from hpsearch.backbones.registry import load_backbone
 from hpsearch.datasets.window import Window
 from hpsearch.detectors.base import ImageView, Setup, load_detector
 from hpsearch.model.bundle import calibrated
 from hpsearch.model.describe import preprocessing_facts
 from hpsearch.model.facts import BackboneFacts, ModelFacts, Provenance
 from hpsearch.model.model import Model
-from hpsearch.spec import TrainingSpec
 
 PREPROCESSING = {
     "resolution": 16,
@@ -39,7 +36,7 @@ MakeModel = Callable[..., Model]
 
 
 @pytest.fixture(scope="session")
-def make_model() -> MakeModel:
+def make_model(make_setup: Callable[..., Setup]) -> MakeModel:
     def make(
         detector: str = "dpa", *, channels: int = 3, window: Window | None = None, **changed: object
     ) -> Model:
@@ -49,15 +46,7 @@ def make_model() -> MakeModel:
             0, 256, (24, how.size, how.size, how.channels), dtype=np.uint8
         )
         normals = ImageView(pixels, np.arange(16), None)
-        setup = Setup(
-            params=params,
-            training=TrainingSpec(batch_size=4, max_steps=2),
-            backbone=load_backbone("vgg-mini"),
-            normals=normals,
-            seed=0,
-            device="cpu",
-            cache_dir=Path("/nowhere"),
-        )
+        setup = make_setup(params, normals, batch_size=4, max_steps=2)
         fitted = load_detector(detector)(setup)
         fitted.fit(normals, None, max_steps=2)
         held_out = fitted.score(ImageView(pixels, np.arange(16, 24), None))

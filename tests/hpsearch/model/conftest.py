@@ -1,19 +1,18 @@
 """A tiny autoencoder, trained once, and its bundle in each test's own folder."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from hpsearch.backbones.registry import load_backbone
 from hpsearch.detectors.base import ImageView, Setup
 from hpsearch.detectors.dpa import DPADetector
 from hpsearch.model.bundle import attach_calibration, calibrated, write_bundle
 from hpsearch.model.describe import preprocessing_facts
 from hpsearch.model.facts import BackboneFacts, ModelFacts, Provenance
-from hpsearch.spec import TrainingSpec
 
 SIDE = 16
 PARAMS = {
@@ -42,20 +41,10 @@ def images() -> np.ndarray:
 
 
 @pytest.fixture(scope="session")
-def trained(images: np.ndarray) -> DPADetector:
+def trained(images: np.ndarray, make_setup: Callable[..., Setup]) -> DPADetector:
     """Fitted on the first 30."""
     normals = ImageView(images, np.arange(30), None)
-    detector = DPADetector(
-        Setup(
-            params=PARAMS,
-            training=TrainingSpec(batch_size=8, max_steps=30),
-            backbone=load_backbone("vgg-mini"),
-            normals=normals,
-            seed=0,
-            device="cpu",
-            cache_dir=Path("/nowhere"),
-        )
-    )
+    detector = DPADetector(make_setup(PARAMS, normals, batch_size=8, max_steps=30))
     detector.fit(normals, None, max_steps=30)
     return detector
 

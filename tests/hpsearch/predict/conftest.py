@@ -7,14 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hpsearch.backbones.registry import load_backbone
 from hpsearch.detectors.base import ImageView, Setup
 from hpsearch.detectors.features import FeaturesDetector
 from hpsearch.model.bundle import calibrated
 from hpsearch.model.describe import preprocessing_facts
 from hpsearch.model.facts import BackboneFacts, ModelFacts, Provenance
 from hpsearch.model.model import Model
-from hpsearch.spec import TrainingSpec
 
 SIDE = 16
 PARAMS = {
@@ -30,14 +28,12 @@ PARAMS = {
 
 
 @pytest.fixture(scope="session")
-def model() -> Model:
+def model(make_setup: Callable[..., Setup]) -> Model:
     """Mahalanobis distance of colours, with a threshold for one in ten."""
-    backbone, rng = load_backbone("vgg-mini"), np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     pixels = rng.normal(120, 15, (60, SIDE, SIDE, 3)) + rng.normal(0, 20, (60, 1, 1, 3))
     normals = ImageView(pixels.clip(0, 255).astype(np.uint8), np.arange(60), None)
-    detector = FeaturesDetector(
-        Setup(PARAMS, TrainingSpec(), backbone, normals, 0, "cpu", Path("/nowhere"))
-    )
+    detector = FeaturesDetector(make_setup(PARAMS, normals))
     detector.fit(ImageView(normals.pixels, np.arange(40), None), None, max_steps=1)
     held_out = detector.score(ImageView(normals.pixels, np.arange(40, 60), None))
     facts = ModelFacts(
@@ -45,7 +41,7 @@ def model() -> Model:
         params=PARAMS,
         seed=0,
         preprocessing=preprocessing_facts(PARAMS, channels=3),
-        backbone=BackboneFacts(name="vgg-mini", digest=backbone.digest),
+        backbone=BackboneFacts(name="vgg-mini", digest=detector.setup.backbone.digest),
         provenance=Provenance(study="by hand"),
         calibration=calibrated(held_out, rate=0.1),
     )
