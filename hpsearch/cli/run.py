@@ -1,5 +1,6 @@
 """`hpsearch run`: start a study, or go on with it, to its final result."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -77,13 +78,7 @@ def run(
 
     Without options it runs the quickstart study on images that come with the package.
     """
-    base = _read_one(study or default_study(dataset))
-    given = options.settings_of(context.params)
-    if axis:
-        given["space"] = parse_axes(axis, detector or base.get("detector", DEFAULT_DETECTOR))
-    name = default_name(study, dataset, normal_class, detector, protocol)
-    spec = build_spec({"study_name": name, **base}, given)
-    options.refuse_draw(spec, context.params)
+    spec = _asked(context.params)
     # Importing torch takes seconds: `--help` and a bad option should not wait for it.
     from hpsearch.loggers.logged import logged
     from hpsearch.scale import scaled
@@ -102,6 +97,20 @@ def run(
             workers=workers,
         )
     print_summary(ran.folder, ran.result, json=json)
+
+
+def _asked(given: Mapping[str, Any]) -> StudySpec:
+    """The study of the options: the shipped or named one, with what they change."""
+    base = _read_one(given["study"] or default_study(given["dataset"]))
+    settings = options.settings_of(given)
+    if given["axis"]:
+        detector = given["detector"] or base.get("detector", DEFAULT_DETECTOR)
+        settings["space"] = parse_axes(given["axis"], detector)
+    named_after = ("study", "dataset", "normal_class", "detector", "protocol")
+    name = default_name(*(given[option] for option in named_after))
+    spec = build_spec({"study_name": name, **base}, settings)
+    options.refuse_draw(spec, given)
+    return spec
 
 
 def default_study(dataset: str | None) -> str:
