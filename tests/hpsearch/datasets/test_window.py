@@ -102,7 +102,7 @@ def manifest(tmp_path: Path) -> Path:
 
 
 def test_a_manifest_is_decoded_once_a_window(manifest: Path, tmp_path: Path) -> None:
-    cache, variant = tmp_path / "cache", Preprocessing(size=10)
+    cache, variant = tmp_path / "cache", Preprocessing(size=10, fit="crop")
     pixels = {}
     for window in (WINDOW, (0.0, 65_535.0)):
         request = DatasetRequest(str(manifest), window=window)
