@@ -50,11 +50,15 @@ class ResidualBlock(nn.Module):
 
 
 def initialise(network: nn.Module, generator: torch.Generator) -> None:
-    """Kaiming-normal weights (fan_out) and zero biases in every convolution."""
+    """Kaiming-normal weights (fan_out) in every convolution.
+
+    Biases are torch's own: uniform within ± 1 / sqrt(fan_in).
+    """
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(
                 module.weight, a=NEGATIVE_SLOPE, mode="fan_out", generator=generator
             )
             if module.bias is not None:
-                nn.init.zeros_(module.bias)
+                bound = module.weight[0].numel() ** -0.5
+                nn.init.uniform_(module.bias, -bound, bound, generator=generator)

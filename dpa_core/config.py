@@ -30,6 +30,7 @@ class AutoencoderConfig:
     latent_dim: int  # channels of the bottleneck
     latent_res: int = 1  # side of the bottleneck: 1 or a power of two below image_size
     start_resolution: int | None = None  # px at which growing begins; None: it does not grow
+    uncapped: bool = False  # growing with `latent_dim` channels throughout, as older models did
 
     def __post_init__(self) -> None:
         if not (_is_power_of_two(self.image_size) and 16 <= self.image_size <= 256):
@@ -65,10 +66,19 @@ class AutoencoderConfig:
         start = self.image_size if self.start_resolution is None else self.start_resolution
         return tuple(_doublings(start, self.image_size))
 
+    @property
+    def grows(self) -> bool:
+        """Whether training begins below `image_size`."""
+        return len(self.resolutions) > 1
+
     def width(self, resolution: int) -> int:
-        """Channels of the blocks at `resolution` px: `latent_dim`, capped for 32 px images."""
-        if self.image_size == 32:
-            return min(self.latent_dim, 32 * 32 // resolution)
+        """Channels of the blocks at `resolution` px: `latent_dim`, where nothing caps it.
+
+        For 32 px images, and in a network that grows, at most 128 at 8 px, 64 at 16 px and 32 from
+        32 px on.
+        """
+        if self.image_size == 32 or (self.grows and not self.uncapped):
+            return min(self.latent_dim, max(32, 32 * 32 // resolution))
         return self.latent_dim
 
 

@@ -85,7 +85,7 @@ class ReconstructionLoss:
             x: `(N, C, R, R)` with R = `phase.resolution`.
             reconstruction: of the same shape.
             phase: of the network.
-            target: `features` of x at `phase.settled_resolution`, where they are known already.
+            target: `features` of x, where they are known already; None in a transition.
 
         Returns:
             `(N,)`.
@@ -93,7 +93,7 @@ class ReconstructionLoss:
         if phase.alpha == 1:
             return self._settled(x, reconstruction, target)
         fine = self._settled(x, reconstruction, None)
-        coarse = self._settled(halve(x), halve(reconstruction), target)
+        coarse = self._settled(halve(x), halve(reconstruction), None)
         return torch.lerp(coarse, fine, phase.alpha)
 
     def maps(self, x: Tensor, reconstruction: Tensor) -> Tensor:

@@ -17,10 +17,14 @@ def double(images: Tensor) -> Tensor:
 
 
 def shrink(images: Tensor, resolution: int) -> Tensor:
-    """Square images at `resolution` px, by as many bilinear halvings as it takes."""
-    while images.shape[-1] > resolution:
-        images = halve(images)
-    return images
+    """Square images at `resolution` px, bilinear in one step and without a filter before it.
+
+    By two this is the mean of each 2x2 square. By four or more a pixel is the mean of the four in
+    the middle of its square, where a mean over the square would be smoother: the authors' images.
+    """
+    if images.shape[-1] == resolution:
+        return images
+    return functional.interpolate(images, size=(resolution, resolution), mode="bilinear")
 
 
 def images_at(images: Tensor, phase: Phase) -> Tensor:
@@ -34,4 +38,8 @@ def images_at(images: Tensor, phase: Phase) -> Tensor:
         `(N, C, R, R)`.
     """
     fine = shrink(images, phase.resolution)
-    return fine if phase.alpha == 1 else lerp(double(halve(fine)), fine, phase.alpha)
+    if phase.alpha == 1:
+        return fine
+    # Of the full size again: halving what was shrunk by two or more would be another image.
+    coarse = shrink(images, phase.settled_resolution)
+    return lerp(double(coarse), fine, phase.alpha)

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from dpa_core.batches import as_input
+from dpa_core.growth import Phase
 from dpa_core.loss import ReconstructionLoss
 from dpa_core.resampling import shrink
 
@@ -31,12 +32,14 @@ class Targets:
         self.cache: dict[str, Tensor] | None = None
 
     @torch.no_grad()
-    def at(self, positions: Tensor, images: Tensor) -> dict[str, Tensor]:
+    def of(self, positions: Tensor, images: Tensor, phase: Phase) -> dict[str, Tensor] | None:
         """f̂(x) of the images at `positions` `(B,)`, whose pixels are `images` `(B, C, R, R)`.
 
         Returns:
-            per layer `(B, C', H', W')`.
+            per layer `(B, C', H', W')`; None in a transition, where images change with each step.
         """
+        if phase.alpha < 1:
+            return None
         if images.shape[-1] != self.resolution:
             self._begin(images.shape[-1])
         if self.cache is not None:

@@ -10,7 +10,7 @@ from dpa_core.config import AutoencoderConfig, FitConfig
 from dpa_core.growth import Phase, phase_at, schedule_of, stage_at
 from dpa_core.learner import Learner
 from dpa_core.loss import ReconstructionLoss
-from dpa_core.resampling import images_at, shrink
+from dpa_core.resampling import images_at
 from dpa_core.targets import Targets
 
 
@@ -68,9 +68,8 @@ class Trainer:
         if self.adversary:
             self.adversary.train(step, phase, self._reconstruct)
         batch = self.batches.at(step)
-        settled = shrink(batch.images, phase.settled_resolution)
-        target = self.targets.at(batch.positions, settled)
         x = images_at(batch.images, phase)
+        target = self.targets.of(batch.positions, x, phase)
         reconstruction = self._reconstruct(x, phase)
         loss = self.loss(x, reconstruction, phase, target).mean()
         total = loss

@@ -9,7 +9,7 @@ from dpa_core.batches import as_input, centre_crop, to_device
 from dpa_core.errors import ConfigError
 from dpa_core.growth import Phase
 from dpa_core.loss import ReconstructionLoss
-from dpa_core.resampling import images_at, shrink
+from dpa_core.resampling import images_at
 from dpa_core.targets import Targets
 
 
@@ -51,7 +51,7 @@ class Validation:
         everything = torch.arange(len(self.images), device=self.images.device)
         for positions in torch.split(everything, self.chunk):
             images = as_input(self.images[positions])
-            target = self.targets.at(positions, shrink(images, phase.settled_resolution))
             x = images_at(images, phase)
+            target = self.targets.of(positions, x, phase)
             losses.append(self.loss(x, autoencoder(x, phase), phase, target))
         return torch.cat(losses).mean().item()

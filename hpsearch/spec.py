@@ -113,11 +113,11 @@ class TrainingSpec(_Model):
     """How each fold is trained; a detector without gradient steps ignores it."""
 
     max_steps: int = Field(100_000, ge=1)
-    batch_size: int = Field(128, ge=1)  # images a step
+    batch_size: int | None = Field(None, ge=1)  # images a step; None: by the network
     check_every: int = Field(1_000, ge=1)  # steps between validations on held-out normals
     patience: int = Field(3, ge=1)  # validations without improvement that end a training
     min_improvement: float = Field(1e-3, ge=0)  # of the held-out loss
-    learning_rate: float | None = Field(None, gt=0)  # None: by the width of the bottleneck
+    learning_rate: float | None = Field(None, gt=0)  # None: by the network
     flips: bool = False  # random horizontal and vertical flips
     feature_cache_mb: int = Field(1024, ge=0)  # device memory for features of the input
     compile: bool = False  # torch.compile

@@ -38,8 +38,21 @@ class StudyDir:
         self.images_file = path / "images.csv"
         self.environment_file = path / "env.json"
 
-    def begin(self, spec: StudySpec, table: pd.DataFrame, environment: Mapping[str, Any]) -> None:
+    def begin(
+        self,
+        spec: StudySpec,
+        table: pd.DataFrame,
+        environment: Mapping[str, Any],
+        *,
+        latest: bool = True,
+    ) -> None:
         """Write what the study is, or check that it is the one that is here already.
+
+        Args:
+            spec: its settings.
+            table: its images.
+            environment: see `hpsearch.provenance`.
+            latest: whether commands that are told no study mean this one from now on.
 
         Raises:
             StudyError: the settings, the images or the backbone are others than when it began.
@@ -55,7 +68,8 @@ class StudyDir:
         # Last, for its presence says that the other two are there.
         settings = spec.model_dump(mode="json")
         write_text_atomic(self.spec_file, yaml.safe_dump(settings, sort_keys=False))
-        write_text_atomic(self.path.parent / _LATEST, f"{self.path.name}\n")
+        if latest:
+            write_text_atomic(self.path.parent / _LATEST, f"{self.path.name}\n")
 
     def record_winner(self, trial: int) -> None:
         """Keep the number of the trial whose final model is the study's answer."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -34,6 +34,8 @@ REPRODUCIBLE: Mapping[str, Callable[[Reproduction], bool]] = {
 DEFAULT_DATASET: str = DatasetSpec.model_fields["name"].default
 SHARED_PREFIX = "paper"
 """Of the studies of `TABLES`, of which some answer two tables."""
+PUBLISHED_PREFIX = "published"
+"""Of the same with `--published`."""
 _BY_CLASS = tuple(name for name, table in TABLES.items() if table.by_class)
 
 
@@ -69,6 +71,10 @@ def reproduce(
     plan: Annotated[
         bool, typer.Option("--plan", help="Say what would be trained, and train nothing.")
     ] = False,
+    published: Annotated[
+        bool,
+        typer.Option("--published", help="Train what the authors published; search nothing."),
+    ] = False,
 ) -> None:
     """Run or resume the studies of a table or figure of the paper, and show it beside the paper's.
 
@@ -78,6 +84,8 @@ def reproduce(
         there = ", ".join(REPRODUCIBLE)
         raise SpecError(f"reproduce {what!r:.60}: not there yet; what can be reproduced: {there}")
     _require_fit(what, classes=classes, rows=rows, normal_class=normal_class)
+    if published:
+        _require_searched_nothing(what, context.params)
     name = dataset or DEFAULT_DATASET
     given = options.settings_of({**context.params, "dataset": name, "study_name": None})
     if axis:
@@ -87,7 +95,7 @@ def reproduce(
         named=dataset is not None,
         classes=parse_classes(classes),
         settings=given,
-        prefix=study_name or default_prefix(what, name, normal_class, scale),
+        prefix=study_name or default_prefix(what, name, normal_class, scale, published=published),
         rows=parse_rows(rows),
         scale=scale,
         runs=runs,
@@ -95,15 +103,24 @@ def reproduce(
         workers=workers,
         json=json,
         plan=plan,
+        published=published,
     )
     if not REPRODUCIBLE[what](asked):
         raise typer.Exit(1)
 
 
-def default_prefix(what: str, dataset: str, normal_class: str | None, scale: float | None) -> str:
+def default_prefix(
+    what: str,
+    dataset: str,
+    normal_class: str | None,
+    scale: float | None,
+    *,
+    published: bool = False,
+) -> str:
     """What run directories are called, e.g. `table4-digits-3-x0.01`, or `paper-x0.01`."""
     data = [what, data_name(dataset), normal_class]
-    parts = [*([SHARED_PREFIX] if what in TABLES else data), f"x{scale:g}" if scale else None]
+    shared = [PUBLISHED_PREFIX if published else SHARED_PREFIX]
+    parts = [*(shared if what in TABLES else data), f"x{scale:g}" if scale else None]
     return "-".join(part for part in parts if part)
 
 
@@ -144,3 +161,14 @@ def _require_fit(
         raise SpecError(f"--classes: is for {', '.join(_BY_CLASS)}, not {what}; leave it out")
     if normal_class is not None and what in _BY_CLASS:
         raise SpecError(f"--normal-class: {what} takes each class in turn; use --classes")
+
+
+def _require_searched_nothing(what: str, given: Mapping[str, Any]) -> None:
+    """Refuse what says how to search where nothing is searched."""
+    if what not in TABLES:
+        raise SpecError(f"--published: is for {', '.join(TABLES)}, not {what}; leave it out")
+    for name in options.DRAW:
+        if given.get(name) is not None:
+            raise SpecError(
+                f"--{name.replace('_', '-')}: with --published no labels are used; leave it out"
+            )

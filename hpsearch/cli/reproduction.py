@@ -22,6 +22,7 @@ class Reproduction:
         device, workers: where to train, and how many processes.
         json: print for machines.
         plan: say what would be trained, and train nothing.
+        published: train what the authors published, and search nothing.
     """
 
     dataset: str
@@ -36,3 +37,4 @@ class Reproduction:
     workers: int | None
     json: bool
     plan: bool
+    published: bool

@@ -88,7 +88,7 @@ def _table(asked: Reproduction, rows: Sequence["RowResult"]) -> Table:
         if row.answer is None:
             table.add_row(name, "failed", "-", "-", "-")
             continue
-        test, std = row.answer.result.test, row.answer.std
+        test, std = row.answer.test, row.answer.std
         spread = "" if std is None else f" ± {100 * std:.1f}"
         table.add_row(
             name,

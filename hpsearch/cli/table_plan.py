@@ -15,6 +15,12 @@ from hpsearch.tables.study import TableStudy
 if TYPE_CHECKING:  # it imports torch, which takes seconds
     from hpsearch.tables.plan import StudyPlan
 
+_WHAT = {
+    True: "search: configurations x folds, on disk; final: trainings still to do, at most; and "
+    "four short reference rows a study",
+    False: "final: trainings still to do, of those of the published configuration",
+}
+"""What the columns say where something is searched, and where nothing is."""
 _UNITS = (("days", 86400.0), ("hours", 3600.0), ("minutes", 60.0))
 
 
@@ -33,18 +39,19 @@ def print_plan(name: str, studies: Sequence[TableStudy], asked: Reproduction) ->
     console = Console()
     console.print(_table(name, plans))
     lines = [f"nothing was trained; what is to be done takes about {_duration(total)}"]
+    places = dict.fromkeys(f"data {plan.dataset}: {plan.data}" for plan in plans)
+    lines.extend(places)
     if any(plan.basis == "rule of thumb" for plan in plans):
         lines.append(RULE)
     for line in lines:
-        console.print(line, highlight=False, soft_wrap=True)
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def _table(name: str, plans: Sequence["StudyPlan"]) -> Table:
     table = Table(
         title=f"plan of {name}",
-        caption="search: configurations x folds, on disk; final: trainings still to do, at most; "
-        "and four short reference rows a study; time: by stored seconds of the study itself or of "
-        "its neighbours, or by a rule of thumb",
+        caption=f"{_WHAT[any(plan.folds for plan in plans)]}; time: by stored seconds of the study "
+        "itself or of its neighbours, or by a rule of thumb",
     )
     for column in ("study", "images", "search", "steps", "final", "time", "by"):
         table.add_column(column, overflow="fold")
@@ -52,13 +59,19 @@ def _table(name: str, plans: Sequence["StudyPlan"]) -> Table:
         table.add_row(
             plan.name,
             _data(plan),
-            f"{plan.configurations} x {plan.folds}, {plan.on_disk} there",
-            f"to {plan.max_steps:,}",
-            str(plan.to_finish),
+            _search(plan),
+            f"{'to ' if plan.folds else ''}{plan.max_steps:,}",
+            str(plan.to_finish) if plan.folds else f"{plan.to_finish} of {plan.n_runs}",
             _duration(plan.seconds),
             plan.basis if plan.seconds else "-",
         )
     return table
+
+
+def _search(plan: "StudyPlan") -> str:
+    if not plan.folds:
+        return "none"
+    return f"{plan.configurations} x {plan.folds}, {plan.on_disk} there"
 
 
 def _data(plan: "StudyPlan") -> str:

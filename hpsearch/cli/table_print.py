@@ -88,7 +88,7 @@ def _closing(departures: Sequence[str], outcomes: Sequence[Outcome]) -> list[str
         elif outcome.failure:
             texts.append(f"{name.name}: failed: {outcome.failure}")
         for criterion, answer in outcome.answers.items():
-            test, tasks = answer.result.test, outcome.tasks(criterion)
+            test, tasks = answer.test, outcome.tasks(criterion)
             texts.append(
                 f"{name} ({criterion}): {one_line(answer.searched)}; "
                 f"{test.n_normal:,} normal and {test.n_anomaly:,} anomalous test images; "

@@ -14,6 +14,7 @@ from hpsearch.errors import SpecError
 from hpsearch.paper import load_paper_numbers
 from hpsearch.studies import read_study
 from hpsearch.tables.contents import PaperTable, Part, TableData, table_parts, table_study
+from hpsearch.tables.published import published_study
 from hpsearch.tables.study import TableStudy
 
 
@@ -26,6 +27,8 @@ def reproduce_table(table: PaperTable, asked: Reproduction) -> bool:
         raise SpecError(f"--root: is of one data set of {table.name}; name it with --dataset")
     names = [asked.dataset] if asked.named else list(table.datasets)
     parts = table_parts(table, names, asked.classes)
+    if asked.published:  # of what the labelled anomalies chose
+        table = replace(table, criteria=("weak",))
     studies = _studies(table, asked, parts)
     if asked.plan:
         print_plan(table.name, studies, asked)
@@ -38,11 +41,12 @@ def _studies(table: PaperTable, asked: Reproduction, parts: Sequence[Part]) -> l
     options = dict(asked.settings)
     if not asked.named:  # then each part names its own
         options["dataset"] = {}
+    of_part = published_study if asked.published else table_study
     studies = []
     for part in parts:
         study = read_study(default_study(part.dataset))
         data = TableData(part.dataset, data_name(part.dataset), study)
-        studies.append(table_study(table, part, data, options, prefix=asked.prefix))
+        studies.append(of_part(table, part, data, options, prefix=asked.prefix))
     if asked.scale is None:
         return studies
     from hpsearch.scale import scaled  # it imports torch, which takes seconds
@@ -78,7 +82,12 @@ def _run(
     write_table(path, table, lines, runs=asked.runs)
     if asked.json:
         records = [line_record(table, line, runs=asked.runs) for line in lines]
-        whole = {"table": table.name, "scale": asked.scale or 1.0, "departures": said}
+        whole = {
+            "table": table.name,
+            "published": asked.published,
+            "scale": asked.scale or 1.0,
+            "departures": said,
+        }
         folders = {"csv": str(path.absolute()), "runs": str(asked.runs.absolute())}
         print(json_format.dumps(whole | {"lines": records} | folders))
     else:

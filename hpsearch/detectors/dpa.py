@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from dpa_core.autoencoder import Autoencoder
 from dpa_core.config import AutoencoderConfig, FitConfig, LossConfig
@@ -30,9 +30,14 @@ from hpsearch.errors import SpecError, TaskError
 from hpsearch.space import Params
 from hpsearch.spec import AxisChoices, TrainingSpec
 
-_RATES_OF_VECTORS = {8: 1e-2, 16: 5e-3, 32: 2e-3, 64: 1e-3, 256: 2e-4}  # latent_res = 1
-_RATES_OF_MAPS = {4: 1e-3, 64: 1e-4}  # latent_res > 1
+# Adam's rates by `latent_dim`, and batches, of the authors' configurations (studies/published.csv).
+_RATES_AT_32_PX = {8: 1e-2, 16: 5e-3, 32: 2e-3, 64: 1e-3, 256: 2e-4}  # vectors
+_RATES_AT_64_PX = {16: 2e-3, 64: 5e-4}  # vectors and 4x4 maps
+_RATES_OF_GROWING = {16: 1e-3, 64: 5e-4}  # the same while the network grows
+_RATES_OF_MAPS = {4: 1e-3, 32: 2e-4, 64: 1e-4}  # 8x8 and 16x16
 _RATE_WITH_CRITIC = 2e-4  # of both networks, whatever the bottleneck
+_BATCH, _BATCH_OF_WIDE, _BATCH_WITH_CRITIC = 128, 56, 32
+_WIDE = 64  # channels, of a network that goes down to 4 px from 64 px or more
 _LOSSES = ("perceptual", "l1", "adversarial")
 _FEWEST_CHECKS = 4  # validations of a training at full size
 _AUTOENCODER = "autoencoder."  # before the names of its weights
@@ -147,7 +152,7 @@ class DPADetector:
             if key.startswith(_AUTOENCODER)
         }
         try:
-            autoencoder = Autoencoder(detector.network)
+            autoencoder = Autoencoder(_as_saved(detector.network, weights))
             autoencoder.load_state_dict(weights)
         except RuntimeError as error:
             raise damaged(folder, f"is not of this configuration ({error})") from error
@@ -167,12 +172,33 @@ class DPADetector:
 
 
 def learning_rate(network: AutoencoderConfig, loss: LossConfig) -> float:
-    """Adam's rate: the authors', by the bottleneck and log-log interpolated in `latent_dim`."""
+    """Adam's rate: the authors', by the shape of the network.
+
+    Log-log interpolated in `latent_dim` between their configurations, and constant beyond them.
+    """
     if loss.adversarial:
         return _RATE_WITH_CRITIC
-    table = _RATES_OF_VECTORS if network.latent_res == 1 else _RATES_OF_MAPS
+    table = _rates(network)
     widths, rates = np.log(list(table)), np.log(list(table.values()))
     return float(np.exp(np.interp(math.log(network.latent_dim), widths, rates)))
+
+
+def batch_size(network: AutoencoderConfig, loss: LossConfig) -> int:
+    """Images a step: the authors', fewer for the widest networks and beside a critic."""
+    if loss.adversarial:
+        return _BATCH_WITH_CRITIC
+    wide = network.latent_dim >= _WIDE and network.image_size >= 64 and network.latent_res <= 4
+    return _BATCH_OF_WIDE if wide else _BATCH
+
+
+def _rates(network: AutoencoderConfig) -> Mapping[int, float]:
+    if network.latent_res > 4:
+        return _RATES_OF_MAPS
+    if network.grows:
+        return _RATES_OF_GROWING
+    if network.latent_res == 1 and network.image_size <= 32:
+        return _RATES_AT_32_PX
+    return _RATES_AT_64_PX
 
 
 def _network(params: Params, *, channels: int) -> AutoencoderConfig:
@@ -185,16 +211,23 @@ def _network(params: Params, *, channels: int) -> AutoencoderConfig:
     )
 
 
+def _as_saved(network: AutoencoderConfig, weights: Mapping[str, Tensor]) -> AutoencoderConfig:
+    """The network with the widths of its weights: older models grew without a cap on them."""
+    entry = weights.get(f"encoder.from_image.{network.image_size}.0.weight")
+    uncapped = entry is not None and len(entry) > network.width(network.image_size)
+    return replace(network, uncapped=uncapped)
+
+
 def _loss(params: Params) -> LossConfig:
     weights = known_weights(str(params["loss"]), _LOSSES)
     return LossConfig(layer_schedule(str(params["layers"])), **weights)
 
 
 def _fit_config(params: Params, training: TrainingSpec, *, max_steps: int) -> FitConfig:
-    network = _network(params, channels=3)
+    network, loss = _network(params, channels=3), _loss(params)
     config = FitConfig(
-        learning_rate=training.learning_rate or learning_rate(network, _loss(params)),
-        batch_size=training.batch_size,
+        learning_rate=training.learning_rate or learning_rate(network, loss),
+        batch_size=training.batch_size or batch_size(network, loss),
         max_steps=max_steps,
         steps_per_phase=int(params["steps_per_phase"]),
         patience=training.patience,

@@ -1,4 +1,4 @@
-"""How many images a data set has, without download, generation or reading of pixels."""
+"""How many images a data set has, and where, without download, generation or reading of pixels."""
 
 from pathlib import Path
 
@@ -29,3 +29,13 @@ def count_images(dataset: DatasetSpec, cache_dir: Path) -> int | None:
         return len(load_dataset(request, cache_dir=cache_dir).table)
     except DataError:
         return None
+
+
+def whereabouts(dataset: DatasetSpec, cache_dir: Path) -> str:
+    """Where the images are, or how to get them."""
+    if dataset.root is not None:
+        return f"in {dataset.root}"
+    known = {info.name: info for info in dataset_infos(cache_dir)}.get(dataset.name)
+    if known is None:
+        return f"in {dataset.name}"
+    return "on the disk" if known.on_disk else known.how

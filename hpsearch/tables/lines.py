@@ -11,8 +11,9 @@ import pandas as pd
 from hpsearch.paper import OURS, Metric, PaperNumber, find_number, paper_number
 from hpsearch.space import describe
 from hpsearch.spec import Criterion
+from hpsearch.tables.answer import Answer, spread
 from hpsearch.tables.contents import CLASSES, PaperTable, Part
-from hpsearch.tables.running import Answer, Outcome, spread
+from hpsearch.tables.running import Outcome
 
 Status = Literal["run", "absent", "failed", "reported"]
 """Run here; its images could not be used; its study failed; the paper's alone."""
@@ -170,16 +171,16 @@ def _mean_of_classes(
 def _figure(table: PaperTable, outcome: Outcome, criterion: Criterion) -> Figure:
     answer, tasks = outcome.answers[criterion], tuple(outcome.tasks(criterion))
     value, low, high, runs = _auroc(answer) if table.metric == "auroc_percent" else _time(answer)
-    test = answer.result.test
+    test = answer.test
     images = (test.n_normal, test.n_anomaly)
-    params = describe(answer.result.params, tuple(answer.searched) or None)
+    params = describe(answer.params, tuple(answer.searched) or None)
     return Figure(value, low, high, runs, tasks, images, params, answer.seconds)
 
 
 def _auroc(answer: Answer) -> tuple[float, float, float, tuple[float, ...]]:
-    test = answer.result.test
+    test = answer.test
     value, low, high = (_PERCENT * part for part in (test.auroc, test.low, test.high))
-    return value, low, high, tuple(_PERCENT * run for run in answer.result.runs)
+    return value, low, high, tuple(_PERCENT * run for run in answer.runs)
 
 
 def _time(answer: Answer) -> tuple[float, float, float, tuple[float, ...]]:

@@ -15,7 +15,7 @@ from hpsearch.space import SearchSpace, build_space
 from hpsearch.spec import TrainingSpec
 from hpsearch.storage import DATABASE, load_study
 from hpsearch.study_dir import StudyDir
-from hpsearch.tables.counting import count_images
+from hpsearch.tables.counting import count_images, whereabouts
 from hpsearch.tables.growing import START_RESOLUTION
 from hpsearch.tables.study import TableStudy
 
@@ -39,8 +39,10 @@ class StudyPlan:
         name: of its run directory.
         dataset, normal_class: what on.
         images: their number, None where it is not known before they are read.
-        configurations, folds: of the search; their product is its trainings.
-        max_steps: the cap of a training.
+        data: where they are, or how to get them.
+        configurations, folds: of the search; their product is its trainings. No folds where
+            nothing is searched.
+        max_steps: the cap of a training, or its length where nothing is searched.
         n_runs: final trainings of a chosen configuration.
         on_disk: trainings of the search that are there.
         to_search: those that are still to be done.
@@ -53,6 +55,7 @@ class StudyPlan:
     dataset: str
     normal_class: str | None
     images: int | None
+    data: str
     configurations: int
     folds: int
     max_steps: int
@@ -88,8 +91,9 @@ def plan_studies(
             if _is_growing(other) == _is_growing(study)
             for training in trainings
         ]
-        images = count_images(study.spec.dataset, cache_dir)
-        plans.append(_plan(study, _folder(study, runs), images, own, alike, at_once))
+        data = study.spec.dataset
+        images, place = count_images(data, cache_dir), whereabouts(data, cache_dir)
+        plans.append(_plan(study, _folder(study, runs), images, place, own, alike, at_once))
     return plans
 
 
@@ -105,6 +109,7 @@ def _plan(
     study: TableStudy,
     folder: StudyDir,
     images: int | None,
+    place: str,
     own: Sequence[_Stored],
     alike: Sequence[float],
     at_once: int,
@@ -114,6 +119,8 @@ def _plan(
     n_trials = spec.search.n_trials or len(space.grid)
     on_disk = sum(training.of_search for training in own)
     to_search, to_finish = _to_do(study, folder, n_trials, on_disk)
+    if not study.searched:
+        to_search, to_finish = 0, max(0, spec.final.n_runs - len(own))
     seconds = _rule(spec.training, space, images or 0)
     basis: Basis = "rule of thumb"
     if alike:
@@ -124,8 +131,9 @@ def _plan(
         dataset=spec.dataset.name,
         normal_class=spec.dataset.normal_class,
         images=images,
+        data=place,
         configurations=n_trials,
-        folds=spec.search.n_folds,
+        folds=spec.search.n_folds if study.searched else 0,
         max_steps=spec.training.max_steps,
         n_runs=spec.final.n_runs,
         on_disk=on_disk,
@@ -174,7 +182,7 @@ def _stored(folder: StudyDir, detector: str) -> list[_Stored]:
 def _rule(training: TrainingSpec, space: SearchSpace, images: int) -> float:
     """Seconds of a training by `RULE`."""
     pixels = fmean(float(side) ** 2 for side in space.axes["resolution"]) / _STEP_SIDE**2
-    passed = training.max_steps * training.batch_size + _SCORING * images
+    passed = training.max_steps * (training.batch_size or _STEP_IMAGES) + _SCORING * images
     return _STEP_SECONDS * pixels * passed / _STEP_IMAGES
 
 

@@ -4,46 +4,31 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from statistics import stdev
+from typing import TypedDict
 
 from hpsearch.engine import plan_workers
 from hpsearch.errors import DataError, HpsearchError, StudyError
-from hpsearch.final import FinalResult
 from hpsearch.listener import Listener, SilentListener
 from hpsearch.prepared import Prepared, prepare_study
 from hpsearch.results import read_result
-from hpsearch.space import PREPROCESSING, Params
+from hpsearch.space import PREPROCESSING
 from hpsearch.spec import Criterion, StudySpec, first_difference
 from hpsearch.storage import load_study
 from hpsearch.study import StudyRun, run_study
 from hpsearch.study_dir import StudyDir
+from hpsearch.tables.answer import Answer
+from hpsearch.tables.fixed import train_fixed
 from hpsearch.tables.pixel_notes import pixel_notes
 from hpsearch.tables.study import TableStudy
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What a study found by one criterion.
+class _Where(TypedDict):
+    """The arguments of `run_study` that are those of all studies."""
 
-    Attributes:
-        result: the configuration that the criterion chose, and its test figures.
-        searched: its values on the axes with more than one choice.
-        seconds: of all trainings behind it, of the search and of the final ones; answers of one
-            study share its search.
-        final_seconds: of each final training and its scoring.
-        devices: where the final trainings ran, each once.
-    """
-
-    result: FinalResult
-    searched: Params
-    seconds: float
-    final_seconds: tuple[float, ...]
-    devices: tuple[str, ...]
-
-    @property
-    def std(self) -> float | None:
-        """Sample standard deviation of the test ROC AUC over the final trainings."""
-        return spread(self.result.runs)
+    runs: Path
+    cache_dir: Path
+    device: str
+    workers: int | None
 
 
 @dataclass(frozen=True)
@@ -69,7 +54,7 @@ class Outcome:
     def tasks(self, criterion: Criterion) -> list[Path]:
         """The directories of the final trainings that the figures of an answer come from."""
         answer = self.answers.get(criterion)
-        return [self.folder.tasks / digest for digest in (answer.result.tasks if answer else ())]
+        return [self.folder.tasks / digest for digest in (answer.tasks if answer else ())]
 
 
 def run_studies(
@@ -107,8 +92,8 @@ def run_studies(
     checked = [_checked(study, runs, prepare) for study in studies]
     if all(outcome.absent for outcome in checked):
         raise DataError(checked[0].absent)
-    run = partial(run_study, runs=runs, cache_dir=cache_dir, device=device, workers=workers)
-    return [outcome if outcome.absent else _run(outcome, run, listener) for outcome in checked]
+    where: _Where = {"runs": runs, "cache_dir": cache_dir, "device": device, "workers": workers}
+    return [outcome if outcome.absent else _run(outcome, where, listener) for outcome in checked]
 
 
 class _ProgressAlone(SilentListener):
@@ -130,18 +115,26 @@ def _checked(study: TableStudy, runs: Path, prepare: Callable[[StudySpec], Prepa
     except DataError as error:
         return replace(outcome, absent=str(error))
     _require_same_settings(outcome.folder, study.spec)
-    return replace(outcome, notes=pixel_notes(prepared.dataset))
+    return replace(outcome, notes=(*study.notes, *pixel_notes(prepared.dataset)))
 
 
-def _run(outcome: Outcome, run: Callable[..., StudyRun], listener: Listener) -> Outcome:
+def _run(outcome: Outcome, where: _Where, listener: Listener) -> Outcome:
     study = outcome.study
     listener.note(study.title)
     try:
-        ran = run(study.spec, listener=listener, criteria=study.criteria)
+        if study.searched:
+            answers = _searched(study, where, listener)
+        else:
+            answer = train_fixed(study.spec, listener=listener, **where)
+            answers = dict.fromkeys(study.criteria, answer)
     except HpsearchError as error:
         return replace(outcome, failure=str(error))
-    answers = {criterion: _answer(ran, study.spec, criterion) for criterion in study.criteria}
     return replace(outcome, answers=answers)
+
+
+def _searched(study: TableStudy, where: _Where, listener: Listener) -> dict[Criterion, Answer]:
+    ran = run_study(study.spec, listener=listener, criteria=study.criteria, **where)
+    return {criterion: _answer(ran, study.spec, criterion) for criterion in study.criteria}
 
 
 def _require_same_settings(folder: StudyDir, spec: StudySpec) -> None:
@@ -169,9 +162,13 @@ def _answer(ran: StudyRun, spec: StudySpec, criterion: Criterion) -> Answer:
     searching = sum(trial.user_attrs.get("seconds", 0.0) for trial in trials)
     seconds = tuple(final.seconds for final in finals)
     devices = tuple(dict.fromkeys(final.device for final in finals))
-    return Answer(result, searched, searching + sum(seconds), seconds, devices)
-
-
-def spread(values: Sequence[float]) -> float | None:
-    """Sample standard deviation, None for fewer than two values."""
-    return stdev(values) if len(values) > 1 else None
+    return Answer(
+        params=result.params,
+        searched=searched,
+        test=result.test,
+        runs=result.runs,
+        tasks=result.tasks,
+        seconds=searching + sum(seconds),
+        final_seconds=seconds,
+        devices=devices,
+    )

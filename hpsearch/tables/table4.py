@@ -8,8 +8,9 @@ from typing import Any
 from hpsearch.ablation import Row, RowStudy
 from hpsearch.listener import Listener
 from hpsearch.space import describe
+from hpsearch.tables.answer import Answer
 from hpsearch.tables.csv_file import write_records
-from hpsearch.tables.running import Answer, Outcome, run_studies
+from hpsearch.tables.running import Outcome, run_studies
 from hpsearch.tables.study import TableStudy
 
 
@@ -96,7 +97,7 @@ def write_table4(path: Path, rows: Sequence[RowResult]) -> None:
 def table4_record(result: RowResult) -> dict[str, Any]:
     """A row as plain values; what a failed study cannot say is empty or None."""
     answer = result.answer
-    test = answer.result.test if answer else None
+    test = answer.test if answer else None
     return {
         "row": result.row.number,
         "name": result.row.name,
@@ -105,8 +106,8 @@ def table4_record(result: RowResult) -> dict[str, Any]:
         "std": answer.std if answer else None,
         "low": test.low if test else None,
         "high": test.high if test else None,
-        "runs": list(answer.result.runs) if answer else [],
-        "params": dict(answer.result.params) if answer else {},
+        "runs": list(answer.runs) if answer else [],
+        "params": dict(answer.params) if answer else {},
         "seconds": round(answer.seconds, 1) if answer else None,
         "run_dir": str(result.folder.absolute()),
         "tasks": [task.name for task in result.tasks],

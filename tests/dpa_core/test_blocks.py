@@ -52,10 +52,32 @@ def test_equal_widths_need_no_convolution_in_the_shortcut() -> None:
 def test_initialisation_is_kaiming_normal_by_fan_out(kernel_size: int) -> None:
     network = nn.Sequential(nn.Conv2d(256, 512, kernel_size))
     initialise(network, torch.Generator().manual_seed(0))
-    weight, bias = network[0].weight, network[0].bias
-    assert bias is not None and not bias.any()
+    weight = network[0].weight
     expected = math.sqrt(2 / (1 + 0.2**2) / (512 * kernel_size**2))
     assert weight.std().item() == pytest.approx(expected, rel=0.008)  # 4 standard errors
     assert weight.mean().item() == pytest.approx(0, abs=0.02 * expected)
     kurtosis = (weight / weight.std()).pow(4).mean().item()
     assert kurtosis == pytest.approx(3, abs=0.2)  # normal; a uniform has 1.8
+
+
+@pytest.mark.parametrize("kernel_size", [1, 3, 4])
+def test_biases_are_uniform_by_fan_in(kernel_size: int) -> None:
+    """What torch gives a convolution, and the authors leave as it is."""
+    network = nn.Sequential(nn.Conv2d(16, 4096, kernel_size))
+    initialise(network, torch.Generator().manual_seed(0))
+    bias = network[0].bias
+    assert isinstance(bias, Tensor)
+    bound = 1 / math.sqrt(16 * kernel_size**2)
+    assert bias.abs().max().item() == pytest.approx(bound, rel=2e-3)
+    assert bias.abs().max().item() <= bound
+    assert bias.mean().item() == pytest.approx(0, abs=0.04 * bound)  # 4 standard errors
+    assert bias.std().item() == pytest.approx(bound / math.sqrt(3), rel=0.03)
+
+
+def test_the_seed_decides_weights_and_biases() -> None:
+    networks = [nn.Sequential(nn.Conv2d(2, 3, 3)) for _ in range(3)]
+    for network, seed in zip(networks, (0, 0, 1), strict=True):
+        initialise(network, torch.Generator().manual_seed(seed))
+    once, again, other = (network.state_dict() for network in networks)
+    assert all(torch.equal(value, again[key]) for key, value in once.items())
+    assert not any(torch.equal(value, other[key]) for key, value in once.items())

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -95,6 +96,28 @@ def test_zero_is_allowed_where_it_means_something(name: str) -> None:
 def test_widths_of_the_method(image_size: int, latent_dim: int, widths: list[int]) -> None:
     config = AutoencoderConfig(image_size, 3, latent_dim)
     assert [config.width(resolution) for resolution in (32, 16, 8, 4)] == widths
+
+
+@pytest.mark.parametrize(
+    ("image_size", "latent_dim", "widths"),
+    [
+        (64, 64, [32, 32, 64, 64, 64]),  # of the authors' network for NIH AP
+        (64, 16, [16, 16, 16, 16, 16]),
+        (64, 256, [32, 32, 64, 128, 256]),
+        (32, 64, [32, 64, 64, 64]),
+    ],
+)
+def test_widths_of_a_network_that_grows(
+    image_size: int, latent_dim: int, widths: list[int]
+) -> None:
+    config = AutoencoderConfig(image_size, 1, latent_dim, start_resolution=8)
+    sides = [side for side in (64, 32, 16, 8, 4) if side <= image_size]
+    assert [config.width(side) for side in sides] == widths
+    whole = replace(config, start_resolution=image_size)  # it begins at its full size
+    assert not whole.grows
+    assert image_size == 32 or whole.width(64) == latent_dim
+    older = replace(config, uncapped=True)
+    assert image_size == 32 or [older.width(side) for side in sides] == [latent_dim] * 5
 
 
 @pytest.mark.parametrize(("latent_res", "smallest"), [(1, 4), (2, 2), (8, 8), (32, 32)])

@@ -38,7 +38,7 @@ def test_stops_when_patience_is_spent(small_fit: SmallFit) -> None:
 def test_stops_by_the_rule_on_a_noisy_curve(small_fit: SmallFit) -> None:
     patience = 2
     fitted = small_fit(
-        {"learning_rate": 0.05, "max_steps": 200, "check_every": 2, "patience": patience}
+        {"learning_rate": 0.01, "max_steps": 200, "check_every": 1, "patience": patience}
     )
     losses = [check.held_out_loss or np.nan for check in fitted.history]
     best = int(np.argmin(losses))

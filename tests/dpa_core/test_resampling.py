@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional
 
 from dpa_core.growth import Phase
 from dpa_core.resampling import double, halve, images_at, shrink
@@ -12,7 +13,7 @@ def images() -> torch.Tensor:
 
 
 def test_halving_is_bilinear(images: torch.Tensor) -> None:
-    expected = torch.nn.functional.interpolate(images, scale_factor=0.5, mode="bilinear")
+    expected = functional.interpolate(images, scale_factor=0.5, mode="bilinear")
     torch.testing.assert_close(halve(images), expected)
 
 
@@ -22,17 +23,30 @@ def test_doubling_repeats_and_halving_undoes_it_exactly(images: torch.Tensor) ->
     assert torch.equal(halve(double(images)), images)
 
 
-@pytest.mark.parametrize("resolution", [16, 8, 4])
-def test_shrinking_takes_means_of_squares(images: torch.Tensor, resolution: int) -> None:
+@pytest.mark.parametrize("resolution", [16, 8, 4, 2])
+def test_shrinking_is_torchs_bilinear_in_one_step(images: torch.Tensor, resolution: int) -> None:
+    scale = resolution / 16
+    expected = functional.interpolate(images, scale_factor=scale, mode="bilinear")
+    torch.testing.assert_close(shrink(images, resolution), expected)
+
+
+@pytest.mark.parametrize("resolution", [8, 4, 2])
+def test_a_pixel_is_the_mean_of_the_four_in_the_middle_of_its_square(
+    images: torch.Tensor, resolution: int
+) -> None:
     side = 16 // resolution
     squares = images.reshape(2, 3, resolution, side, resolution, side)
-    torch.testing.assert_close(shrink(images, resolution), squares.mean(dim=(3, 5)))
+    middle = slice(side // 2 - 1, side // 2 + 1)
+    expected = squares[:, :, :, middle, :, middle].mean(dim=(3, 5))
+    torch.testing.assert_close(shrink(images, resolution), expected)
 
 
-def test_an_image_in_a_transition_is_mixed_with_its_coarse_copy(images: torch.Tensor) -> None:
-    fine, coarse = shrink(images, 8), shrink(images, 4)
-    assert torch.equal(images_at(images, Phase(8)), fine)
-    assert torch.equal(images_at(images, Phase(8, alpha=0.0)), double(coarse))
-    mixed = images_at(images, Phase(8, alpha=0.25))
+@pytest.mark.parametrize("resolution", [16, 8, 4])
+def test_an_image_in_a_transition_is_mixed_with_a_coarse_copy_of_the_full_size(
+    images: torch.Tensor, resolution: int
+) -> None:
+    fine, coarse = shrink(images, resolution), shrink(images, resolution // 2)
+    assert torch.equal(images_at(images, Phase(resolution)), fine)
+    assert torch.equal(images_at(images, Phase(resolution, alpha=0.0)), double(coarse))
+    mixed = images_at(images, Phase(resolution, alpha=0.25))
     torch.testing.assert_close(mixed, 0.25 * fine + 0.75 * double(coarse))
-    torch.testing.assert_close(halve(mixed), coarse)  # whatever α is

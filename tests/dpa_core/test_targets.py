@@ -5,10 +5,12 @@ import torch
 
 from dpa_core.batches import as_input
 from dpa_core.config import LossConfig
+from dpa_core.growth import Phase
 from dpa_core.loss import ReconstructionLoss
 from dpa_core.resampling import shrink
 from dpa_core.targets import Targets
 
+SETTLED = Phase(16)
 BYTES_PER_IMAGE = 4 * (32 * 8 * 8 + 64 * 4 * 4)  # float32 of r22 and r32 at 16 px
 
 
@@ -28,7 +30,7 @@ def test_caches_exactly_what_fits(
     spare: int, cached: bool, loss: ReconstructionLoss, images: torch.Tensor
 ) -> None:
     targets = Targets(loss, images, budget_bytes=130 * BYTES_PER_IMAGE + spare)
-    targets.at(torch.tensor([0]), as_input(images[:1]))
+    targets.of(torch.tensor([0]), as_input(images[:1]), SETTLED)
     assert (targets.cache is not None) is cached
 
 
@@ -39,8 +41,9 @@ def test_features_of_the_positions(
     """130 images need two passes to fill the cache."""
     targets = Targets(loss, images, budget_bytes=budget_bytes)
     positions = torch.tensor([129, 0, 127, 128, 0])
-    found = targets.at(positions, as_input(images[positions]))
+    found = targets.of(positions, as_input(images[positions]), SETTLED)
     expected = loss.extractor(as_input(images[positions]))
+    assert found is not None
     assert set(found) == {"r22", "r32"}
     for layer, values in found.items():
         torch.testing.assert_close(values, expected[layer])
@@ -56,6 +59,7 @@ def test_follows_a_network_that_grows(
     positions = torch.tensor([7, 128])
     for resolution, layer in ((8, "r12"), (16, "r32")):
         pixels = shrink(as_input(images[positions]), resolution)
-        found = targets.at(positions, pixels)
+        assert targets.of(positions, pixels, Phase(resolution, alpha=0.5)) is None
+        found = targets.of(positions, pixels, Phase(resolution))
         torch.testing.assert_close(found, {layer: loss.extractor(pixels)[layer]})
         assert targets.cache is None or set(targets.cache) == {layer}  # the other one is dropped
