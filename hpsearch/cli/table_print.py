@@ -36,8 +36,9 @@ def print_table(
 
 
 def _ours(table: PaperTable, lines: Sequence[Line]) -> Table:
+    what = ", published configurations" if table.published else ""
     shown = Table(
-        title=f"Table {table.number}: {_UNITS[table.metric]}",
+        title=f"Table {table.number}{what}: {_UNITS[table.metric]}",
         caption="± standard deviation over the final trainings; "
         f"{_INTERVALS[table.metric]}; diff.: ours less the paper's",
         collapse_padding=True,  # so that it fits 80 columns

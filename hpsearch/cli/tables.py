@@ -28,7 +28,7 @@ def reproduce_table(table: PaperTable, asked: Reproduction) -> bool:
     names = [asked.dataset] if asked.named else list(table.datasets)
     parts = table_parts(table, names, asked.classes)
     if asked.published:  # of what the labelled anomalies chose
-        table = replace(table, criteria=("weak",))
+        table = replace(table, criteria=("weak",), published=True)
     studies = _studies(table, asked, parts)
     if asked.plan:
         print_plan(table.name, studies, asked)

@@ -14,7 +14,7 @@ class Answer:
 
     Attributes:
         params: the configuration.
-        searched: its values on the axes that were searched.
+        searched: its values on the axes that were searched, here or by the authors.
         test: test ROC AUC, the mean over the final trainings.
         runs: the same of each of them.
         tasks: digests of the final trainings.

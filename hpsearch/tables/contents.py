@@ -45,6 +45,7 @@ class PaperTable:
         mean: the figures are means over the classes.
         growing: whether its method is run without growing, with it, or both.
         criteria: what chooses without growing; with it, the labelled anomalies do.
+        published: its configurations are those that the authors published.
     """
 
     number: int
@@ -54,6 +55,7 @@ class PaperTable:
     mean: bool = False
     growing: tuple[bool, ...] = (False,)
     criteria: tuple[Criterion, ...] = ("weak", "unsupervised")
+    published: bool = False
 
     @property
     def name(self) -> str:

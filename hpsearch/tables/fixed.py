@@ -15,6 +15,7 @@ from hpsearch.spec import StudySpec
 from hpsearch.storage import sole_writer_of
 from hpsearch.study_dir import StudyDir
 from hpsearch.tables.answer import Answer
+from hpsearch.tables.growing import STEPS_PER_PHASE
 
 _NOTHING = LabelledAnomalies(np.empty(0, dtype=np.intp), (), "shared")
 
@@ -66,7 +67,9 @@ def train_fixed(
     roles = test_roles(table, _NOTHING)  # every test anomaly: the choice has seen none
     return Answer(
         params=params,
-        searched={axis: params[axis] for axis in spec.space[spec.detector]},
+        searched={
+            axis: params[axis] for axis in spec.space[spec.detector] if axis != STEPS_PER_PHASE
+        },
         test=estimate(results, table, roles.normals, roles.headline, seed=spec.search.seed),
         runs=tuple(mean_auroc([run], table, roles.normals, roles.headline) for run in results),
         tasks=tuple(task.digest for task in tasks),
