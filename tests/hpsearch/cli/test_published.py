@@ -1,6 +1,5 @@
 """`hpsearch reproduce ... --published`: what the authors chose, trained without a search."""
 
-import csv
 import json
 import shutil
 from collections.abc import Callable
@@ -9,41 +8,36 @@ from typing import Any
 
 import pytest
 
-import hpsearch.study
-import hpsearch.tables.fixed
+from hpsearch import study
 from hpsearch.metrics import auroc
 from hpsearch.results import read_result
+from hpsearch.tables import fixed
 
 Command = Callable[..., Any]
 TINY = [
-    *("--scale", 0.0001, "--n-runs", 2, "--study-name", "t"),
-    *("--axis", "resolution=16", "--axis", "layers=r12"),
+    *("--backbone", "vgg-mini", "--axis", "resolution=16", "--axis", "layers=r12"),
+    *("--scale", 0.0003, "--n-runs", 2, "--study-name", "t"),
 ]
-ONE = ["--dataset", "digits", "--classes", "1"]
 
 
 @pytest.fixture
-def published(hpsearch: Command, inline: list[str], monkeypatch: pytest.MonkeyPatch) -> Command:
-    """Runs `hpsearch reproduce TABLE --published` in this process."""
-    engine = hpsearch_study_engine()
-    monkeypatch.setattr("hpsearch.tables.fixed.LocalEngine", engine)
-    return lambda name, *more: hpsearch("reproduce", name, "--published", *TINY, *more)
-
-
-def hpsearch_study_engine() -> Any:
-    """The inline one, which the study's is while `inline` is at work."""
-    return hpsearch.study.LocalEngine
+def published(hpsearch: Command, cifar_folders: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """Runs `hpsearch reproduce table5 --published` on one class, in this process."""
+    inline_engine = study.LocalEngine  # which it is while `inline` is at work
+    monkeypatch.setattr(fixed, "LocalEngine", inline_engine)
+    data = ["--dataset", "cifar10", "--root", cifar_folders, "--classes", "car"]
+    return lambda *more: hpsearch("reproduce", "table5", "--published", *data, *TINY, *more)
 
 
 def test_it_trains_the_configuration_alone_and_goes_on_where_it_was(
-    published: Command, inline: list[str], runs: Path
+    published: Command, inline: list[str], runs: Path, cifar_folders: Path
 ) -> None:
-    plan = json.loads(published("table5", *ONE, "--plan", "--json").out)["plan"][0]
+    plan = json.loads(published("--plan", "--json").out)["plan"][0]
     assert not runs.exists()
     assert (plan["folds"], plan["to_search"], plan["to_finish"]) == (0, 0, 2)
-    assert (plan["max_steps"], plan["data"]) == (2, "on the disk")  # of 16,666
+    assert (plan["max_steps"], plan["data"]) == (2, f"in {cifar_folders}")  # of 7,333
 
-    ended = published("table5", *ONE, "--json")
+    ended = published("--json")
     assert (ended.code, ended.err) == (0, "")
     *_, whole = map(json.loads, ended.out.splitlines())
     assert whole["published"] is True
@@ -53,41 +47,35 @@ def test_it_trains_the_configuration_alone_and_goes_on_where_it_was(
         path = runs / task
         settings = json.loads((path / "task.json").read_text())
         assert (settings["fold"], settings["steps"]) == (None, 2)
-        assert settings["params"]["latent_dim"] == 16  # of SVHN's 1, which the digit stands for
+        assert settings["params"]["latent_dim"] == 8  # of cars
         result = read_result(path.parent, path.name)
         assert result is not None
         test = result.scores[result.scores["role"] == "test"]
-        normal = test["image_id"].isin(_normals(path.parents[1]))
+        normal = test["image_id"].str.split("/").str[1] == "car"
         assert value == pytest.approx(100 * auroc(test["score"][normal], test["score"][~normal]))
-    assert "the published configuration of svhn" in whole["departures"]
-    assert "steps x 0.0001" in whole["departures"]
+    assert (line["paper_value"], line["n_normal"], line["n_anomaly"]) == (92.2, 3, 27)
+    assert "steps x 0.0003" in whole["departures"]
     assert not (runs / "latest.txt").exists(), "it is no study that `best` could show"
 
     first, second = (runs / task for task in line["tasks"])
     scores = (second / "scores.csv").read_bytes()
     shutil.rmtree(second)
     inline.clear()
-    assert published("table5", *ONE).code == 0
+    assert published().code == 0
     assert inline == [second.name], "the other one is read"
     assert (second / "scores.csv").read_bytes() == scores
     assert first.exists()
 
 
-def _normals(folder: Path) -> set[str]:
-    with (folder / "images.csv").open(newline="") as file:
-        return {row["image_id"] for row in csv.DictReader(file) if row["label"] == "0"}
-
-
-def test_table2_grows_on_a_stand_in(published: Command, inline: list[str], runs: Path) -> None:
-    plan = json.loads(
-        published("table2", "--dataset", "synthetic-histology", "--plan", "--json").out
-    )["plan"]
-    assert [study["name"] for study in plan] == [
-        "t-synthetic-histology",
-        "t-synthetic-histology-growing",
-    ]
-    assert [study["max_steps"] for study in plan] == [3, 5]  # 34,666; 8,666 after two phases of 2
-    assert not inline and not runs.exists()
+def test_table2_is_planned_with_growing_and_without(hpsearch: Command, runs: Path) -> None:
+    ended = hpsearch("reproduce", "table2", "--published", "--plan", "--json")
+    plan = json.loads(ended.out)["plan"]
+    steps = {study["name"]: study["max_steps"] for study in plan}
+    assert len(steps) == 8
+    assert steps["published-camelyon16"] == 34_666
+    assert steps["published-nih-ap-growing"] == 6 * 20_000 + 7_000
+    assert all("download" in study["data"] for study in plan)
+    assert not runs.exists()
 
 
 @pytest.mark.parametrize(
@@ -95,8 +83,8 @@ def test_table2_grows_on_a_stand_in(published: Command, inline: list[str], runs:
     [
         (["fig4"], "--published: is for table1, table2, table3, table5, not fig4"),
         (["table4"], "--published: is for table1, table2, table3, table5, not table4"),
-        (["table5", *ONE, "--n-examples", "3"], "--n-examples: with --published no labels"),
-        (["table5", *ONE, "--axis", "latent_dim=2,4"], "give one choice"),
+        (["table5", "--n-examples", "3"], "--n-examples: with --published no labels"),
+        (["table5", "--axis", "latent_dim=2,4"], "give one choice"),
         (["table2", "--dataset", "own.csv"], "published no configuration for"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

@@ -4,11 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
 
-from hpsearch.datasets.torchvision_sets import CIFAR10
 from hpsearch.metrics import auroc
 from hpsearch.results import read_result
 
@@ -20,21 +17,6 @@ TINY = [
     *("--axis", "resolution=16", "--axis", "latent_dim=2", "--axis", "greyscale=false"),
     *("--axis", "layers=r12", "--axis", "latent_res=1", "--study-name", "t"),
 ]
-SIDE = 16
-
-
-@pytest.fixture(scope="session")
-def cifar_folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Ten classes of a few JPEG images in folders, each class of a shade of its own."""
-    root, rng = tmp_path_factory.mktemp("cifar"), np.random.default_rng(0)
-    for number, name in enumerate(CIFAR10.classes):
-        for split, count in (("train", 12 if name in PAPER else 3), ("test", 3)):
-            folder = root / split / name
-            folder.mkdir(parents=True)
-            for image in range(count):
-                pixels = rng.normal(40 + 18 * number, 20, (SIDE, SIDE, 3)).clip(0, 255)
-                Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{image}.jpg")
-    return root
 
 
 @pytest.fixture
