@@ -8,11 +8,12 @@ import pytest
 import torch
 
 import hpsearch.detectors.dpa
+from dpa_core.autoencoder import Autoencoder
 from dpa_core.config import AutoencoderConfig, LossConfig
 from dpa_core.errors import CheckpointError, DivergedError
 from dpa_core.features import VGG19, VGG_MINI
 from hpsearch.detectors.base import CURVE_COLUMNS, ImageView, Setup
-from hpsearch.detectors.dpa import DPADetector, learning_rate
+from hpsearch.detectors.dpa import DPADetector, batch_size, learning_rate
 from hpsearch.errors import SpecError, TaskError
 from hpsearch.spec import TrainingSpec
 
@@ -32,7 +33,11 @@ SIXTY_THOUSAND = TrainingSpec(max_steps=60_000)
         (32, 32, 1, 2e-3),
         (32, 64, 1, 1e-3),
         (32, 256, 1, 2e-4),
+        (64, 16, 1, 2e-3),
+        (64, 64, 1, 5e-4),
+        (64, 64, 4, 5e-4),
         (64, 4, 8, 1e-3),
+        (64, 32, 16, 2e-4),
         (64, 64, 16, 1e-4),
     ],
 )
@@ -42,14 +47,57 @@ def test_published_learning_rates(image: int, dim: int, res: int, rate: float) -
     assert learning_rate(network, PERCEPTUAL) == pytest.approx(rate, rel=1e-12)
 
 
-@pytest.mark.parametrize("res", [1, 8])
-def test_the_rate_falls_as_the_bottleneck_widens(res: int) -> None:
+@pytest.mark.parametrize(("dim", "res", "rate"), [(16, 1, 1e-3), (64, 1, 5e-4), (4, 8, 1e-3)])
+def test_published_learning_rates_of_growing(dim: int, res: int, rate: float) -> None:
+    network = AutoencoderConfig(64, 3, dim, res, start_resolution=16)
+    assert learning_rate(network, PERCEPTUAL) == pytest.approx(rate, rel=1e-12)
+
+
+@pytest.mark.parametrize("start", [None, 8])
+@pytest.mark.parametrize("size", [32, 64, 256])
+@pytest.mark.parametrize("res", [1, 4, 8])
+def test_the_rate_falls_as_the_bottleneck_widens(size: int, res: int, start: int | None) -> None:
     rates = [
-        learning_rate(AutoencoderConfig(32, 3, latent_dim=dim, latent_res=res), PERCEPTUAL)
+        learning_rate(AutoencoderConfig(size, 3, dim, res, start), PERCEPTUAL)
         for dim in range(1, 300, 7)
     ]
     assert rates == sorted(rates, reverse=True)
     assert 0.99e-4 <= min(rates) <= max(rates) <= 1.01e-2
+
+
+@pytest.mark.parametrize(
+    ("size", "dim", "res", "batch"),
+    [(32, 256, 1, 128), (64, 16, 1, 128), (64, 64, 1, 56), (64, 64, 4, 56), (64, 64, 16, 128)],
+)
+def test_published_batches(size: int, dim: int, res: int, batch: int) -> None:
+    network = AutoencoderConfig(size, 3, dim, res)
+    assert batch_size(network, PERCEPTUAL) == batch
+    assert batch_size(network, LossConfig({0: {"r42": 1.0}}, adversarial=0.1)) == 32
+
+
+def test_a_batch_of_ones_own_is_kept() -> None:
+    params = SMALL | {"resolution": 64, "latent_dim": 64, "latent_res": 1}
+    for asked, taken in ((None, 56), (7, 7)):
+        training = TrainingSpec(batch_size=asked)
+        config = hpsearch.detectors.dpa._fit_config(params, training, max_steps=9)
+        assert config.batch_size == taken
+
+
+def test_a_model_that_grew_without_a_cap_on_its_widths_is_read(
+    setup: Callable[..., Setup], view: View, tmp_path: Path
+) -> None:
+    """Models of before the cap have `latent_dim` channels at every resolution."""
+    params = SMALL | {"latent_dim": 80, "start_resolution": 8}
+    made = setup(QUICK, **params)
+    older = DPADetector(made)
+    assert older.network.width(16) == 64
+    whole = replace(older.network, uncapped=True)
+    assert whole.width(16) == 80
+    older.autoencoder = Autoencoder(whole).eval()
+    older.save(tmp_path)
+    read = DPADetector.load(tmp_path, made)
+    images = view(slice(32, 50))
+    assert np.array_equal(read.score(images), older.score(images))
 
 
 def test_beside_a_critic_the_rate_is_the_critics() -> None:
