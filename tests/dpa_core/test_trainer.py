@@ -7,6 +7,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
 from dpa_core.config import AutoencoderConfig, FitConfig, LossConfig
 from dpa_core.errors import ConfigError
@@ -72,6 +73,28 @@ def test_a_step_trains_the_layers_of_its_phase_alone(make_trainer: MakeTrainer) 
     both = changed(before, weights_of(learner))
     assert any(key.startswith("encoder.from_image.16.") for key in both)
     assert not any(".32." in key for key in both)
+
+
+def test_a_transition_below_full_size_is_that_of_the_authors(make_trainer: MakeTrainer) -> None:
+    """Both copies are bilinear of the full size; what is compared with is what was fed."""
+    trainer = make_trainer()
+    alpha, phase = 1 / 3, Phase(16, 1 / 3)
+    images = trainer.batches.at(4).images  # (4, 1, 32, 32)
+    fine, coarse = (
+        functional.interpolate(images, scale_factor=scale, mode="bilinear")
+        for scale in (1 / 2, 1 / 4)
+    )
+    fed = alpha * fine + (1 - alpha) * functional.interpolate(coarse, scale_factor=2.0)
+    with torch.no_grad():
+        rebuilt = trainer.autoencoder(fed, phase)
+        at_16 = trainer.loss(fed, rebuilt, Phase(16))
+        halves = (
+            functional.interpolate(pixels, scale_factor=0.5, mode="bilinear")
+            for pixels in (fed, rebuilt)
+        )
+        at_8 = trainer.loss(*halves, Phase(8))
+    expected = (alpha * at_16 + (1 - alpha) * at_8).mean()
+    torch.testing.assert_close(trainer.step(4), expected)
 
 
 def test_the_critic_leans_on_the_autoencoder_and_not_the_other_way(
