@@ -108,7 +108,7 @@ class FeatureExtractor(nn.Module):
         self.register_buffer("pixel_mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1))
         self.register_buffer("pixel_std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1))
         for layer in self.layers:
-            mean, std = _layer_statistics(statistics, layer, architecture.channels(layer))
+            mean, std = layer_statistics(statistics, layer, architecture.channels(layer))
             self.register_buffer(f"mean_{layer}", mean.view(1, -1, 1, 1))
             self.register_buffer(f"std_{layer}", std.view(1, -1, 1, 1))
         self.requires_grad_(False)
@@ -161,9 +161,14 @@ def _load_weights(features: nn.Sequential, weights: Mapping[str, Tensor], name: 
         target.copy_(value)  # state_dict shares storage with the parameters
 
 
-def _layer_statistics(
+def layer_statistics(
     statistics: LayerStatistics | None, layer: str, channels: int
 ) -> tuple[Tensor, Tensor]:
+    """μ and σ of a layer, each `(channels,)` in float32; 0 and 1 where `statistics` is None.
+
+    Raises:
+        WeightsError: they are missing, of another shape, not finite, or a σ is not positive.
+    """
     if statistics is None:
         return torch.zeros(channels), torch.ones(channels)
     if layer not in statistics:

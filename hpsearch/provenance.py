@@ -38,6 +38,8 @@ def environment(
         "backbone": backbone.architecture.name,
         "backbone_digest": backbone.digest,
         "backbone_source": backbone.source,
+        "statistics_source": backbone.statistics_source,
+        "statistics_digest": backbone.statistics_digest,
         "device": device,
         "python": platform.python_version(),
         "platform": platform.platform(),

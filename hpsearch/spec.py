@@ -107,6 +107,7 @@ class BackboneSpec(_Model):
 
     name: Literal["vgg19", "vgg-mini"] = "vgg19"
     weights: Path | None = None
+    statistics: Path | None = None  # folder of natural images, for its channel statistics
 
 
 class TrainingSpec(_Model):
