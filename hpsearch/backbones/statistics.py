@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from dpa_core.features import FeatureExtractor, LayerStatistics
+from dpa_core.precision import full_float32
 from hpsearch.backbones.backbone import Backbone
 from hpsearch.backbones.extractor import build_extractor
 from hpsearch.backbones.safe_tensors import (
@@ -200,7 +201,7 @@ def _read(path: Path, layers: Sequence[str]) -> LayerStatistics | None:
 
 
 def _cache_key(backbone: Backbone, layers: Sequence[str], data_key: str) -> str:
-    parts = [backbone.digest, sorted(set(layers)), data_key, MAX_IMAGES, STD_FLOOR]
+    parts = [backbone.digest, sorted(set(layers)), data_key, MAX_IMAGES, STD_FLOOR, "float32"]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
 
@@ -216,7 +217,8 @@ def _features(
     extractor: FeatureExtractor, images: NDArray[np.uint8], device: torch.device | str
 ) -> dict[str, Tensor]:
     pixels = torch.from_numpy(images).to(device).permute(0, 3, 1, 2)
-    features: dict[str, Tensor] = extractor(pixels.float() / 127.5 - 1)
+    with full_float32():
+        features: dict[str, Tensor] = extractor(pixels.float() / 127.5 - 1)
     return features
 
 

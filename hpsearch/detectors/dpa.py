@@ -210,6 +210,7 @@ def _fit_config(params: Params, training: TrainingSpec, *, max_steps: int) -> Fi
         flips=training.flips,
         feature_cache_bytes=training.feature_cache_mb << 20,
         compile=training.compile,
+        precision=training.precision,
     )
     # A training that is capped for a first look is still validated a few times.
     at_full_size = max_steps - schedule_of(network, config).growth_steps

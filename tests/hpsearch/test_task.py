@@ -143,7 +143,9 @@ def test_whatever_changes_the_result_changes_the_digest(prepared: Prepared) -> N
         replace(task, backbone_digest="other"),
         replace(task, data_fingerprint="other"),
         replace(task, params={**task.params, "layer": "r12"}),
+        replace(task, statistics_digest="other"),
         replace(task, training=task.training.model_copy(update={"flips": True})),
+        replace(task, training=task.training.model_copy(update={"precision": "bfloat16"})),
     ]
     assert len({task.digest, *(other.digest for other in others)}) == 1 + len(others)
 
