@@ -94,5 +94,5 @@ def _pixels(files: Sequence[Path], progress: Progress) -> Iterator[NDArray[np.ui
                 f"{printable(file)}: natural images must have {least} px a side or more, got "
                 f"{image.width}x{image.height}; remove it"
             )
-        yield np.asarray(preprocess(image, Preprocessing(side, fit="crop")))[np.newaxis]
+        yield np.array(preprocess(image, Preprocessing(side, fit="crop")))[np.newaxis]
         progress("channel statistics over natural images", done, len(files))
