@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from dpa_core.errors import ConfigError
+from dpa_core.precision import PRECISIONS, Precision
 
 _POSITIVE = (
     "learning_rate",
@@ -145,6 +146,7 @@ class FitConfig:
     seed: int = 0  # of initialisation, batches, crops and flips
     feature_cache_bytes: int = 1 << 30  # budget on the device for features of the input
     compile: bool = False  # torch.compile both networks
+    precision: Precision = "float32"  # of the frozen network while training
     critic_steps: int = 2  # of the adversarial critic, for each step of the autoencoder
     critic_learning_rate: float = 2e-4
 
@@ -152,6 +154,10 @@ class FitConfig:
         for name in _POSITIVE:
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name} must be positive, got {getattr(self, name)}")
+        if self.precision not in PRECISIONS:
+            raise ConfigError(
+                f"precision must be {' or '.join(PRECISIONS)}, got {self.precision!r:.40}"
+            )
         for name in ("min_improvement", "seed", "feature_cache_bytes"):
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"{name} must not be negative, got {getattr(self, name)}")

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torchvision.models.vgg import make_layers
 
 from dpa_core.errors import ConfigError, WeightsError
+from dpa_core.precision import Precision
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -108,7 +109,7 @@ class FeatureExtractor(nn.Module):
         self.register_buffer("pixel_mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1))
         self.register_buffer("pixel_std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1))
         for layer in self.layers:
-            mean, std = _layer_statistics(statistics, layer, architecture.channels(layer))
+            mean, std = layer_statistics(statistics, layer, architecture.channels(layer))
             self.register_buffer(f"mean_{layer}", mean.view(1, -1, 1, 1))
             self.register_buffer(f"std_{layer}", std.view(1, -1, 1, 1))
         self.requires_grad_(False)
@@ -119,22 +120,28 @@ class FeatureExtractor(nn.Module):
         """Where the network is, and where everything that uses it runs."""
         return self.pixel_mean.device
 
-    def forward(self, images: Tensor, layers: Collection[str] | None = None) -> dict[str, Tensor]:
+    def forward(
+        self,
+        images: Tensor,
+        layers: Collection[str] | None = None,
+        precision: Precision = "float32",
+    ) -> dict[str, Tensor]:
         """Features of a batch.
 
         Args:
             images: `(N, 1 or 3, H, W)` in [-1, 1]; one channel is repeated to three.
             layers: some of the layers, None for all; nothing deeper than these is computed.
+            precision: of the convolutions, whatever the device and the caller's own autocast.
 
         Returns:
-            per layer `(N, C, H', W')`.
+            per layer `(N, C, H', W')` in float32.
         """
         x = images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images
         x = ((x + 1) / 2 - self.pixel_mean) / self.pixel_std
         found: dict[str, Tensor] = {}
         start = 0
-        # The network is frozen, so that bfloat16 costs no accuracy of an update.
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=images.is_cuda):
+        enabled = precision == "bfloat16"
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=enabled):
             for layer, depth in zip(self.layers, self._depths, strict=True):
                 if layers is None or layer in layers:
                     x = self.features[start:depth](x)
@@ -161,9 +168,14 @@ def _load_weights(features: nn.Sequential, weights: Mapping[str, Tensor], name: 
         target.copy_(value)  # state_dict shares storage with the parameters
 
 
-def _layer_statistics(
+def layer_statistics(
     statistics: LayerStatistics | None, layer: str, channels: int
 ) -> tuple[Tensor, Tensor]:
+    """μ and σ of a layer, each `(channels,)` in float32; 0 and 1 where `statistics` is None.
+
+    Raises:
+        WeightsError: they are missing, of another shape, not finite, or a σ is not positive.
+    """
     if statistics is None:
         return torch.zeros(channels), torch.ones(channels)
     if layer not in statistics:

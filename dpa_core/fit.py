@@ -67,6 +67,7 @@ def fit(
         CheckpointError: `checkpoints` belongs to another training, or is damaged.
     """
     require_time_to_grow(network, training)
+    loss = loss.in_precision(training.precision)
     trainer = Trainer(network, training, loss, to_device(images, loss.device))
     validate = _validation(network, training, loss, held_out) if held_out is not None else None
     state = TrainingState(trainer.autoencoder)

@@ -13,6 +13,7 @@ from torch.nn import functional
 from dpa_core.config import LossConfig
 from dpa_core.features import FeatureExtractor
 from dpa_core.growth import Phase
+from dpa_core.precision import Precision
 from dpa_core.resampling import halve
 
 _SMALLEST_NORM = 1e-8  # keeps an image without any feature response from dividing by zero
@@ -50,11 +51,15 @@ class ReconstructionLoss:
     Args:
         config: weights of the losses and of the layers.
         extractor: holds every layer of `config`; its device is where everything runs.
+        precision: of the extractor.
     """
 
-    def __init__(self, config: LossConfig, extractor: FeatureExtractor) -> None:
+    def __init__(
+        self, config: LossConfig, extractor: FeatureExtractor, precision: Precision = "float32"
+    ) -> None:
         self.config = config
         self.extractor = extractor
+        self.precision = precision
 
     @property
     def device(self) -> torch.device:
@@ -63,16 +68,19 @@ class ReconstructionLoss:
 
     def compiled(self) -> "ReconstructionLoss":
         """The same with its network compiled by torch.compile."""
-        return ReconstructionLoss(
-            self.config, cast(FeatureExtractor, torch.compile(self.extractor))
-        )
+        compiled = cast(FeatureExtractor, torch.compile(self.extractor))
+        return ReconstructionLoss(self.config, compiled, self.precision)
+
+    def in_precision(self, precision: Precision) -> "ReconstructionLoss":
+        """The same, computed in another precision."""
+        return ReconstructionLoss(self.config, self.extractor, precision)
 
     def features(self, images: Tensor) -> dict[str, Tensor]:
         """f̂ of the layers that count at the images' resolution; none without a perceptual loss."""
         if self.config.perceptual == 0:
             return {}
         layers: dict[str, Tensor] = self.extractor(
-            images, tuple(self.config.layers_at(images.shape[-1]))
+            images, tuple(self.config.layers_at(images.shape[-1])), self.precision
         )
         return layers
 

@@ -11,6 +11,7 @@ from dpa_core.autoencoder import Autoencoder
 from dpa_core.batches import as_input, centre_crop, to_device
 from dpa_core.growth import final_phase
 from dpa_core.loss import ReconstructionLoss
+from dpa_core.precision import full_float32
 
 _CHUNK = 128  # images a pass
 
@@ -47,7 +48,7 @@ def score(
 
     Args:
         autoencoder: trained, on the same device as `loss`.
-        loss: what the autoencoder was trained with.
+        loss: what the autoencoder was trained with, in float32 whatever it was trained in.
         images: uint8 `(N, H, W, C)` with H, W at least the autoencoder's image size; larger images
             are cropped centrally. They are read chunk by chunk, so a memory map stays on disk.
 
@@ -92,4 +93,6 @@ def _by_chunks(
 ) -> Iterator[NDArray[np.float32]]:
     for start in range(0, len(images), _CHUNK):
         chunk = to_device(images[start : start + _CHUNK], device)
-        yield of_batch(chunk).float().cpu().numpy()
+        with full_float32():  # a threshold then holds on every device
+            found = of_batch(chunk)
+        yield found.cpu().numpy()

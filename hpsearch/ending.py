@@ -165,7 +165,7 @@ class Ending:
         )
         facts = model_facts(
             task,
-            backbone=spec.backbone.name,
+            backbone=self.prepared.backbone,
             channels=pixels.shape[3],
             window=spec.dataset.window,
             provenance=provenance,

@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from hpsearch.backbones.backbone import Backbone
 from hpsearch.backbones.registry import load_backbone
+from hpsearch.backbones.statistics_axis import AXIS, NATURAL
 from hpsearch.cache import cache_dir
 from hpsearch.detectors import dpa
 from hpsearch.detectors.base import ImageView, Setup
@@ -35,6 +36,8 @@ class DPADetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]  # sklearn
         layers: of the frozen network, one such as `r32` or a weighted sum such as `r32+0.5*r42`.
         backbone: the frozen network, `vgg-mini` or `vgg19`.
         backbone_weights: file of its weights, None for the usual place.
+        statistics: by which mean and deviation the channels of features are normalised: those over
+            `natural` images that come with the network, or those over the images of `fit`, `own`.
         resolution: px, side to which images are resized: 16, 32, 64, 128 or 256.
         max_steps: of the training.
         batch_size: images a step.
@@ -75,6 +78,7 @@ class DPADetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]  # sklearn
         layers: str = "r32",
         backbone: str = "vgg-mini",
         backbone_weights: str | Path | None = None,
+        statistics: str = NATURAL,
         resolution: int = 32,
         max_steps: int = 2_000,
         batch_size: int = 128,
@@ -91,6 +95,7 @@ class DPADetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]  # sklearn
         self.layers = layers
         self.backbone = backbone
         self.backbone_weights = backbone_weights
+        self.statistics = statistics
         self.resolution = resolution
         self.max_steps = max_steps
         self.batch_size = batch_size
@@ -162,6 +167,7 @@ class DPADetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]  # sklearn
             "loss": "perceptual",
             "start_resolution": 0,
             "steps_per_phase": 1,
+            AXIS: self.statistics,
         }
         training = TrainingSpec(
             max_steps=self.max_steps,

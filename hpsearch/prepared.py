@@ -1,13 +1,16 @@
 """Everything that a study reads, checked before anything is written for it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from hpsearch.backbones.backbone import Backbone
+from hpsearch.backbones.natural import statistics_of_folder
 from hpsearch.backbones.registry import load_backbone
+from hpsearch.backbones.statistics import natural_statistics, read_statistics
+from hpsearch.backbones.statistics_axis import AXIS, NATURAL
 from hpsearch.budget import LabelledAnomalies, TestRoles, test_roles
 from hpsearch.datasets.pixels import Preprocessing, load_pixels
 from hpsearch.datasets.registry import load_dataset, request_of
@@ -40,6 +43,7 @@ class Prepared:
         dataset, backbone: what tasks read.
         labelled: the anomalies that the search may see.
         roles: what the test images can tell.
+        statistics_file: of the channel statistics, None for those that come with the backbone.
         pixels: file of each stored image variant.
         official: folds that were read from fold files, None where tasks make their own.
         warnings: leaks of those folds, a line each.
@@ -49,6 +53,7 @@ class Prepared:
     space: SearchSpace
     dataset: Dataset
     backbone: Backbone
+    statistics_file: Path | None
     labelled: LabelledAnomalies
     roles: TestRoles
     pixels: Mapping[Preprocessing, Path]
@@ -84,6 +89,7 @@ class Prepared:
             cache_dir=cache_dir,
             device="cpu",
             folds=self.official.folds if self.official else None,
+            backbone_statistics=self.statistics_file,
         )
 
     def _task(
@@ -108,7 +114,11 @@ class Prepared:
             seed=seed,
             steps=steps,
             fold_digest=self._fold_digest(fold),
+            statistics_digest=self._statistics_digest(params),
         )
+
+    def _statistics_digest(self, params: Params) -> str | None:
+        return self.backbone.statistics_digest if params.get(AXIS) == NATURAL else None
 
     def _fold_digest(self, fold: int | None) -> str | None:
         if self.official is None or fold is None:
@@ -132,7 +142,7 @@ def prepare_study(
     )
     parts = part_images(spec, dataset.table)
     roles = test_roles(dataset.table, parts.labelled)
-    backbone = load_backbone(spec.backbone.name, weights_file=spec.backbone.weights)
+    backbone, statistics_file = _load_backbone(spec, space, cache_dir, listener)
     for params in space.grid:
         detector.check(params, backbone.architecture, spec.training)
     variants = {preprocessing_of(params) for params in space.grid}
@@ -147,12 +157,37 @@ def prepare_study(
         space=space,
         dataset=dataset,
         backbone=backbone,
+        statistics_file=statistics_file,
         labelled=parts.labelled,
         roles=roles,
         pixels=pixels,
         official=parts.official,
         warnings=parts.warnings,
     )
+
+
+def _load_backbone(
+    spec: StudySpec, space: SearchSpace, cache_dir: Path, listener: Listener
+) -> tuple[Backbone, Path | None]:
+    """The network, and the file of its channel statistics where a folder of images is named."""
+    backbone = load_backbone(spec.backbone.name, weights_file=spec.backbone.weights)
+    folder, path = spec.backbone.statistics, None
+    if NATURAL not in space.axes.get(AXIS, ()):
+        if folder is not None:
+            raise SpecError(
+                f"backbone.statistics: is read by detectors with {AXIS}={NATURAL} alone, and this "
+                "study has none such; leave it out"
+            )
+        return backbone, None
+    if folder is not None:
+        path = statistics_of_folder(
+            backbone, folder, cache_dir=cache_dir, progress=listener.progress
+        )
+        statistics, images = read_statistics(path)
+        backbone = replace(backbone, statistics=statistics, statistics_source=images)
+    natural_statistics(backbone)
+    listener.note(f"channel statistics over natural images: {backbone.statistics_source}")
+    return backbone, path
 
 
 def _check_sections(spec: StudySpec) -> None:

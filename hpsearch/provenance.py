@@ -7,6 +7,7 @@ from typing import Any
 
 from hpsearch.backbones.backbone import Backbone
 from hpsearch.datasets.table import Dataset
+from hpsearch.task import RECIPE
 
 _PACKAGES = ("hpsearch", "torch", "torchvision", "optuna", "numpy", "scikit-learn", "pandas")
 
@@ -28,6 +29,7 @@ def environment(
         warnings: what everyone who reads a result must be told first, a line each.
     """
     return {
+        "recipe": RECIPE,
         "dataset": dataset.name,
         "data_fingerprint": dataset.fingerprint,
         "n_images": len(dataset.table),
@@ -36,6 +38,8 @@ def environment(
         "backbone": backbone.architecture.name,
         "backbone_digest": backbone.digest,
         "backbone_source": backbone.source,
+        "statistics_source": backbone.statistics_source,
+        "statistics_digest": backbone.statistics_digest,
         "device": device,
         "python": platform.python_version(),
         "platform": platform.platform(),

@@ -107,6 +107,7 @@ class BackboneSpec(_Model):
 
     name: Literal["vgg19", "vgg-mini"] = "vgg19"
     weights: Path | None = None
+    statistics: Path | None = None  # folder of natural images, for its channel statistics
 
 
 class TrainingSpec(_Model):
@@ -121,6 +122,7 @@ class TrainingSpec(_Model):
     flips: bool = False  # random horizontal and vertical flips
     feature_cache_mb: int = Field(1024, ge=0)  # device memory for features of the input
     compile: bool = False  # torch.compile
+    precision: Literal["float32", "bfloat16"] = "float32"  # of the frozen network while training
 
 
 def _folds_fit(folds: Path | None, info: ValidationInfo) -> Path | None:

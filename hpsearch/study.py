@@ -82,6 +82,8 @@ def run_study(
     )
     with sole_writer_of(folder.path):
         folder.begin(prepared.spec, prepared.dataset.table, facts)
+        if moved := _on_another_device(folder, plan):
+            listener.note(moved)
         engine = LocalEngine(prepared.context(folder.tasks, cache_dir), plan)
         try:
             study = _search(prepared, folder, engine, plan, listener)
@@ -89,6 +91,17 @@ def run_study(
             return StudyRun(folder, ending.results(criteria or [spec.search.criterion]))
         finally:
             engine.close()
+
+
+def _on_another_device(folder: StudyDir, plan: Workers) -> str | None:
+    """What to say where a study goes on on another kind of device than it began on."""
+    began, now = folder.environment()["device"].split(", "), plan.devices
+    if {name.split(":")[0] for name in began} == {name.split(":")[0] for name in now}:
+        return None
+    return (
+        f"the study began on {', '.join(began)} and goes on on {', '.join(now)}: precision and "
+        "seeds stay, but sums are rounded otherwise"
+    )
 
 
 def _opening(prepared: Prepared, plan: Workers) -> str:

@@ -136,6 +136,8 @@ class StudyDir:
             return _first_changed_row(self._images(), table)
         if began["backbone_digest"] != environment["backbone_digest"]:
             return "the backbone weights are others than when it began"
+        if began.get("statistics_digest") != environment.get("statistics_digest"):
+            return "the channel statistics of the backbone are others than when it began"
         if began.get("folds_digest") != environment.get("folds_digest"):
             return "the fold files list other images than when it began"
         return None

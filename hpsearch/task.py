@@ -33,7 +33,12 @@ from hpsearch.space import Params, preprocessing_of
 from hpsearch.spec import TrainingSpec
 from hpsearch.splits import Fold, Positions, final_split, make_folds
 
-VERSION = 2  # of the computation: raise it when the same task would give other scores
+RECIPE = 2
+"""Of the computation: raised when the same task would give other scores.
+
+Recipe 1 split normals without regard to the sizes of their groups, and took channel statistics from
+the study's own normals; its tasks have `version` in place of `recipe`.
+"""
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,8 @@ class Task:
         steps: for `fold` None: how many steps to take.
         fold_digest: of the fold where fold files list it; None where `n_folds` and `split_seed`
             make it.
+        statistics_digest: of the channel statistics over natural images; None where the
+            configuration takes none.
     """
 
     detector: str
@@ -66,13 +73,14 @@ class Task:
     seed: int
     steps: int | None = None
     fold_digest: str | None = None
+    statistics_digest: str | None = None
 
     def describe(self) -> dict[str, Any]:
         """Everything that decides the result, as plain values."""
         values = asdict(self) | {"training": self.training.model_dump(mode="json")}
         if self.fold_digest is None:  # then it decides nothing
             del values["fold_digest"]
-        return values | {"params": dict(self.params), "version": VERSION}
+        return values | {"params": dict(self.params), "recipe": RECIPE}
 
     @property
     def digest(self) -> str:
@@ -94,6 +102,8 @@ class TaskContext:
         cache_dir: folder of what can be computed again.
         device: where to train.
         folds: those of fold files, None where a task makes its own.
+        backbone_statistics: file of the network's channel statistics, None for those that come with
+            the weights.
     """
 
     table: pd.DataFrame
@@ -104,6 +114,7 @@ class TaskContext:
     cache_dir: Path
     device: str
     folds: tuple[Fold, ...] | None = None
+    backbone_statistics: Path | None = None
 
 
 def run_task(task: Task, context: TaskContext) -> FoldResult:
@@ -169,7 +180,7 @@ def _build(task: Task, context: TaskContext) -> tuple[Detector, _Images]:
     setup = Setup(
         params=task.params,
         training=task.training,
-        backbone=_backbone(context.backbone, context.backbone_weights),
+        backbone=_backbone(context.backbone, context.backbone_weights, context.backbone_statistics),
         normals=images(final_split(context.table)),
         seed=task.seed,
         device=context.device,
@@ -179,8 +190,8 @@ def _build(task: Task, context: TaskContext) -> tuple[Detector, _Images]:
 
 
 @lru_cache(maxsize=1)
-def _backbone(name: str, weights: Path | None) -> Backbone:
-    return load_backbone(name, weights_file=weights)
+def _backbone(name: str, weights: Path | None, statistics: Path | None) -> Backbone:
+    return load_backbone(name, weights_file=weights, statistics_file=statistics)
 
 
 def _fold(task: Task, context: TaskContext) -> Fold:

@@ -21,7 +21,7 @@ ABOVE_THE_CORE = {
     "joblib",
 }
 CORE_ORDER = (
-    "errors",
+    ("errors", "precision"),
     "config",
     "growth",
     ("blocks", "resampling", "features", "batches", "checkpoint", "learner"),

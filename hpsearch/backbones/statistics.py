@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,15 +12,20 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from dpa_core.features import FeatureExtractor, LayerStatistics
+from dpa_core.precision import full_float32
 from hpsearch.backbones.backbone import Backbone
 from hpsearch.backbones.extractor import build_extractor
 from hpsearch.backbones.safe_tensors import (
+    read_metadata,
     read_tensors,
     statistics_of,
     statistics_tensors,
     write_tensors,
 )
+from hpsearch.backbones.statistics_axis import AXIS, OWN
 from hpsearch.cache import sole_writer
+from hpsearch.errors import WeightsError
+from hpsearch.files import printable
 
 STD_FLOOR = 0.01
 """Least σ of a channel, as a fraction of the root mean square σ of its layer."""
@@ -51,6 +56,19 @@ class _Moments:
         return self.mean.float().cpu(), _floored(self.mean, std).float().cpu()
 
 
+def natural_statistics(backbone: Backbone) -> LayerStatistics:
+    """Those of the backbone over natural images.
+
+    Raises:
+        WeightsError: it has none.
+    """
+    if backbone.statistics is None:
+        what = f"backbone weights {backbone.source}: hold no channel statistics"
+        mend = "give a folder of natural images with --backbone-statistics"
+        raise WeightsError(printable(f"{what}; {mend}, or take --axis {AXIS}={OWN}"))
+    return backbone.statistics
+
+
 def compute_statistics(
     backbone: Backbone,
     images: NDArray[np.uint8],
@@ -79,14 +97,26 @@ def compute_statistics(
     Raises:
         SpecError, WeightsError: as `build_extractor`.
     """
+    chosen = choose(len(images), max_images, seed)
+    starts = range(0, len(chosen), batch_size)
+    batches = (images[chosen[start : start + batch_size]] for start in starts)
+    return statistics_of_batches(backbone, batches, layers, device=device)
+
+
+def statistics_of_batches(
+    backbone: Backbone,
+    batches: Iterable[NDArray[np.uint8]],
+    layers: Sequence[str],
+    *,
+    device: torch.device | str = "cpu",
+) -> LayerStatistics:
+    """As `compute_statistics`, of batches `(N, H, W, 1 or 3)` that may differ in size."""
     extractor = build_extractor(backbone, layers).to(device)
     moments = {
         layer: _Moments(backbone.architecture.channels(layer), torch.device(device))
         for layer in extractor.layers
     }
-    chosen = _choose(len(images), max_images, seed)
-    for start in range(0, len(chosen), batch_size):
-        batch = images[chosen[start : start + batch_size]]
+    for batch in batches:
         for layer, features in _features(extractor, batch, device).items():
             moments[layer].add(features)
     return {layer: moment.result() for layer, moment in moments.items()}
@@ -118,14 +148,48 @@ def cached_statistics(
         DataError: `cache_dir` cannot be written.
     """
     path = cache_dir / f"statistics-{_cache_key(backbone, layers, data_key)}.safetensors"
+    return kept_statistics(
+        path,
+        layers,
+        lambda: compute_statistics(backbone, images, layers, batch_size=batch_size, device=device),
+    )
+
+
+def kept_statistics(
+    path: Path,
+    layers: Sequence[str],
+    compute: Callable[[], LayerStatistics],
+    metadata: Mapping[str, str] | None = None,
+) -> LayerStatistics:
+    """Those of the file at `path`; where it is missing or damaged they are computed and kept.
+
+    Raises:
+        DataError: the file cannot be written.
+    """
     found = _read(path, layers)
     if found is None:
         with sole_writer(path):
-            found = _read(path, layers) or compute_statistics(
-                backbone, images, layers, batch_size=batch_size, device=device
-            )
-            write_tensors(path, statistics_tensors(found))
+            found = _read(path, layers) or compute()
+            write_tensors(path, statistics_tensors(found), metadata)
     return found
+
+
+def read_statistics(path: Path) -> tuple[LayerStatistics, str]:
+    """The statistics of a file that holds nothing else, and over which images they were taken.
+
+    Raises:
+        WeightsError: the file is missing or damaged.
+    """
+    try:
+        found, images = statistics_of(read_tensors(path)), read_metadata(path).get("images", "")
+    except (OSError, SafetensorError) as error:
+        found, why = None, f" ({error})"
+    else:
+        why = ""
+    if found is None:
+        what = f"channel statistics {path}: missing or damaged{why}"
+        raise WeightsError(printable(f"{what}; run again, or install the package again"))
+    return found, images
 
 
 def _read(path: Path, layers: Sequence[str]) -> LayerStatistics | None:
@@ -137,11 +201,12 @@ def _read(path: Path, layers: Sequence[str]) -> LayerStatistics | None:
 
 
 def _cache_key(backbone: Backbone, layers: Sequence[str], data_key: str) -> str:
-    parts = [backbone.digest, sorted(set(layers)), data_key, MAX_IMAGES, STD_FLOOR]
+    parts = [backbone.digest, sorted(set(layers)), data_key, MAX_IMAGES, STD_FLOOR, "float32"]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
 
-def _choose(count: int, most: int, seed: int) -> NDArray[np.intp]:
+def choose(count: int, most: int, seed: int = 0) -> NDArray[np.intp]:
+    """Positions of a seeded choice of at most `most` among `count`, ascending."""
     if count <= most:
         return np.arange(count)
     return np.sort(np.random.default_rng(seed).choice(count, most, replace=False))
@@ -152,7 +217,8 @@ def _features(
     extractor: FeatureExtractor, images: NDArray[np.uint8], device: torch.device | str
 ) -> dict[str, Tensor]:
     pixels = torch.from_numpy(images).to(device).permute(0, 3, 1, 2)
-    features: dict[str, Tensor] = extractor(pixels.float() / 127.5 - 1)
+    with full_float32():
+        features: dict[str, Tensor] = extractor(pixels.float() / 127.5 - 1)
     return features
 
 

@@ -56,6 +56,7 @@ def reproduce(
     n_examples: options.ExamplesOption = None,
     backbone: options.BackboneOption = None,
     backbone_weights: options.WeightsOption = None,
+    backbone_statistics: options.StatisticsOption = None,
     axis: options.AxisOption = None,
     study_name: Annotated[
         str | None, typer.Option(help="What the names of the run directories begin with.")

@@ -51,6 +51,7 @@ def run(
     detector: options.DetectorOption = None,
     backbone: options.BackboneOption = None,
     backbone_weights: options.WeightsOption = None,
+    backbone_statistics: options.StatisticsOption = None,
     axis: options.AxisOption = None,
     study_name: options.StudyNameOption = None,
     n_trials: options.TrialsOption = None,

@@ -26,6 +26,10 @@ BackboneOption = Annotated[str | None, typer.Option(help="vgg19 or vgg-mini.")]
 WeightsOption = Annotated[
     Path | None, typer.Option(help="File of its weights: .pth or .safetensors.")
 ]
+StatisticsOption = Annotated[
+    Path | None,
+    typer.Option(help="Folder of natural images, for the channel statistics of other weights."),
+]
 AxisOption = Annotated[
     list[str] | None,
     typer.Option(help="Choices of an axis, e.g. latent_dim=4,16; may be repeated."),
@@ -79,6 +83,7 @@ SETTINGS = {
     "detector": "detector",
     "backbone": "backbone.name",
     "backbone_weights": "backbone.weights",
+    "backbone_statistics": "backbone.statistics",
     "n_trials": "search.n_trials",
     "timeout": "search.timeout",
     "sampler": "search.sampler",

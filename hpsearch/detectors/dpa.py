@@ -22,7 +22,12 @@ from dpa_core.loss import ReconstructionLoss
 from dpa_core.score import Scorer, maps, score
 from hpsearch.backbones.extractor import build_extractor
 from hpsearch.backbones.safe_tensors import statistics_of, statistics_tensors
-from hpsearch.backbones.statistics import cached_statistics, compute_statistics
+from hpsearch.backbones.statistics import (
+    cached_statistics,
+    compute_statistics,
+    natural_statistics,
+)
+from hpsearch.backbones.statistics_axis import AXIS, NATURAL, OWN
 from hpsearch.detectors.base import CURVE_COLUMNS, ImageView, Setup, Training
 from hpsearch.detectors.saved import damaged, load_tensors, save_tensors
 from hpsearch.detectors.weighted_sum import known_weights, layer_schedule
@@ -53,14 +58,16 @@ class DPADetector:
         "loss": ("perceptual",),  # or a weighted sum such as `perceptual+0.1*l1+0.1*adversarial`
         "start_resolution": (0,),  # px at which growing begins; 0: it does not grow
         "steps_per_phase": (20_000,),  # of each transition and each stabilisation while growing
+        AXIS: (NATURAL,),  # of the channels, over natural images (paper), or `own`
     }
 
-    def __init__(self, setup: Setup) -> None:
+    def __init__(self, setup: Setup, statistics: LayerStatistics | None = None) -> None:
+        """Not fitted yet; `statistics` are those of a saved detector."""
         self.setup = setup
         params = setup.params
         self.network = _network(params, channels=setup.normals.pixels.shape[3])
         config = _loss(params)
-        self.statistics = _statistics(setup, config.every_layer)
+        self.statistics = statistics or _statistics(setup, config.every_layer)
         extractor = build_extractor(setup.backbone, config.every_layer, self.statistics)
         extractor.to(setup.device)
         extractor.to(memory_format=torch.channels_last)
@@ -71,6 +78,7 @@ class DPADetector:
     def check(params: Params, architecture: VGGArchitecture, training: TrainingSpec) -> None:
         """Raise SpecError where a configuration cannot be built or trained."""
         try:
+            _require_statistics(params)
             network, loss = _network(params, channels=3), _loss(params)
             for resolution in network.resolutions:
                 _require_layers(loss.layers_at(resolution), resolution, architecture)
@@ -145,7 +153,7 @@ class DPADetector:
         statistics = statistics_of(tensors) or {}
         if lacking := set(_loss(setup.params).every_layer) - statistics.keys():
             raise damaged(folder, f"lacks the statistics of {', '.join(sorted(lacking))}")
-        detector = cls(replace(setup, backbone=replace(setup.backbone, statistics=statistics)))
+        detector = cls(setup, statistics)
         weights = {
             key.removeprefix(_AUTOENCODER): value
             for key, value in tensors.items()
@@ -235,6 +243,7 @@ def _fit_config(params: Params, training: TrainingSpec, *, max_steps: int) -> Fi
         flips=training.flips,
         feature_cache_bytes=training.feature_cache_mb << 20,
         compile=training.compile,
+        precision=training.precision,
     )
     # A training that is capped for a first look is still validated a few times.
     at_full_size = max_steps - schedule_of(network, config).growth_steps
@@ -253,10 +262,16 @@ def _require_layers(
             )
 
 
+def _require_statistics(params: Params) -> None:
+    choice = params.get(AXIS, OWN)  # models of before the axis hold their own
+    if choice not in (NATURAL, OWN):
+        raise ConfigError(f"{AXIS} must be {NATURAL} or {OWN}, got {choice!r:.40}")
+
+
 def _statistics(setup: Setup, layers: Sequence[str]) -> LayerStatistics:
-    """Those that came with the weights, else those of the study's own normal images."""
-    stored = setup.backbone.statistics
-    if stored is not None and all(layer in stored for layer in layers):
+    """Over natural images, as the paper has it, or over the study's own normal images."""
+    if setup.params[AXIS] == NATURAL:
+        stored = natural_statistics(setup.backbone)
         return {layer: stored[layer] for layer in layers}
     if setup.normals.key is None:
         return compute_statistics(

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from dpa_core.precision import full_float32
 from hpsearch.backbones.backbone import Backbone
 from hpsearch.backbones.extractor import build_extractor
 from hpsearch.cache import sole_writer
@@ -40,7 +41,7 @@ def pooled_features(
         return _pooled(images.array(), (layer,), backbone, device)[layer].astype(np.float64)
     # The usual layers come out of one pass, so that a search over layers costs no more than one.
     layers = USUAL_LAYERS if layer in USUAL_LAYERS else (layer,)
-    key = json.dumps([backbone.digest, layers, images.key])
+    key = json.dumps([backbone.digest, layers, images.key, "float32"])
     path = cache_dir / "pooled" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.npz"
     if not path.exists():
         with sole_writer(path):
@@ -71,7 +72,7 @@ def _pooled(
     }
     for start in range(0, len(pixels), _CHUNK):
         batch = torch.from_numpy(np.array(pixels[start : start + _CHUNK])).to(device)
-        with torch.inference_mode():
+        with torch.inference_mode(), full_float32():
             vectors = pooled(batch)
         for layer, values in vectors.items():
             chunks[layer].append(values.cpu().numpy())

@@ -39,6 +39,7 @@ class BackboneFacts(_Facts):
 
     name: str
     digest: Digest
+    statistics: str | None = None  # over which images those of its channels are; older: not said
 
 
 class Calibration(_Facts):

@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+from hpsearch.backbones.statistics_axis import statistics_in_words
 from hpsearch.files import printable
 from hpsearch.reports.document import Code, Section, Table
 from hpsearch.reports.study_data import StudyData
@@ -31,6 +32,7 @@ def provenance_section(data: StudyData) -> Section:
         ("fold files", facts.get("folds_digest") or "none: drawn by the seed"),
         ("backbone", f"{facts['backbone']}, {facts['backbone_source']}"),
         ("backbone weights", facts["backbone_digest"]),
+        *_statistics(data),
         ("device", ", ".join(sorted({facts["device"], *(run.device for run in data.finals)}))),
         ("peak memory", f"{max(run.peak_memory_mb for run in data.finals):.0f} MB (winner)"),
         ("versions", f"Python {facts['python']}, {versions}"),
@@ -51,3 +53,10 @@ def provenance_section(data: StudyData) -> Section:
             Code("The whole study (spec.yaml)", data.folder.spec_file.read_text(encoding="utf-8")),
         ),
     )
+
+
+def _statistics(data: StudyData) -> list[tuple[str, str]]:
+    """A row of the channel statistics; none where there are none, or the study is older."""
+    natural = data.environment.get("statistics_source", "")
+    said = statistics_in_words(data.result.params, natural)
+    return [] if said is None else [("channel statistics", printable(said))]

@@ -37,6 +37,7 @@ SHARED = {
     "latent_res": 8,
     "loss": "perceptual",
     "steps_per_phase": STEPS // 4,
+    "statistics": "natural",
 }
 VARIANTS = {
     "r42 at 64 px": {"layers": "r42", "start_resolution": 0},

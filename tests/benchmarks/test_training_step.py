@@ -16,6 +16,7 @@ from dpa_core.batches import as_input
 from dpa_core.config import AutoencoderConfig, FitConfig, LossConfig
 from dpa_core.features import VGG19, FeatureExtractor
 from dpa_core.loss import ReconstructionLoss
+from dpa_core.precision import Precision
 from dpa_core.trainer import Trainer
 
 NETWORK = AutoencoderConfig(image_size=32, channels=3, latent_dim=8, latent_res=1)
@@ -28,7 +29,7 @@ STAND_IN = "vgg19_standin.fp16.safetensors"  # random weights where it is missin
 
 # Rounds and repetitions within a round: a GPU is waited for once a round and not at every step.
 ROUNDS = {"cpu": (9, 1), "cuda": (20, 20)}
-PRECISION = {"cpu": "float32", "cuda": "bfloat16"}
+PRECISION: dict[str, Precision] = {"cpu": "float32", "cuda": "bfloat16"}
 
 
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
@@ -82,7 +83,8 @@ def make_trainer(
 ) -> Trainer:
     training = FitConfig(learning_rate=1e-3, batch_size=BATCH, feature_cache_bytes=cache_bytes)
     on_device = torch.from_numpy(images).to(extractor.device)
-    loss = ReconstructionLoss(LossConfig({0: {LAYER: 1.0}}), extractor)
+    precision = PRECISION[extractor.device.type]
+    loss = ReconstructionLoss(LossConfig({0: {LAYER: 1.0}}), extractor, precision)
     trainer = Trainer(NETWORK, training, loss, on_device)
     trainer.autoencoder.train()
     return trainer
@@ -91,10 +93,11 @@ def make_trainer(
 def input_pass(extractor: FeatureExtractor, images: NDArray[np.uint8]) -> Callable[[], None]:
     """The forward pass of the input alone, as in a step."""
     batch = as_input(torch.from_numpy(images[:BATCH]).to(extractor.device))
+    precision = PRECISION[extractor.device.type]
 
     def run() -> None:
         with torch.no_grad():
-            extractor(batch)
+            extractor(batch, precision=precision)
 
     return run
 
@@ -104,11 +107,13 @@ def reconstruction_passes(
 ) -> Callable[[], None]:
     """Forward and backward of the reconstruction alone: the gradient with respect to its pixels."""
     batch = as_input(torch.from_numpy(images[:BATCH]).to(extractor.device)).requires_grad_()
+    precision = PRECISION[extractor.device.type]
     with torch.no_grad():
         gradient = torch.randn_like(extractor(batch)[LAYER])
 
     def run() -> None:
-        torch.autograd.grad(extractor(batch)[LAYER], batch, gradient)
+        features = extractor(batch, precision=precision)
+        torch.autograd.grad(features[LAYER], batch, gradient)
 
     return run
 

@@ -74,6 +74,11 @@ def test_training_numbers_are_positive(name: str, value: float) -> None:
     assert str(caught.value) == f"{name} must be positive, got {value}"
 
 
+def test_precision_is_one_of_two() -> None:
+    with pytest.raises(ConfigError, match="must be float32 or bfloat16, got 'float16'"):
+        FitConfig(precision="float16")
+
+
 @pytest.mark.parametrize("name", ["min_improvement", "seed", "feature_cache_bytes"])
 def test_zero_is_allowed_where_it_means_something(name: str) -> None:
     zero: dict[str, Any] = {name: 0}

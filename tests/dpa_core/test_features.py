@@ -107,6 +107,20 @@ def test_statistics_normalise_each_channel(mini_weights: dict[str, Tensor]) -> N
         )
 
 
+@torch.no_grad()
+def test_precision_is_the_callers_and_nothing_elses(make_extractor: MakeExtractor) -> None:
+    """Emulated on the CPU: an autocast around a call in float32 changes no bit of it."""
+    extractor, images = make_extractor("r12", "r32"), random_images()
+    exact, rounded = extractor(images), extractor(images, precision="bfloat16")
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = extractor(images)
+    for layer in ("r12", "r32"):
+        assert torch.equal(inside[layer], exact[layer])
+        assert rounded[layer].dtype == torch.float32
+        assert not torch.equal(rounded[layer], exact[layer])
+        torch.testing.assert_close(rounded[layer], exact[layer], atol=0.1, rtol=0.1)
+
+
 def test_frozen_but_differentiable_by_the_image(make_extractor: MakeExtractor) -> None:
     extractor, images = make_extractor("r22"), random_images().requires_grad_()
     extractor(images)["r22"].sum().backward()

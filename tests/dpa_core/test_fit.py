@@ -1,5 +1,6 @@
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ from numpy.typing import NDArray
 
 from dpa_core.config import AutoencoderConfig, FitConfig
 from dpa_core.errors import ConfigError, DivergedError
+from dpa_core.features import FeatureExtractor
 from dpa_core.fit import Fit, fit
 from dpa_core.loss import ReconstructionLoss
 from dpa_core.score import score
@@ -55,6 +57,29 @@ def test_returns_the_weights_of_the_best_step(
     scores = score(fitted.autoencoder, loss, held_out)
     assert scores.mean() == pytest.approx(fitted.best_loss, rel=1e-5)
     assert fitted.best_loss != pytest.approx(fitted.history[-1].held_out_loss, rel=1e-2)
+
+
+def test_only_training_and_its_validation_are_in_bfloat16(
+    small_fit: SmallFit,
+    loss: ReconstructionLoss,
+    held_out: Images,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[str] = []
+    forward = FeatureExtractor.forward
+
+    def watched(self: FeatureExtractor, images: Any, layers: Any, precision: str) -> Any:
+        asked.append(precision)
+        return forward(self, images, layers, precision)
+
+    monkeypatch.setattr(FeatureExtractor, "forward", watched)
+    fitted = small_fit({"precision": "bfloat16", "max_steps": 5})
+    assert set(asked) == {"bfloat16"}
+    asked.clear()
+    scores = score(fitted.autoencoder, loss, held_out)
+    assert set(asked) == {"float32"}
+    assert scores.mean() == pytest.approx(fitted.best_loss, rel=0.02)
+    assert scores.mean() != fitted.best_loss
 
 
 def test_without_held_out_images_it_takes_max_steps(small_fit: SmallFit) -> None:

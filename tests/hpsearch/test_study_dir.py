@@ -43,6 +43,7 @@ def test_the_same_study_goes_on(begun: StudyDir) -> None:
         ({"search": {"seed": 1}}, TABLE, FACTS, "search.seed is 0 there and 1 now"),
         ({"labels": {"n_examples": 5}}, TABLE, FACTS, "labels.n_examples is 20 there and 5 now"),
         ({}, TABLE, FACTS | {"backbone_digest": "x"}, "the backbone weights are others"),
+        ({}, TABLE, FACTS | {"statistics_digest": "x"}, "the channel statistics of the backbone"),
         ({}, TABLE, FACTS | {"folds_digest": "x"}, "the fold files list other images"),
         ({}, TABLE, FACTS | {"data_fingerprint": "x"}, "the pixels of the images differ"),
         ({}, TABLE[:2], FACTS | {"data_fingerprint": "x"}, "had 3 images and has 2 now"),

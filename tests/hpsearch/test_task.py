@@ -21,7 +21,7 @@ from hpsearch.prepared import Prepared
 from hpsearch.results import read_result
 from hpsearch.space import preprocessing_of
 from hpsearch.splits import Fold, make_folds
-from hpsearch.task import Task, TaskContext, run_task
+from hpsearch.task import RECIPE, Task, TaskContext, run_task
 
 Prepare = Callable[..., Prepared]
 Context = Callable[[Prepared], TaskContext]
@@ -143,9 +143,20 @@ def test_whatever_changes_the_result_changes_the_digest(prepared: Prepared) -> N
         replace(task, backbone_digest="other"),
         replace(task, data_fingerprint="other"),
         replace(task, params={**task.params, "layer": "r12"}),
+        replace(task, statistics_digest="other"),
         replace(task, training=task.training.model_copy(update={"flips": True})),
+        replace(task, training=task.training.model_copy(update={"precision": "bfloat16"})),
     ]
     assert len({task.digest, *(other.digest for other in others)}) == 1 + len(others)
+
+
+def test_another_recipe_is_another_task(
+    prepared: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = _first(prepared)
+    before = task.digest
+    monkeypatch.setattr("hpsearch.task.RECIPE", RECIPE + 1)
+    assert task.digest != before
 
 
 def test_the_order_of_the_axes_does_not(prepared: Prepared) -> None:

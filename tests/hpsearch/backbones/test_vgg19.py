@@ -69,7 +69,9 @@ def test_file_in_torchvisions_cache_is_used_without_a_download(
     backbone = load_backbone("vgg19")
 
     assert backbone.source == "torchvision VGG19_Weights.IMAGENET1K_V1"
-    assert backbone.statistics is None
+    assert backbone.statistics_source == (
+        "ILSVRC2012 images, by the paper's authors for torchvision's VGG-19"
+    )
     assert build_extractor(backbone, ["r12"]).layers == ("r12",)
 
 

@@ -12,13 +12,19 @@ from dpa_core.autoencoder import Autoencoder
 from dpa_core.config import AutoencoderConfig, LossConfig
 from dpa_core.errors import CheckpointError, DivergedError
 from dpa_core.features import VGG19, VGG_MINI
+from hpsearch.backbones.statistics import compute_statistics
 from hpsearch.detectors.base import CURVE_COLUMNS, ImageView, Setup
 from hpsearch.detectors.dpa import DPADetector, batch_size, learning_rate
-from hpsearch.errors import SpecError, TaskError
+from hpsearch.errors import SpecError, TaskError, WeightsError
 from hpsearch.spec import TrainingSpec
 
 View = Callable[[slice], ImageView]
-PLAIN = {"loss": "perceptual", "start_resolution": 0, "steps_per_phase": 20_000}
+PLAIN = {
+    "loss": "perceptual",
+    "start_resolution": 0,
+    "steps_per_phase": 20_000,
+    "statistics": "natural",
+}
 SMALL = PLAIN | {"latent_dim": 2, "latent_res": 4, "layers": "r12"}
 PERCEPTUAL = LossConfig({0: {"r42": 1.0}})
 QUICK = {"max_steps": 30, "batch_size": 8, "check_every": 10}
@@ -196,6 +202,7 @@ def test_a_rate_that_blows_up_is_non_finite(setup: Callable[..., Setup], view: V
         ({"layers": "16:r12", "start_resolution": 8}, "layers begin at 16 px"),
         ({"loss": "l2"}, "'l2': no l2 here; choose among perceptual, l1, adversarial"),
         ({"loss": "adversarial"}, "perceptual or l1 must be above 0"),
+        ({"statistics": "imagenet"}, "statistics must be natural or own, got 'imagenet'"),
         ({"start_resolution": 12}, "start_resolution must be a power of two from 8"),
         ({"start_resolution": 8}, "max_steps must be above 80000, the steps that growing from 8"),
         ({"start_resolution": 8, "steps_per_phase": 0}, "steps_per_phase must be positive"),
@@ -292,14 +299,65 @@ def test_maps_have_the_score_as_their_mean(setup: Callable[..., Setup], view: Vi
 def test_statistics_of_images_without_a_key_are_the_same(
     setup: Callable[..., Setup], view: View
 ) -> None:
-    made = setup(QUICK, **SMALL)
-    bare = replace(made.backbone, statistics=None)
+    made = setup(QUICK, **(SMALL | {"statistics": "own"}))
     kept, once = (
-        DPADetector(replace(made, backbone=bare, normals=replace(made.normals, key=key)))
+        DPADetector(replace(made, normals=replace(made.normals, key=key)))
         for key in ("these", None)
     )
     for ours, theirs in zip(kept.statistics["r12"], once.statistics["r12"], strict=True):
         assert torch.equal(ours, theirs)
+
+
+def test_own_statistics_are_those_of_the_normals_of_the_study(
+    setup: Callable[..., Setup], view: View, pixels: np.ndarray
+) -> None:
+    natural = DPADetector(setup(QUICK, **SMALL))
+    made = setup(QUICK, **(SMALL | {"statistics": "own"}))
+    own = DPADetector(made)
+    stored, expected = (
+        made.backbone.statistics,
+        compute_statistics(made.backbone, pixels[:40], ["r12"]),
+    )
+    assert stored is not None
+    for number in range(2):
+        assert torch.equal(natural.statistics["r12"][number], stored["r12"][number])
+        assert torch.equal(own.statistics["r12"][number], expected["r12"][number])
+    assert not torch.equal(own.statistics["r12"][0], stored["r12"][0])
+
+
+def test_natural_statistics_are_never_those_of_the_study_in_silence(
+    setup: Callable[..., Setup],
+) -> None:
+    made = setup(QUICK, **SMALL)
+    with pytest.raises(WeightsError, match="--backbone-statistics, or take --axis statistics=own"):
+        DPADetector(replace(made, backbone=replace(made.backbone, statistics=None)))
+
+
+def test_a_model_of_before_the_axis_keeps_its_own_statistics(
+    setup: Callable[..., Setup], view: View, tmp_path: Path
+) -> None:
+    detector, _ = _fitted(setup(QUICK, **(SMALL | {"statistics": "own"})), view)
+    detector.save(tmp_path / "model")
+    older = {key: value for key, value in SMALL.items() if key != "statistics"}
+    made = setup(QUICK, **older)
+    DPADetector.check(made.params, VGG_MINI, TrainingSpec())
+    again = DPADetector.load(tmp_path / "model", made)
+    images = view(slice(32, 50))
+    assert np.array_equal(again.score(images), detector.score(images))
+
+
+def test_precision_of_the_training_is_not_that_of_statistics_and_scores(
+    setup: Callable[..., Setup], view: View
+) -> None:
+    params = SMALL | {"statistics": "own"}
+    exact, rounded = (
+        _fitted(setup(QUICK | {"precision": precision}, **params), view)
+        for precision in ("float32", "bfloat16")
+    )
+    for ours, theirs in zip(exact[0].statistics["r12"], rounded[0].statistics["r12"], strict=True):
+        assert torch.equal(ours, theirs)
+    assert list(exact[1].curve["train_loss"]) != list(rounded[1].curve["train_loss"])
+    assert rounded[0].loss.precision == "float32"
 
 
 def test_an_unfitted_detector_says_so(setup: Callable[..., Setup], view: View) -> None:

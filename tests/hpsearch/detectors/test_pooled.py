@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 import torch
 
+from dpa_core.features import LayerStatistics
 from hpsearch.backbones.backbone import Backbone
 from hpsearch.backbones.extractor import build_extractor
+from hpsearch.backbones.statistics import compute_statistics
 from hpsearch.detectors.base import ImageView
 from hpsearch.detectors.pooled import colour_statistics, pooled_features
 
@@ -47,6 +49,24 @@ def test_all_usual_layers_come_out_of_one_pass(
     )
     for layer in ("r22", "r32", "r42", "r12"):
         pooled_features(view(slice(0, 5)), layer, vgg_mini, device="cpu", cache_dir=tmp_path)
+
+
+def test_an_autocast_of_the_caller_changes_no_bit(
+    pixels: np.ndarray, vgg_mini: Backbone, tmp_path: Path
+) -> None:
+    """As on CUDA, where training may be in bfloat16: vectors and statistics stay in float32."""
+    view = ImageView(pixels, np.arange(20), "these")
+
+    def found(folder: Path) -> tuple[np.ndarray, LayerStatistics]:
+        vectors = pooled_features(view, "r32", vgg_mini, device="cpu", cache_dir=folder)
+        return vectors, compute_statistics(vgg_mini, pixels[:20], ["r32"])
+
+    vectors, mean_std = found(tmp_path / "plain")
+    with torch.autocast("cpu", torch.bfloat16):
+        inside, inside_mean_std = found(tmp_path / "autocast")
+    assert np.array_equal(inside, vectors)
+    for ours, theirs in zip(inside_mean_std["r32"], mean_std["r32"], strict=True):
+        assert torch.equal(ours, theirs)
 
 
 def test_other_pixels_are_not_taken_from_the_cache(

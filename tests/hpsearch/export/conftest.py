@@ -28,6 +28,7 @@ OF_DETECTOR = {
         "loss": "perceptual+0.1*l1",
         "start_resolution": 0,
         "steps_per_phase": 20_000,
+        "statistics": "natural",
     },
     "features": {"kind": "mahalanobis", "layer": "r22"},
 }

@@ -28,6 +28,7 @@ PARAMS = {
     "loss": "perceptual",
     "start_resolution": 0,
     "steps_per_phase": 20_000,
+    "statistics": "natural",
 }
 
 
