@@ -27,6 +27,7 @@ from hpsearch.space import (
     preprocessing_of,
 )
 from hpsearch.spec import StudySpec, TrainingSpec
+from hpsearch.splits import Fold
 from hpsearch.task import Task, TaskContext
 
 
@@ -41,8 +42,9 @@ class Prepared:
         labelled: the anomalies that the search may see.
         roles: what the test images can tell.
         pixels: file of each stored image variant.
-        official: folds that were read from fold files, None where tasks make their own.
-        warnings: leaks of those folds, a line each.
+        folds: what the normals are cross-validated on.
+        official: the fold files that they were read from, None where they were drawn.
+        warnings: what is wrong with the folds, a line each.
     """
 
     spec: StudySpec
@@ -52,6 +54,7 @@ class Prepared:
     labelled: LabelledAnomalies
     roles: TestRoles
     pixels: Mapping[Preprocessing, Path]
+    folds: tuple[Fold, ...]
     official: OfficialFolds | None
     warnings: tuple[str, ...]
 
@@ -83,7 +86,7 @@ class Prepared:
             tasks=tasks,
             cache_dir=cache_dir,
             device="cpu",
-            folds=self.official.folds if self.official else None,
+            folds=self.folds,
         )
 
     def _task(
@@ -107,13 +110,8 @@ class Prepared:
             split_seed=self.spec.search.seed,
             seed=seed,
             steps=steps,
-            fold_digest=self._fold_digest(fold),
+            fold_digest=None if fold is None else self.folds[fold].digest,
         )
-
-    def _fold_digest(self, fold: int | None) -> str | None:
-        if self.official is None or fold is None:
-            return None
-        return self.official.folds[fold].digest
 
 
 def prepare_study(
@@ -140,7 +138,7 @@ def prepare_study(
         variant: _stored(dataset, variant, cache_dir, workers, listener)
         for variant in sorted(variants, key=repr)
     }
-    for line in (*dataset.notes, *(f"warning: {leak}" for leak in parts.warnings)):
+    for line in (*dataset.notes, *(f"warning: {line}" for line in parts.warnings)):
         listener.note(line)
     return Prepared(
         spec=parts.spec,
@@ -150,6 +148,7 @@ def prepare_study(
         labelled=parts.labelled,
         roles=roles,
         pixels=pixels,
+        folds=parts.folds,
         official=parts.official,
         warnings=parts.warnings,
     )
