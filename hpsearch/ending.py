@@ -166,7 +166,7 @@ class Ending:
             dataset=self.prepared.dataset.name,
             data_fingerprint=task.data_fingerprint,
             test_auroc=result.test.auroc,
-            test_auroc_interval=(result.test.low, result.test.high),
+            test_auroc_interval=result.test.interval,
             versions=environment["versions"],
         )
         return model_facts(

@@ -92,7 +92,7 @@ def make_folds(
     if split_groups:
         units = _split(units, largest=ceil(normals.size / n_folds))
     rng = np.random.default_rng(seed)
-    part = _dealt(units, n_folds, last=barred.any(axis=0), rng=rng)
+    part = _dealt(units, n_folds, last=np.any(barred, axis=0), rng=rng)
     folds = []
     for fold in range(n_folds):
         fitted = np.flatnonzero((part != fold) & ~barred[fold])

@@ -16,6 +16,8 @@ def warnings_of(data: StudyData) -> tuple[str, ...]:
     """What a reader must be told before any figure."""
     result = data.result
     told: list[str] = list(data.environment.get("warnings", []))
+    if why := result.test.why_no_interval():
+        told.append(why)
     if result.test.auroc < 0.5:
         told.append(
             "below 0.5 the normal images score higher than the anomalies: do not use this model"
@@ -44,7 +46,7 @@ def answer_section(data: StudyData) -> Section:
     blocks: list[Text | Table] = [
         Text(
             f"{_chosen(data)}. Trained on all normals it has a test ROC AUC of {test.auroc:.3f} "
-            f"(95 % interval {test.low:.3f} – {test.high:.3f}) on {test.n_normal} normal and "
+            f"(95 % interval {test.interval_words(dash='–')}) on {test.n_normal} normal and "
             f"{test.n_anomaly} anomalous images that the search never met."
         )
     ]
@@ -89,7 +91,7 @@ def estimate_words(estimate: Estimate) -> tuple[str, str, str]:
     """Value, interval, and images."""
     return (
         f"{estimate.auroc:.3f}",
-        f"{estimate.low:.3f} – {estimate.high:.3f}",
+        estimate.interval_words(dash="–"),
         f"{estimate.n_normal} + {estimate.n_anomaly}",
     )
 

@@ -45,5 +45,5 @@ def on_one_scale(
 
 def _scaled(scores: FloatArray, own: FloatArray, target: FloatArray) -> FloatArray:
     if own.min() > 0 and target.min() > 0 and scores.min() >= 0:
-        return scores * np.exp(np.median(np.log(target) - np.log(own)))
-    return scores + np.median(target - own)
+        return scores * float(np.exp(np.median(np.log(target) - np.log(own))))
+    return scores + float(np.median(target - own))
