@@ -1,6 +1,7 @@
 """What a study is cross-validated on: parts that are drawn by group, or those of fold files.
 
-`search.protocol: clean` draws folds and labelled anomalies by the seed; no group straddles a fold.
+`search.protocol: clean` draws folds and labelled anomalies by the seed; no group straddles a fold
+unless `search.split_groups` says so.
 `official` takes both from published fold files, as they are. Those may score what they trained on
 (the published Camelyon16 files do): that is refused unless `search.allow_leak`, and then told.
 """

@@ -10,6 +10,7 @@ from hpsearch.paper import OURS, load_paper_numbers, paper_number
 from hpsearch.reports.document import Section, Table, Text
 from hpsearch.reports.study_data import CRITERION_NAMES, StudyData
 from hpsearch.space import describe
+from hpsearch.spec import StudySpec
 
 
 def warnings_of(data: StudyData) -> tuple[str, ...]:
@@ -78,7 +79,7 @@ def question_section(data: StudyData) -> Section:
         ("fixed", _list(f"{k}={v}" for k, v in data.result.params.items() if k not in data.varied)),
         ("trials", f"{len(data.trials)} completed, {spec.search.n_folds} folds each"),
         ("chosen by", f"{spec.search.criterion} criterion ({CRITERION_NAMES[data.criterion]})"),
-        ("folds", "of published files" if spec.search.folds else "by group, drawn by the seed"),
+        ("folds", _folds(spec)),
         ("winner", describe(data.result.params)),
     ]
     caption = f"Study {data.folder.path.name} on {data.environment.get('dataset', 'unknown')}"
@@ -166,6 +167,12 @@ def _count(table: pd.DataFrame) -> str:
         f"training part; {(normal & test).sum()} normal and {(~normal & test).sum()} anomalous to "
         "test on"
     )
+
+
+def _folds(spec: StudySpec) -> str:
+    if spec.search.folds:
+        return "of published files"
+    return f"by group{', large ones split' if spec.search.split_groups else ''}, drawn by the seed"
 
 
 def _list(words: Iterable[str]) -> str:
