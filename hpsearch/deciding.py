@@ -6,8 +6,10 @@ import numpy as np
 from optuna.trial import FrozenTrial
 
 from hpsearch.budget import LabelledAnomalies, labelled_for_fold
+from hpsearch.results import FoldResult, scores_at
 from hpsearch.selection.conformal import ConformalThreshold, conformal_threshold
 from hpsearch.selection.fold_scores import FoldScores
+from hpsearch.selection.one_scale import on_one_scale
 from hpsearch.selection.pick import Pick, PickRule, pick
 from hpsearch.selection.unseen_types import leave_one_type_out
 from hpsearch.space import Params, describe
@@ -55,8 +57,7 @@ def decide(
 
 def fold_scores(stored: StoredScores, labelled: LabelledAnomalies) -> FoldScores:
     """The scores that the choice is made from: the labelled anomalies alone, by image and group."""
-    column = {position: index for index, position in enumerate(stored.pool)}
-    columns = [column[position] for position in labelled.positions]
+    columns = _columns(stored, labelled)
     n_folds = len(stored.normals)
     groups = stored.table["group"].to_numpy(dtype=object).astype(str)
     return FoldScores(
@@ -73,10 +74,20 @@ def fold_scores(stored: StoredScores, labelled: LabelledAnomalies) -> FoldScores
     )
 
 
-def held_out_scores(stored: StoredScores, trial: int) -> FloatArray:
-    """Scores `(n,)` of all normals by the model of a trial's fold that was not trained on them."""
+def held_out_scores(
+    stored: StoredScores, trial: int, labelled: LabelledAnomalies, final: FoldResult
+) -> FloatArray:
+    """Scores `(n,)` of all normals by the model of a trial's fold that was not trained on them.
+
+    They are on the scale of the trial's final model (`hpsearch.selection.one_scale`).
+    """
     index = [found.number for found in stored.trials].index(trial)
-    return np.concatenate([of_fold[index] for of_fold in stored.normal_scores])
+    columns = _columns(stored, labelled)
+    return on_one_scale(
+        [of_fold[index] for of_fold in stored.normal_scores],
+        [of_fold[columns] for of_fold in stored.pool_scores[index]],
+        scores_at(final, stored.table, labelled.positions),
+    )
 
 
 def threshold_of(calibration: FloatArray, *, rate: float) -> ConformalThreshold | None:
@@ -84,6 +95,12 @@ def threshold_of(calibration: FloatArray, *, rate: float) -> ConformalThreshold 
     if (len(calibration) + 1) * rate < 1:
         return None
     return conformal_threshold(calibration, rate=rate)
+
+
+def _columns(stored: StoredScores, labelled: LabelledAnomalies) -> list[int]:
+    """Where the labelled anomalies are in the pool."""
+    column = {position: index for index, position in enumerate(stored.pool)}
+    return [column[position] for position in labelled.positions]
 
 
 def _name(trial: FrozenTrial) -> str:

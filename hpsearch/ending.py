@@ -25,7 +25,7 @@ from hpsearch.results import FoldResult, read_result
 from hpsearch.space import preprocessing_of
 from hpsearch.spec import Criterion
 from hpsearch.storage import DATABASE
-from hpsearch.stored_scores import StoredScores, read_scores
+from hpsearch.stored_scores import FloatArray, StoredScores, read_scores
 from hpsearch.study_dir import StudyDir
 from hpsearch.task import Task
 from hpsearch.verdict import Verdict
@@ -108,8 +108,8 @@ class Ending:
             current = replace(current, flagging=self._flagging(trial, first))
         if current != known:  # there are more trials now, or another rate is asked for
             rewrite_final(self.folder.final, current)
-            if (calibration := self._calibration(trial)) is not None:
-                attach_calibration(self.folder.final / str(trial.number) / "model", calibration)
+            if first is not None and (found := self._calibration(trial, first)) is not None:
+                attach_calibration(self.folder.final / str(trial.number) / "model", found)
         return current
 
     def _train(self, trial: FrozenTrial) -> FinalResult:
@@ -121,33 +121,39 @@ class Ending:
         references = self.prepared.reference_tasks(trial.params)
         tasks = [*references.values(), *finals]
         done = run_tasks(tasks, self.engine, self.listener, "training the winner")
+        first = done[finals[0].digest]
         result = final_result(
             trial,
             [done[task.digest] for task in finals],
             {name: done[task.digest] for name, task in references.items()},
             choices=self._choices,
             verdict=self._verdict,
-            flagging=self._flagging(trial, done[finals[0].digest]),
+            flagging=self._flagging(trial, first),
             table=self.prepared.dataset.table,
             roles=self.prepared.roles,
             steps=steps,
             seed=spec.search.seed,
         )
         saved = self.folder.tasks / finals[0].digest / "model"
-        write_final(self.folder.final, result, saved=saved, facts=self._facts(finals[0], result))
+        calibration = self._calibration(trial, first)
+        facts = self._facts(finals[0], result).model_copy(update={"calibration": calibration})
+        write_final(self.folder.final, result, saved=saved, facts=facts)
         return result
 
     def _flagging(self, trial: FrozenTrial, first: FoldResult) -> Flagging | None:
         rate = self.prepared.spec.final.false_positive_rate
-        threshold = threshold_of(held_out_scores(self._stored, trial.number), rate=rate)
+        threshold = threshold_of(self._held_out(trial, first), rate=rate)
         if threshold is None:
             return None
         return flagged(threshold, first, self.prepared.dataset.table, self.prepared.roles)
 
-    def _calibration(self, trial: FrozenTrial) -> Calibration | None:
-        scores = held_out_scores(self._stored, trial.number)
+    def _calibration(self, trial: FrozenTrial, first: FoldResult) -> Calibration | None:
+        scores = self._held_out(trial, first)
         rate = self.prepared.spec.final.false_positive_rate
         return None if threshold_of(scores, rate=rate) is None else calibrated(scores, rate=rate)
+
+    def _held_out(self, trial: FrozenTrial, first: FoldResult) -> FloatArray:
+        return held_out_scores(self._stored, trial.number, self.prepared.labelled, first)
 
     def _facts(self, task: Task, result: FinalResult) -> ModelFacts:
         spec, environment = self.prepared.spec, self.folder.environment()
@@ -160,18 +166,16 @@ class Ending:
             dataset=self.prepared.dataset.name,
             data_fingerprint=task.data_fingerprint,
             test_auroc=result.test.auroc,
-            test_auroc_interval=(result.test.low, result.test.high),
+            test_auroc_interval=result.test.interval,
             versions=environment["versions"],
         )
-        facts = model_facts(
+        return model_facts(
             task,
             backbone=self.prepared.backbone,
             channels=pixels.shape[3],
             window=spec.dataset.window,
             provenance=provenance,
         )
-        calibration = self._calibration(self._trial(result.trial))
-        return facts.model_copy(update={"calibration": calibration})
 
     def _trial(self, number: int) -> FrozenTrial:
         return next(trial for trial in self._stored.trials if trial.number == number)

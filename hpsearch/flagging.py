@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from scipy.stats import binom
 
 from hpsearch.results import FoldResult, scores_at
 from hpsearch.selection.conformal import ConformalThreshold
@@ -12,7 +11,7 @@ from hpsearch.selection.conformal import ConformalThreshold
 if TYPE_CHECKING:  # it imports torch, which a command that only reads need not wait for
     from hpsearch.budget import TestRoles
 
-_SIGNIFICANT = 0.05
+_SIGNIFICANT = 0.05  # both sides together
 
 
 @dataclass(frozen=True)
@@ -20,8 +19,9 @@ class Flagging:
     """From which score on the final model calls an image anomalous, and how that turned out.
 
     Attributes:
-        threshold: from the fold models' scores of the normals that they were not trained on. The
-            final model has seen all of those, so its rate is checked on the test normals.
+        threshold: from the fold models' scores of the normals that they were not trained on, on
+            the final model's scale (`hpsearch.selection.one_scale`). The final model has seen all
+            of those, so its rate is checked on the test normals.
         normals: share of the test normals that it flags.
         anomalies: share of the anomalies of the final figure that it flags.
     """
@@ -34,16 +34,24 @@ class Flagging:
         """What to tell where the test normals are not like those that the threshold is from.
 
         Args:
-            n_normal: test normals. More of them are flagged than chance explains at the bound.
+            n_normal: test normals. More of them, or fewer, are flagged than chance explains.
         """
-        n_flagged = round(self.normals * n_normal)
-        if binom.sf(n_flagged - 1, n_normal, self.threshold.bound) >= _SIGNIFICANT:
+        few, many = self.threshold.chances(round(self.normals * n_normal), n_normal)
+        if min(few, many) >= _SIGNIFICANT / 2:
             return None
-        return (
+        rates = (
             f"the threshold was set to flag {100 * self.threshold.rate:g} % of normal images and "
-            f"flags {100 * self.normals:.1f} % of the test normals: these differ from the normals "
-            "of the search, so set it anew on normals of your own; and where the labelled "
-            "anomalies were taken like the test images, their AUC may rest on that difference"
+            f"flags {100 * self.normals:.1f} % of the test normals"
+        )
+        if few < many:
+            return (
+                f"{rates}: it is too high for these, so anomalies pass below it; set it anew on "
+                "normals of your own"
+            )
+        return (
+            f"{rates}: these differ from the normals of the search, so set it anew on normals of "
+            "your own; and where the labelled anomalies were taken like the test images, their AUC "
+            "may rest on that difference"
         )
 
 

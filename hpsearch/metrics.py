@@ -83,7 +83,7 @@ def bootstrap_auroc(
     n_resamples: int = 2000,
     level: float = 0.95,
     seed: int = 0,
-) -> Interval:
+) -> Interval | None:
     """Percentile bootstrap interval of the AUC that resamples groups, not images.
 
     Labels (0 normal, 1 anomaly) and groups are (N,). Scores are (N,), or (K, N) of K trainings: the
@@ -91,8 +91,12 @@ def bootstrap_auroc(
     independent, so whole groups are drawn with replacement, those of the normals apart from those
     of the anomalies (a group with both is drawn in each on its own). Where each image is its own
     group this is the plain bootstrap. A class of one group shows no spread between groups: its
-    images are resampled, and the interval then speaks for that group only. An AUC of exactly 0 or 1
-    gives an interval of no width. The same seed gives the same interval.
+    images are resampled, and the interval then speaks for that group only. The same seed gives the
+    same interval.
+
+    Returns:
+        None where resampling cannot tell how far off the AUC may be: a class has one image, or no
+        resample differs, as where all anomalies score above all normals.
 
     Raises:
         DataError: a class is empty, or a score is not finite.
@@ -107,6 +111,7 @@ def bootstrap_auroc(
     if not np.isin(label, (0, 1)).all():
         raise ValueError("labels must be 0 (normal) or 1 (anomaly)")
     is_anomaly = label == 1
+    few = min(is_anomaly.sum(), (~is_anomaly).sum()) == 1
     resampled = [
         _resampled_aurocs(
             score[~is_anomaly],
@@ -118,6 +123,8 @@ def bootstrap_auroc(
         )
         for score in runs
     ]
+    if few or not np.ptp(resampled, axis=1).any():
+        return None
     aurocs = np.mean(resampled, axis=0)
     tail = (1.0 - level) / 2.0
     low, high = np.quantile(aurocs, (tail, 1.0 - tail))

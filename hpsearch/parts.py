@@ -1,6 +1,7 @@
 """What a study is cross-validated on: parts that are drawn by group, or those of fold files.
 
-`search.protocol: clean` draws folds and labelled anomalies by the seed; no group straddles a fold.
+`search.protocol: clean` draws folds and labelled anomalies by the seed; no group straddles a fold
+unless `search.split_groups` says so.
 `official` takes both from published fold files, as they are. Those may score what they trained on
 (the published Camelyon16 files do): that is refused unless `search.allow_leak`, and then told.
 """
@@ -14,15 +15,15 @@ from hpsearch.budget import (
     LabelBudget,
     LabelledAnomalies,
     draw_labelled,
-    labelled_for_fold,
     listed_anomalies,
 )
 from hpsearch.datasets.audit import check_budget
+from hpsearch.drawn_folds import draw_folds
 from hpsearch.errors import DataError
 from hpsearch.files import printable
 from hpsearch.fold_files import OfficialFolds, leaks, read_fold_files
 from hpsearch.spec import StudySpec, build_spec
-from hpsearch.splits import make_folds
+from hpsearch.splits import Fold
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,10 +33,11 @@ class Parts:
     spec: StudySpec
     """With the numbers of folds and labelled anomalies that there are."""
     labelled: LabelledAnomalies
+    folds: tuple[Fold, ...]
     official: OfficialFolds | None = None
-    """None where a task makes its fold from number and seed."""
+    """The files that the folds were read from, None where they were drawn."""
     warnings: tuple[str, ...] = ()
-    """A line a leak that the user allowed."""
+    """A line a leak that the user allowed, or a fault of the folds that were drawn."""
 
 
 def part_images(spec: StudySpec, table: pd.DataFrame) -> Parts:
@@ -47,13 +49,30 @@ def part_images(spec: StudySpec, table: pd.DataFrame) -> Parts:
     """
     if spec.search.folds is not None:
         return _official(spec, spec.search.folds, table)
-    labels, search = spec.labels, spec.search
-    check_budget(table, n_types=labels.n_anomaly_types, n_examples=labels.n_examples)
+    check_budget(table, n_types=spec.labels.n_anomaly_types, n_examples=spec.labels.n_examples)
+    labelled = labelled_anomalies(spec, table)
+    drawn = draw_folds(
+        table,
+        labelled,
+        n_folds=spec.search.n_folds,
+        seed=spec.search.seed,
+        split_groups=spec.search.split_groups,
+    )
+    warnings = tuple(warning.message for warning in drawn.warnings)
+    return Parts(spec, labelled, drawn.folds, warnings=warnings)
+
+
+def labelled_anomalies(spec: StudySpec, table: pd.DataFrame) -> LabelledAnomalies:
+    """The anomalies that a study's search sees; no fold is drawn.
+
+    Raises:
+        DataError: the table or the fold files cannot serve the study.
+    """
+    if spec.search.folds is not None:
+        return listed_anomalies(table, read_fold_files(spec.search.folds, table).anomalies)
+    labels = spec.labels
     budget = LabelBudget(labels.n_anomaly_types, labels.n_examples, labels.anomalies)
-    labelled = draw_labelled(table, budget, seed=search.seed)
-    labelled_for_fold(labelled, 0, search.n_folds)
-    make_folds(table, n_folds=search.n_folds, seed=search.seed)
-    return Parts(spec, labelled)
+    return draw_labelled(table, budget, seed=spec.search.seed)
 
 
 def _official(spec: StudySpec, folder: Path, table: pd.DataFrame) -> Parts:
@@ -76,4 +95,4 @@ def _official(spec: StudySpec, folder: Path, table: pd.DataFrame) -> Parts:
         "search": {"n_folds": len(official.folds)},
     }
     resolved = build_spec(spec.model_dump(mode="json"), facts)
-    return Parts(resolved, labelled, official, tuple(found))
+    return Parts(resolved, labelled, official.folds, official, tuple(found))

@@ -30,6 +30,7 @@ from hpsearch.space import (
     preprocessing_of,
 )
 from hpsearch.spec import StudySpec, TrainingSpec
+from hpsearch.splits import Fold
 from hpsearch.task import Task, TaskContext
 
 
@@ -45,8 +46,9 @@ class Prepared:
         roles: what the test images can tell.
         statistics_file: of the channel statistics, None for those that come with the backbone.
         pixels: file of each stored image variant.
-        official: folds that were read from fold files, None where tasks make their own.
-        warnings: leaks of those folds, a line each.
+        folds: what the normals are cross-validated on.
+        official: the fold files that they were read from, None where they were drawn.
+        warnings: what is wrong with the folds, a line each.
     """
 
     spec: StudySpec
@@ -57,6 +59,7 @@ class Prepared:
     labelled: LabelledAnomalies
     roles: TestRoles
     pixels: Mapping[Preprocessing, Path]
+    folds: tuple[Fold, ...]
     official: OfficialFolds | None
     warnings: tuple[str, ...]
 
@@ -88,7 +91,7 @@ class Prepared:
             tasks=tasks,
             cache_dir=cache_dir,
             device="cpu",
-            folds=self.official.folds if self.official else None,
+            folds=self.folds,
             backbone_statistics=self.statistics_file,
         )
 
@@ -113,17 +116,12 @@ class Prepared:
             split_seed=self.spec.search.seed,
             seed=seed,
             steps=steps,
-            fold_digest=self._fold_digest(fold),
+            fold_digest=None if fold is None else self.folds[fold].digest,
             statistics_digest=self._statistics_digest(params),
         )
 
     def _statistics_digest(self, params: Params) -> str | None:
         return self.backbone.statistics_digest if params.get(AXIS) == NATURAL else None
-
-    def _fold_digest(self, fold: int | None) -> str | None:
-        if self.official is None or fold is None:
-            return None
-        return self.official.folds[fold].digest
 
 
 def prepare_study(
@@ -150,7 +148,7 @@ def prepare_study(
         variant: _stored(dataset, variant, cache_dir, workers, listener)
         for variant in sorted(variants, key=repr)
     }
-    for line in (*dataset.notes, *(f"warning: {leak}" for leak in parts.warnings)):
+    for line in (*dataset.notes, *(f"warning: {line}" for line in parts.warnings)):
         listener.note(line)
     return Prepared(
         spec=parts.spec,
@@ -161,6 +159,7 @@ def prepare_study(
         labelled=parts.labelled,
         roles=roles,
         pixels=pixels,
+        folds=parts.folds,
         official=parts.official,
         warnings=parts.warnings,
     )

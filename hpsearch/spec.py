@@ -141,6 +141,12 @@ def _official_only(allow_leak: bool, info: ValidationInfo) -> bool:
     return allow_leak
 
 
+def _clean_only(split_groups: bool, info: ValidationInfo) -> bool:
+    if split_groups and info.data.get("protocol") == "official":
+        raise ValueError("fold files of protocol official are taken as they are, nothing is split")
+    return split_groups
+
+
 class SearchSpec(_Model):
     """How configurations are chosen, and when the search ends."""
 
@@ -155,6 +161,7 @@ class SearchSpec(_Model):
     protocol: Protocol = "clean"
     folds: Annotated[Path | None, AfterValidator(_folds_fit)] = Field(None, validate_default=True)
     allow_leak: Annotated[bool, AfterValidator(_official_only)] = False  # of the fold files
+    split_groups: Annotated[bool, AfterValidator(_clean_only)] = False  # see hpsearch.splits
 
 
 class FinalSpec(_Model):

@@ -31,7 +31,7 @@ from hpsearch.files import remove_leftovers
 from hpsearch.results import FoldResult, read_result, write_result
 from hpsearch.space import Params, preprocessing_of
 from hpsearch.spec import TrainingSpec
-from hpsearch.splits import Fold, Positions, final_split, make_folds
+from hpsearch.splits import Fold, Positions, final_split
 
 RECIPE = 2
 """Of the computation: raised when the same task would give other scores.
@@ -53,11 +53,10 @@ class Task:
         data_fingerprint: of table and images.
         fold: number of the fold, or None to train on all training normals.
         n_folds: how many folds the normals are split into.
-        split_seed: of the folds, and of the synthetic anomalies made of their normals.
+        split_seed: of the synthetic anomalies made of a fold's normals.
         seed: of the training.
         steps: for `fold` None: how many steps to take.
-        fold_digest: of the fold where fold files list it; None where `n_folds` and `split_seed`
-            make it.
+        fold_digest: of the fold's positions, None for `fold` None.
         statistics_digest: of the channel statistics over natural images; None where the
             configuration takes none.
     """
@@ -101,7 +100,7 @@ class TaskContext:
         tasks: folder of the results.
         cache_dir: folder of what can be computed again.
         device: where to train.
-        folds: those of fold files, None where a task makes its own.
+        folds: of the study; what trains on all normals needs none.
         backbone_statistics: file of the network's channel statistics, None for those that come with
             the weights.
     """
@@ -113,7 +112,7 @@ class TaskContext:
     tasks: Path
     cache_dir: Path
     device: str
-    folds: tuple[Fold, ...] | None = None
+    folds: tuple[Fold, ...] = ()
     backbone_statistics: Path | None = None
 
 
@@ -198,9 +197,7 @@ def _fold(task: Task, context: TaskContext) -> Fold:
     if task.fold is None:
         nothing = np.empty(0, dtype=np.intp)
         return Fold(train=final_split(context.table), early_stop=nothing, scored=nothing)
-    if context.folds is not None:
-        return context.folds[task.fold]
-    return make_folds(context.table, n_folds=task.n_folds, seed=task.split_seed)[task.fold]
+    return context.folds[task.fold]
 
 
 def _scores(

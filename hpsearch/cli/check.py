@@ -22,6 +22,7 @@ from hpsearch.cli.options import (
     NormalClassOption,
     ProtocolOption,
     RootOption,
+    SplitGroupsOption,
     WindowOption,
 )
 from hpsearch.cli.run_options import ExamplesOption, TypesOption, refuse_draw, settings_of
@@ -51,6 +52,7 @@ def check(
     protocol: ProtocolOption = None,
     folds: FoldsOption = None,
     allow_leak: AllowLeakOption = None,
+    split_groups: SplitGroupsOption = None,
     report: ReportOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -87,6 +89,7 @@ def _audit(spec: StudySpec, listener: Listener) -> Audit:
         n_examples=spec.labels.n_examples,
         official=None if folder is None else read_fold_files(folder, loaded.table),
         allow_leak=spec.search.allow_leak,
+        split_groups=spec.search.split_groups,
         workers=joblib.cpu_count(),
         progress=listener.progress,
     )

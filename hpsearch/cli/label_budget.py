@@ -172,6 +172,11 @@ def _remarks(curves: BudgetCurves) -> list[str]:
             f"{cell.n_examples} of {_types(cell.n_types)} (from {cell.n_eligible})" for cell in few
         )
         lines.append(f"drawn from the types that hold enough, not all {curves.n_types}: {words}")
+    if curves.left_out:
+        lines.append(
+            f"{curves.left_out} anomalies are never drawn: they share a group with normals that "
+            "models were trained on"
+        )
     if curves.borrowed:
         lines.append(
             "labelled anomalies come from the test images: what a draw uses, and types that it has "

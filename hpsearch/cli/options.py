@@ -65,6 +65,14 @@ AllowLeakOption = Annotated[
     bool | None,
     typer.Option("--allow-leak", help="Go on with fold files that score what they train on."),
 ]
+SplitGroupsOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--split-groups",
+        help="Deal a group that is larger than a fold's share by image, and train beside labelled "
+        "anomalies: groups are then both trained on and scored.",
+    ),
+]
 
 DEFAULT_RUNS = Path("runs")
 

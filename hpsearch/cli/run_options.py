@@ -94,6 +94,7 @@ SETTINGS = {
     "protocol": "search.protocol",
     "folds": "search.folds",
     "allow_leak": "search.allow_leak",
+    "split_groups": "search.split_groups",
     "max_steps": "training.max_steps",
     "batch_size": "training.batch_size",
     "n_runs": "final.n_runs",

@@ -41,7 +41,7 @@ def summary_json(folder: StudyDir, result: FinalResult, study: optuna.Study) -> 
         "n_trials": len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))),
         "steps": result.steps,
         "test_auroc": result.test.auroc,
-        "test_auroc_ci": [result.test.low, result.test.high],
+        "test_auroc_ci": result.test.interval,
         "test_auroc_runs": list(result.runs),
         "test": brief(result.test),
         "test_seen_types": brief(result.seen),
@@ -137,7 +137,7 @@ def _choices(result: FinalResult, criterion: Criterion) -> Table:
             f"{name} *" if name == criterion else name,
             f"{FIGURES[name].removeprefix(name)} {figure(name, choice.value)}".strip(),
             f"{choice.test.auroc:.3f}",
-            f"{choice.test.low:.3f} - {choice.test.high:.3f}",
+            choice.test.interval_words(),
             f"{choice.regret:.3f}",
             str(choice.trial),
         )
@@ -161,7 +161,7 @@ def _test_figures(result: FinalResult) -> Table:
         table.add_row(
             name,
             f"{estimate.auroc:.3f}",
-            f"{estimate.low:.3f} - {estimate.high:.3f}",
+            estimate.interval_words(),
             f"{estimate.n_normal} + {estimate.n_anomaly}",
         )
     return table
@@ -185,11 +185,13 @@ def _closing(folder: StudyDir, result: FinalResult) -> list[str]:
     lines = [
         f"winner: {one_line(result.params)}",
         f"fitted on all training normals{f' for {result.steps} steps' if result.steps else ''}",
-        f"test ROC AUC {test.auroc:.3f} (95 % interval {test.low:.3f} - {test.high:.3f})",
+        f"test ROC AUC {test.auroc:.3f} (95 % interval {test.interval_words()})",
         _flagging(result),
     ]
     if result.flagging and (warning := result.flagging.warning(test.n_normal)):
         lines.append(warning)
+    if why := test.why_no_interval():
+        lines.append(why)
     if test.auroc < 0.5:
         lines.append("below 0.5 the normal images score higher than the anomalies: do not use it")
     if found := result.simpler_and_as_good():

@@ -14,6 +14,7 @@ from hpsearch.cli.listeners import listener_for, one_line
 from hpsearch.cli.reproduction import Reproduction
 from hpsearch.cli.run import default_study
 from hpsearch.cli.table_plan import print_plan
+from hpsearch.estimate import interval_words
 from hpsearch.studies import read_study
 
 if TYPE_CHECKING:  # it imports torch, which takes seconds
@@ -93,7 +94,7 @@ def _table(asked: Reproduction, rows: Sequence["RowResult"]) -> Table:
         table.add_row(
             name,
             f"{100 * test.auroc:.1f}{spread}",
-            f"{100 * test.low:.1f} - {100 * test.high:.1f}",
+            interval_words(*(end and 100 * end for end in (test.low, test.high)), decimals=1),
             one_line(row.answer.searched),
             f"{row.answer.seconds:.0f}",
         )

@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.table import Table
 
 from hpsearch.cli.listeners import one_line
+from hpsearch.estimate import interval_words
 from hpsearch.paper import Metric, PaperNumber
 from hpsearch.tables.contents import PaperTable
 from hpsearch.tables.lines import Figure, Line
@@ -64,7 +65,7 @@ def _data(line: Line) -> str:
 def _figure(line: Line) -> tuple[str, str]:
     if line.ours is None:
         return ("no images here" if line.status == "absent" else line.status), _NONE
-    return _value(line.ours), f"{line.ours.low:.1f} - {line.ours.high:.1f}"
+    return _value(line.ours), interval_words(line.ours.low, line.ours.high, decimals=1)
 
 
 def _value(figure: Figure) -> str:

@@ -117,7 +117,7 @@ def _answer(final: FinalResult) -> str:
 
 
 def _figure(value: Estimate) -> str:
-    return f"ROC AUC {value.auroc:.3f} (95 % interval {value.low:.3f} - {value.high:.3f})"
+    return f"ROC AUC {value.auroc:.3f} (95 % interval {value.interval_words()})"
 
 
 def _place(task: str) -> str:

@@ -9,7 +9,7 @@ from sklearn.metrics import roc_curve
 
 from hpsearch.deciding import fold_scores
 from hpsearch.metrics import auroc
-from hpsearch.parts import part_images
+from hpsearch.parts import labelled_anomalies
 from hpsearch.progress import Progress, silent
 from hpsearch.selection.fold_scores import FoldScores
 from hpsearch.stored_scores import read_scores
@@ -42,7 +42,7 @@ def trial_curves(
         UserError: a result is gone or damaged, or the fold files are gone.
     """
     stored = read_scores(folder, progress=progress)
-    scores = fold_scores(stored, part_images(folder.spec(), stored.table).labelled)
+    scores = fold_scores(stored, labelled_anomalies(folder.spec(), stored.table))
     return {
         trial.number: tuple(_curve(scores, row, fold) for fold in range(len(scores.normals)))
         for row, trial in enumerate(stored.trials)

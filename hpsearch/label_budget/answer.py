@@ -1,11 +1,13 @@
 """The whole answer to "how many labelled anomalies do I need?" for a study on disk."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from optuna.trial import FrozenTrial
 
 from hpsearch.errors import StudyError
 from hpsearch.label_budget.curves import BudgetCurves, budget_curves, needed_models
+from hpsearch.label_budget.pool import independent_pool
 from hpsearch.label_budget.simulation import Question, simulate
 from hpsearch.progress import Progress, silent
 from hpsearch.stored_scores import read_scores, with_finals
@@ -36,14 +38,16 @@ def answer(
             f"study {spec.study_name}: its labelled anomalies are those of fold files, so that "
             "none can be drawn; run one with --protocol clean"
         )
-    scores = read_scores(folder, progress=progress)
+    stored = read_scores(folder, progress=progress)
+    scores = independent_pool(stored, spec)
+    left_out = stored.pool.size - scores.pool.size
     simulation = simulate(scores, question, spec.labels.anomalies)
     if train is None:
-        return budget_curves(simulation, scores, "folds")
+        return replace(budget_curves(simulation, scores, "folds"), left_out=left_out)
     lacking = [
         number for number in needed_models(simulation, scores) if not scores.has_final[number]
     ]
     if lacking:
         train([scores.trials[number] for number in lacking])
         scores = with_finals(scores, folder)
-    return budget_curves(simulation, scores, "final")
+    return replace(budget_curves(simulation, scores, "final"), left_out=left_out)

@@ -57,6 +57,7 @@ class BudgetCurves:
         borrowed: labelled anomalies come from the test images; the figure of a draw then leaves
             out what they touch, and may lie above `best`.
         question: what was asked.
+        left_out: anomalies that are not drawn, for they share a group with normals trained on.
     """
 
     points: tuple[Point, ...]
@@ -70,6 +71,7 @@ class BudgetCurves:
     n_anomaly: int
     borrowed: bool
     question: Question
+    left_out: int = 0
 
     def at(self, n_types: int, n_examples: int) -> Point | None:
         """The point of a combination, None where it was not asked for or cannot be had."""

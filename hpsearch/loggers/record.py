@@ -84,8 +84,9 @@ def final_record(result: FinalResult, *, tasks: Path, model: Path) -> Record:
 def _estimate(name: str, figure: Estimate | None) -> Iterator[tuple[str, float]]:
     if figure is not None:
         yield f"{name}/auroc", figure.auroc
-        yield f"{name}/auroc_low", figure.low
-        yield f"{name}/auroc_high", figure.high
+        if figure.interval is not None:
+            yield f"{name}/auroc_low", figure.interval.low
+            yield f"{name}/auroc_high", figure.interval.high
 
 
 def _curves(what: str, digests: Sequence[str], tasks: Path) -> dict[str, Curve]:

@@ -10,12 +10,15 @@ from hpsearch.paper import OURS, load_paper_numbers, paper_number
 from hpsearch.reports.document import Section, Table, Text
 from hpsearch.reports.study_data import CRITERION_NAMES, StudyData
 from hpsearch.space import describe
+from hpsearch.spec import StudySpec
 
 
 def warnings_of(data: StudyData) -> tuple[str, ...]:
     """What a reader must be told before any figure."""
     result = data.result
     told: list[str] = list(data.environment.get("warnings", []))
+    if why := result.test.why_no_interval():
+        told.append(why)
     if result.test.auroc < 0.5:
         told.append(
             "below 0.5 the normal images score higher than the anomalies: do not use this model"
@@ -44,7 +47,7 @@ def answer_section(data: StudyData) -> Section:
     blocks: list[Text | Table] = [
         Text(
             f"{_chosen(data)}. Trained on all normals it has a test ROC AUC of {test.auroc:.3f} "
-            f"(95 % interval {test.low:.3f} – {test.high:.3f}) on {test.n_normal} normal and "
+            f"(95 % interval {test.interval_words(dash='–')}) on {test.n_normal} normal and "
             f"{test.n_anomaly} anomalous images that the search never met."
         )
     ]
@@ -76,7 +79,7 @@ def question_section(data: StudyData) -> Section:
         ("fixed", _list(f"{k}={v}" for k, v in data.result.params.items() if k not in data.varied)),
         ("trials", f"{len(data.trials)} completed, {spec.search.n_folds} folds each"),
         ("chosen by", f"{spec.search.criterion} criterion ({CRITERION_NAMES[data.criterion]})"),
-        ("folds", "of published files" if spec.search.folds else "by group, drawn by the seed"),
+        ("folds", _folds(spec)),
         ("winner", describe(data.result.params)),
     ]
     caption = f"Study {data.folder.path.name} on {data.environment.get('dataset', 'unknown')}"
@@ -89,7 +92,7 @@ def estimate_words(estimate: Estimate) -> tuple[str, str, str]:
     """Value, interval, and images."""
     return (
         f"{estimate.auroc:.3f}",
-        f"{estimate.low:.3f} – {estimate.high:.3f}",
+        estimate.interval_words(dash="–"),
         f"{estimate.n_normal} + {estimate.n_anomaly}",
     )
 
@@ -164,6 +167,12 @@ def _count(table: pd.DataFrame) -> str:
         f"training part; {(normal & test).sum()} normal and {(~normal & test).sum()} anomalous to "
         "test on"
     )
+
+
+def _folds(spec: StudySpec) -> str:
+    if spec.search.folds:
+        return "of published files"
+    return f"by group{', large ones split' if spec.search.split_groups else ''}, drawn by the seed"
 
 
 def _list(words: Iterable[str]) -> str:

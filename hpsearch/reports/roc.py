@@ -7,7 +7,7 @@ import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from hpsearch.estimate import Estimate
+from hpsearch.estimate import Estimate, interval_words
 from hpsearch.metrics import draw_counts, independent_units
 from hpsearch.reports.document import Figure, Table
 from hpsearch.reports.look import COLOURS, DASHES, GREY, lay_out, png_dash, veil
@@ -104,10 +104,7 @@ def roc_block(curves: tuple[NamedCurve, ...]) -> Figure:
     rows = [
         (
             f"{rate:.0%}",
-            *(
-                _rate(one.curve, int(np.searchsorted(FALSE_POSITIVES, rate - 1e-9)))
-                for one in curves
-            ),
+            *(_rate(one, int(np.searchsorted(FALSE_POSITIVES, rate - 1e-9))) for one in curves),
         )
         for rate in _TOLD
     ]
@@ -177,12 +174,14 @@ def _chunks(n_resamples: int, n_images: int) -> Iterator[int]:
 
 
 def _area(estimate: Estimate) -> str:
-    return f"{estimate.auroc:.3f} ({estimate.low:.3f} – {estimate.high:.3f})"
+    return f"{estimate.auroc:.3f} ({estimate.interval_words(dash='–')})"
 
 
-def _rate(curve: RocCurve, index: int) -> str:
+def _rate(one: NamedCurve, index: int) -> str:
+    curve = one.curve
     low, high = curve.low[index], curve.high[index]
-    return f"{curve.true_positives[index]:.2f} ({low:.2f} – {high:.2f})"
+    band = interval_words(low, high, decimals=2, dash="–") if one.estimate.interval else "no band"
+    return f"{curve.true_positives[index]:.2f} ({band})"
 
 
 def _draw(curves: tuple[NamedCurve, ...]) -> go.Figure:
@@ -196,16 +195,16 @@ def _draw(curves: tuple[NamedCurve, ...]) -> go.Figure:
         hoverinfo="skip",
     )
     for one, colour, dash in zip(curves, COLOURS, DASHES, strict=False):
-        ends = np.concatenate([FALSE_POSITIVES, FALSE_POSITIVES[::-1]])
-        figure.add_scatter(
-            x=ends,
-            y=np.concatenate([one.curve.high, one.curve.low[::-1]]),
-            fill="toself",
-            fillcolor=veil(colour, 0.2),
-            mode="none",
-            hoverinfo="skip",
-            showlegend=False,
-        )
+        if one.estimate.interval:
+            figure.add_scatter(
+                x=np.concatenate([FALSE_POSITIVES, FALSE_POSITIVES[::-1]]),
+                y=np.concatenate([one.curve.high, one.curve.low[::-1]]),
+                fill="toself",
+                fillcolor=veil(colour, 0.2),
+                mode="none",
+                hoverinfo="skip",
+                showlegend=False,
+            )
         figure.add_scatter(
             x=[0, *FALSE_POSITIVES],
             y=[0, *one.curve.true_positives],
@@ -229,7 +228,9 @@ def _draw(curves: tuple[NamedCurve, ...]) -> go.Figure:
 def _draw_png(curves: tuple[NamedCurve, ...], axes: "Axes") -> None:
     axes.plot([0, 1], [0, 1], ":", color=GREY)
     for one, colour, dash in zip(curves, COLOURS, DASHES, strict=False):
-        axes.fill_between(FALSE_POSITIVES, one.curve.low, one.curve.high, color=colour, alpha=0.2)
+        if one.estimate.interval:
+            ends = (one.curve.low, one.curve.high)
+            axes.fill_between(FALSE_POSITIVES, *ends, color=colour, alpha=0.2)
         axes.plot(
             [0, *FALSE_POSITIVES],
             [0, *one.curve.true_positives],

@@ -14,7 +14,7 @@ from hpsearch.deciding import varied_axes
 from hpsearch.errors import StudyError
 from hpsearch.final import FinalResult
 from hpsearch.final_store import read_winner
-from hpsearch.parts import part_images
+from hpsearch.parts import labelled_anomalies
 from hpsearch.progress import Progress, silent
 from hpsearch.results import FoldResult, read_result
 from hpsearch.space import describe
@@ -85,7 +85,7 @@ def read_study_data(folder: StudyDir, *, progress: Progress = silent) -> StudyDa
     """
     result, spec = read_winner(folder), folder.spec()
     stored = read_scores(folder, progress=progress)
-    labelled = part_images(spec, stored.table).labelled
+    labelled = labelled_anomalies(spec, stored.table)
     winner = next(trial for trial in stored.trials if trial.number == result.trial)
     return StudyData(
         folder=folder,

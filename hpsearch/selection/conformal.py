@@ -12,7 +12,7 @@ from math import ceil, floor
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import beta
+from scipy.stats import beta, betabinom
 
 from hpsearch.errors import DataError, SpecError
 
@@ -36,6 +36,16 @@ class ConformalThreshold:
     bound: float
     n: int
 
+    def chances(self, n_flagged: int, n_normal: int) -> tuple[float, float]:
+        """Chances that so few, and so many, of new normals are flagged: at most, at least.
+
+        Of normals like the calibration's the number that are flagged is beta-binomial (Vovk 2012,
+        arXiv 1209.2673), whatever the detector.
+        """
+        above = _n_above(self.n, self.rate)
+        number = betabinom(n_normal, above, self.n + 1 - above)
+        return float(number.cdf(n_flagged)), float(number.sf(n_flagged - 1))
+
 
 def conformal_threshold(calibration: ArrayLike, *, rate: float) -> ConformalThreshold:
     """The threshold from scores `(n,)` of held-out normals: their order statistic of rank
@@ -48,8 +58,7 @@ def conformal_threshold(calibration: ArrayLike, *, rate: float) -> ConformalThre
     if not 0.0 < rate < 1.0:
         raise SpecError(f"false-positive rate: {rate} must lie between 0 and 1, such as 0.05")
     scores = _checked(calibration)
-    # The small term undoes rounding where (n + 1) x rate is a whole number.
-    n_above = floor((scores.size + 1) * rate + 1e-9)
+    n_above = _n_above(scores.size, rate)
     if n_above < 1:
         raise DataError(
             f"false-positive rate: {rate:g} needs {ceil(1 / rate - 1e-9) - 1} held-out normals, "
@@ -74,6 +83,12 @@ def conformal_p_values(scores: ArrayLike, calibration: ArrayLike) -> NDArray[np.
     below = np.searchsorted(ordered, np.asarray(scores, dtype=np.float64), side="left")
     p_values: NDArray[np.float64] = (ordered.size + 1 - below) / (ordered.size + 1)
     return p_values
+
+
+def _n_above(n: int, rate: float) -> int:
+    """How many of `n` scores and a new one lie above the threshold, the new one counted so."""
+    # The small term undoes rounding where (n + 1) x rate is a whole number.
+    return floor((n + 1) * rate + 1e-9)
 
 
 def _checked(calibration: ArrayLike) -> NDArray[np.float64]:

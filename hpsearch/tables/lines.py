@@ -30,9 +30,9 @@ class Figure:
 
     Attributes:
         value: the mean over final trainings, and over classes where there are several.
-        low, high: of the 95 % bootstrap interval; of minutes, the shortest and longest training.
-            For several classes the means of the classes' ends, which is wide enough however the
-            classes hang together (they share their test images).
+        low, high: of the 95 % bootstrap interval, None where it cannot be had; of minutes, the
+            shortest and longest training. For several classes the means of the classes' ends, which
+            is wide enough however the classes hang together (they share their test images).
         runs: one value a final training.
         tasks: the directories of those trainings.
         images: test normals and test anomalies; None for several classes.
@@ -41,8 +41,8 @@ class Figure:
     """
 
     value: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     runs: tuple[float, ...]
     tasks: tuple[Path, ...]
     images: tuple[int, int] | None
@@ -177,13 +177,17 @@ def _figure(table: PaperTable, outcome: Outcome, criterion: Criterion) -> Figure
     return Figure(value, low, high, runs, tasks, images, params, answer.seconds)
 
 
-def _auroc(answer: Answer) -> tuple[float, float, float, tuple[float, ...]]:
+_Values = tuple[float, float | None, float | None, tuple[float, ...]]
+"""Of a `Figure`: value, low, high, runs."""
+
+
+def _auroc(answer: Answer) -> _Values:
     test = answer.test
-    value, low, high = (_PERCENT * part for part in (test.auroc, test.low, test.high))
-    return value, low, high, tuple(_PERCENT * run for run in answer.runs)
+    low, high = (None if end is None else _PERCENT * end for end in (test.low, test.high))
+    return _PERCENT * test.auroc, low, high, tuple(_PERCENT * run for run in answer.runs)
 
 
-def _time(answer: Answer) -> tuple[float, float, float, tuple[float, ...]]:
+def _time(answer: Answer) -> _Values:
     minutes = tuple(seconds / _MINUTE for seconds in answer.final_seconds)
     return fmean(minutes), min(minutes), max(minutes), minutes
 
@@ -194,14 +198,20 @@ def _mean(figures: Sequence[Figure]) -> Figure | None:
         return figures[0] if figures else None
     return Figure(
         fmean(figure.value for figure in figures),
-        fmean(figure.low for figure in figures),
-        fmean(figure.high for figure in figures),
+        _mean_end([figure.low for figure in figures]),
+        _mean_end([figure.high for figure in figures]),
         tuple(map(fmean, zip(*(figure.runs for figure in figures), strict=True))),
         tuple(task for figure in figures for task in figure.tasks),
         None,
         "",
         sum(figure.seconds for figure in figures),
     )
+
+
+def _mean_end(ends: Sequence[float | None]) -> float | None:
+    """The mean of intervals' ends, None where one cannot be had."""
+    known = [end for end in ends if end is not None]
+    return fmean(known) if len(known) == len(ends) else None
 
 
 def _reported(table: PaperTable, parts: Sequence[Part], numbers: pd.DataFrame) -> list[Line]:

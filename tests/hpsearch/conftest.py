@@ -175,6 +175,7 @@ def context(tmp_path: Path, cache: Path) -> Callable[[Prepared], TaskContext]:
         tasks=tmp_path / "tasks",
         cache_dir=cache,
         device="cpu",
+        folds=prepared.folds,
     )
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from hpsearch.budget import LabelledAnomalies
 from hpsearch.deciding import decide, fold_scores, held_out_scores, threshold_of
+from hpsearch.results import FoldResult
 from hpsearch.stored_scores import StoredScores
 
 N_NORMALS, N_ANOMALIES = 60, 24
@@ -109,10 +110,22 @@ def test_each_fold_counts_those_that_it_scores(stored: StoredScores) -> None:
     assert fold_scores(two_folds, listed).counts.tolist() == [[True, False], [True, True]]
 
 
-def test_held_out_scores_are_of_every_normal_once(stored: StoredScores) -> None:
-    scores = held_out_scores(stored, BAD)
-    assert sorted(scores) == sorted(np.concatenate([part[BAD] for part in stored.normal_scores]))
-    assert len(scores) == N_NORMALS
+def test_held_out_scores_are_of_every_normal_once_as_the_final_model_scores(
+    stored: StoredScores,
+) -> None:
+    labelled = _labelled(stored.pool[[3, 7, 5]], "stripes")
+    scores = pd.DataFrame(
+        {
+            "image_id": stored.table["image_id"].iloc[stored.pool],
+            "role": "anomaly",
+            "score": stored.pool_scores[BAD, 0] + 4,  # some are negative, so it is a shift
+        }
+    )
+    final = FoldResult("a", scores, 1, None, pd.DataFrame(), 1.0, 1.0, "cpu")
+    found = held_out_scores(stored, BAD, labelled, final)
+    as_they_are = np.concatenate([part[BAD] for part in stored.normal_scores])
+    assert found == pytest.approx(as_they_are + 4)
+    assert len(found) == N_NORMALS
 
 
 def test_too_few_normals_give_no_threshold() -> None:

@@ -60,3 +60,13 @@ def test_only_the_images_asked_for_count() -> None:
     chosen = np.r_[NORMALS[:10], ANOMALIES[5:9]]
     expected = roc_auc_score(LABELS[chosen], run.scores["score"].iloc[chosen])
     assert found.auroc == pytest.approx(expected, abs=1e-12)
+
+
+def test_one_normal_and_one_anomaly_have_an_auc_and_no_interval() -> None:
+    found = estimate([_run(0, shift=9.0)], TABLE, NORMALS[:1], ANOMALIES[:1], seed=0)
+    assert (found.auroc, found.low, found.high, found.interval) == (1.0, None, None, None)
+    assert found.interval_words() == "cannot be had"
+    assert "1 normal and 1 anomalous test images" in str(found.why_no_interval())
+    plenty = estimate([_run(0)], TABLE, NORMALS, ANOMALIES, seed=0)
+    assert plenty.interval_words(dash="–") == f"{plenty.low:.3f} – {plenty.high:.3f}"
+    assert plenty.why_no_interval() is None

@@ -1,5 +1,7 @@
 """AUC, weighted AUC, bootstrap and planned standard error, each against another source."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -200,6 +202,21 @@ def test_bootstrap_resamples_the_images_of_a_class_that_is_one_group() -> None:
     groups = np.where(labels == 1, -1, np.arange(40))
     one_group = bootstrap_auroc(labels, scores, groups)
     assert one_group == bootstrap_auroc(labels, scores, np.arange(40))
+
+
+@pytest.mark.parametrize(
+    ("normals", "anomalies"),
+    [([0.1], [0.9]), ([0.1, 0.5, 0.9], [0.7]), ([0.6], [0.5, 0.7]), (range(60), range(60, 100))],
+)
+def test_bootstrap_gives_no_interval_where_it_cannot_tell_one(
+    normals: Sequence[float], anomalies: Sequence[float]
+) -> None:
+    """One image shows no spread of its class; classes that are wholly apart show none at all."""
+    labels = np.repeat([0, 1], [len(normals), len(anomalies)])
+    scores = np.concatenate([normals, anomalies])
+    assert bootstrap_auroc(labels, scores, np.arange(len(scores))) is None
+    runs = np.stack([scores, scores + 1])
+    assert bootstrap_auroc(labels, runs, np.arange(len(scores))) is None
 
 
 @pytest.mark.parametrize("labels", [[0, 0], [1, 1], []])

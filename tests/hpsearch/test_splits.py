@@ -93,7 +93,7 @@ def test_the_fewest_groups_that_three_folds_can_be_made_of() -> None:
         (["a", "b"], 3, 0.2),
         (["a"] * 50, 3, 0.2),
         (["a", "b", "c"], 2, 0.2),  # one fold would have one group, for training and holding out
-        (["a", "b", "c"], 3, 0.6),  # both groups of a fold would be held out
+        (["a"] * 9 + ["b", "c", "d"], 2, 0.2),  # one fold would train on a alone
     ],
 )
 def test_too_few_groups_are_refused_in_one_line(
@@ -102,6 +102,59 @@ def test_too_few_groups_are_refused_in_one_line(
     with pytest.raises(DataError, match=r"training normals: \d groups are too few") as caught:
         make_folds(normals_of(groups), n_folds=n_folds, early_stop_fraction=fraction, seed=0)
     assert "\n" not in str(caught.value)
+
+
+uneven = st.tuples(
+    st.lists(st.integers(1, 200), min_size=6, max_size=30),  # images of each group
+    st.integers(3, 5),
+    st.floats(0.05, 0.9),
+    st.integers(0, 2**32 - 1),
+)
+
+
+@given(uneven)
+@settings(deadline=None, max_examples=40)
+def test_folds_are_as_even_by_images_as_whole_groups_allow(
+    case: tuple[list[int], int, float, int],
+) -> None:
+    sizes, n_folds, fraction, seed = case
+    table = normals_of([f"g{number}" for number, size in enumerate(sizes) for _ in range(size)])
+    folds = make_folds(table, n_folds=n_folds, early_stop_fraction=fraction, seed=seed)
+    groups = table["group"].to_numpy()
+    for one in folds:
+        for other in folds:
+            # No group could move to a smaller fold and leave the larger of the two smaller.
+            for size in np.unique(groups[one.scored], return_counts=True)[1]:
+                assert max(one.scored.size - size, other.scored.size + size) >= one.scored.size
+        held = np.unique(groups[one.early_stop], return_counts=True)[1]
+        fitted = one.train.size + one.early_stop.size
+        smallest = np.unique(groups[np.union1d(one.train, one.early_stop)], return_counts=True)[1]
+        assert held.sum() <= np.ceil(fraction * fitted) or list(held) == [smallest.min()]
+        assert one.train.size > 0
+
+
+def test_a_dominant_group_is_never_held_out_for_early_stopping() -> None:
+    """Slides of 100, 6 and 6 normals: two folds train on 100, where it was dealt by number."""
+    table = normals_of(["big"] * 100 + ["s1"] * 6 + ["s2"] * 6)
+    for seed in range(10):
+        sizes = sorted(
+            (f.train.size, f.early_stop.size, f.scored.size) for f in make_folds(table, seed=seed)
+        )
+        assert sizes == [(6, 6, 100), (100, 6, 6), (100, 6, 6)]
+
+
+def test_groups_are_split_only_when_told_to_and_only_large_ones() -> None:
+    table = normals_of(["big"] * 100 + ["s1"] * 6 + ["s2"] * 6)
+    groups = table["group"].to_numpy()
+    folds = make_folds(table, seed=0, split_groups=True)
+    assert sorted(np.concatenate([fold.scored for fold in folds])) == final_split(table).tolist()
+    for fold in folds:
+        assert fold.scored.size in (37, 38)
+        assert fold.early_stop.size <= 15 == np.ceil(0.2 * 75)
+        scored, seen = (set(groups[part]) for part in (fold.scored, fold.train))
+        assert scored & seen <= {"big"}
+    one_group = make_folds(normals_of(["only"] * 30), seed=0, split_groups=True)
+    assert [fold.train.size for fold in one_group] == [16, 16, 16]
 
 
 @pytest.mark.parametrize(("n_folds", "fraction"), [(1, 0.2), (3, 0.0), (3, 1.0)])

@@ -90,7 +90,7 @@ def test_files_that_list_what_a_clean_study_draws_give_its_scores(
     assert [trial.values for trial in one] == [trial.values for trial in two]
     assert clean.result.test == official.result.test
     for first, second in zip(one[0].user_attrs["tasks"], two[0].user_attrs["tasks"], strict=True):
-        assert first != second, "the files' folds are named in the task"
+        assert first == second, "the same folds are the same task, wherever they come from"
         frames = (
             read_result(ran.folder.tasks, digest)
             for ran, digest in ((clean, first), (official, second))
@@ -163,10 +163,14 @@ def test_the_fold_of_a_file_decides_the_digest_of_its_tasks_alone(
     train, held, scored, found = parts[1]
     write(folder, table, [parts[0], (train[:-3], held, scored, found), parts[2]])
     second, clean = prepare(spec), prepare(tiny_spec())
+    other_seed = prepare(tiny_spec(search={"seed": 1}))
     params = clean.space.grid[0]
     same = [first.task(params, n).digest == second.task(params, n).digest for n in range(3)]
     assert same == [True, False, True]
-    assert "fold_digest" not in clean.task(params, 0).describe()
+    assert [ready.task(params, 0).fold_digest for ready in (clean, other_seed)] == [
+        ready.folds[0].digest for ready in (first, other_seed)
+    ]
+    assert clean.folds[0].digest != other_seed.folds[0].digest
     finals = {ready.final_task(params, run=0, steps=4).digest for ready in (first, second, clean)}
     assert len(finals) == 1, "all normals are trained on in every protocol"
 

@@ -7,7 +7,11 @@
 | tiny class         |                                                      | fewer than 10 images |
 | labelled budget    | fewer anomalies or types than asked for              | only some draws fit  |
 | group leak         | a group lies in train and in test                    |                      |
-| few groups         | fewer groups of training normals than folds          |                      |
+| few groups         | too few groups of training normals for the folds     |                      |
+| uneven folds       |                                                      | one trains on < half |
+| early stopping     |                                                      | takes > 40 % of one  |
+| shared group       |                                                      | normals, anomalies   |
+| split group        |                                                      | the user asks for it |
 | two roles          | one file is in both splits or has two labels         |                      |
 | fold leak          | fold files score what they train on                  | the user allows it   |
 | validation is test | what the search is scored on is what it is tested on |                      |

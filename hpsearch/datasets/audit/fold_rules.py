@@ -1,13 +1,36 @@
-"""What fold files do wrong with the images of a table."""
+"""What fold files, or folds that are drawn, do wrong with the images of a table."""
 
 from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
 
+from hpsearch.budget import LabelBudget, draw_labelled
 from hpsearch.datasets.audit.finding import Finding
 from hpsearch.datasets.table import ANOMALY
+from hpsearch.drawn_folds import draw_folds
+from hpsearch.errors import DataError
 from hpsearch.fold_files import OfficialFolds, leaks
+
+N_FOLDS = 3
+
+
+def drawn_fold_findings(
+    table: pd.DataFrame, n_types: int, n_examples: int, *, split_groups: bool
+) -> Iterator[Finding]:
+    """The faults of the folds that a study of seed 0 draws."""
+    subject = "train normals"
+    try:
+        labelled = draw_labelled(table, LabelBudget(n_types, n_examples), seed=0)
+    except DataError:
+        return  # told as a fault of the label budget
+    try:
+        drawn = draw_folds(table, labelled, n_folds=N_FOLDS, seed=0, split_groups=split_groups)
+    except DataError as error:
+        yield Finding("error", "few groups", subject, str(error))
+        return
+    for warning in drawn.warnings:
+        yield Finding("warning", warning.kind, subject, warning.message)
 
 
 def fold_findings(

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from hpsearch.datasets.audit.finding import Finding
-from hpsearch.datasets.audit.fold_rules import fold_findings
+from hpsearch.datasets.audit.fold_rules import drawn_fold_findings, fold_findings
 from hpsearch.datasets.audit.formats import count_formats, format_findings
 from hpsearch.datasets.audit.look import look_at_all
 from hpsearch.datasets.audit.near_duplicates import near_duplicate_findings
@@ -66,6 +66,7 @@ def audit(
     n_examples: int = 1,
     official: OfficialFolds | None = None,
     allow_leak: bool = False,
+    split_groups: bool = False,
     workers: int = 1,
     progress: Progress = silent,
 ) -> Audit:
@@ -77,6 +78,7 @@ def audit(
         n_examples: labelled anomalies of a search, in all.
         official: fold files, which name the labelled anomalies themselves.
         allow_leak: what leaks in the fold files is a warning.
+        split_groups: the folds that a search draws split large groups.
         workers: processes.
         progress: told how many images are read.
     """
@@ -85,6 +87,8 @@ def audit(
     findings = [*table_findings(table, *draw)]
     if official is not None:
         findings += fold_findings(official, table, allow_leak=allow_leak)
+    elif not any(finding.check == "empty class" for finding in findings):
+        findings += drawn_fold_findings(table, *draw, split_groups=split_groups)
     looks, unreadable = look_at_all(dataset, workers=workers, progress=progress)
     findings += unreadable
     findings += same_pixels_findings(table, looks)

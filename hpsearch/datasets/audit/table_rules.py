@@ -10,7 +10,6 @@ from hpsearch.datasets.table import ANOMALY, NORMAL, SPLITS
 from hpsearch.errors import DataError
 from hpsearch.files import printable
 
-N_FOLDS = 3
 KINDS = {NORMAL: "normal", ANOMALY: "anomaly"}
 TINY = 10  # images; below it one image moves a ROC AUC by more than 0.1
 
@@ -87,12 +86,6 @@ def _group_findings(table: pd.DataFrame) -> Iterator[Finding]:
             "move it to one split"
         )
         yield Finding("error", "group leak", name, message)
-    training = table[(table["split"] == "train") & (table["label"] == NORMAL)]
-    n_groups = training["group"].nunique()
-    if 0 < n_groups < N_FOLDS:
-        subject = "train normals"
-        message = f"{subject}: {n_groups} groups for {N_FOLDS} folds; add normals of other groups"
-        yield Finding("error", "few groups", subject, message)
 
 
 def _role_findings(table: pd.DataFrame) -> Iterator[Finding]:

@@ -46,6 +46,24 @@ def test_each_fault_is_a_line_and_the_code_is_1(
     }
 
 
+def test_groups_that_make_folds_uneven_are_told_until_they_are_split(
+    hpsearch: Command, tiny: Path
+) -> None:
+    table = pd.read_csv(tiny)
+    normals = (table["label_index"] == 0) & (table["split"] == "train")
+    table.loc[table.index[normals][:30], "group"] = "big"
+    uneven = tiny.with_name("uneven.csv")
+    table.to_csv(uneven, index=False)
+    ended = hpsearch("check", "--dataset", uneven, "--n-examples", 4)
+    told = [line for line in ended.out.splitlines() if line.startswith("warning: uneven folds: ")]
+    assert (ended.code, len(told)) == (0, 1)
+    assert "trains on 3 normals and fold" in told[0]
+    assert "big has 30 of 36" in told[0]
+    ended = hpsearch("check", "--dataset", uneven, "--n-examples", 4, "--split-groups")
+    assert "uneven folds" not in ended.out
+    assert "warning: split group: group big is both trained on and scored" in ended.out
+
+
 def test_a_manifest_that_cannot_be_read_is_a_mistake(hpsearch: Command, tmp_path: Path) -> None:
     ended = hpsearch("check", "--dataset", tmp_path / "none.csv")
     assert (ended.code, ended.err.count("\n")) == (2, 1)

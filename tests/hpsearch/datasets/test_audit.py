@@ -62,7 +62,6 @@ def test_a_sound_dataset_has_no_findings() -> None:
         ({}, 3, 4, "labelled anomalies: 4 of 3 type(s) asked for, there are 2;"),
         ({}, 1, 11, "labelled anomalies: 11 of 1 type(s) asked for, the largest 1 hold 10"),
         ({}, 2, 15, "labelled anomalies: 15 of 2 type(s) asked for, the largest 2 hold 14"),
-        ({"train_normal": 2}, 1, 4, "train normals: 2 groups for 3 folds"),
     ],
 )
 def test_tables_that_a_search_refuses(
@@ -280,6 +279,7 @@ def test_real_photographs_have_no_errors(tmp_path: Path) -> None:
     }
     found = audit(dataset, n_anomaly_types=1, n_examples=20, workers=2)
     assert [finding.check for finding in found.findings] == [
+        "shared group",
         "mixed sizes",
         "not square",
         "cropped away",
