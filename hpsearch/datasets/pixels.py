@@ -22,7 +22,7 @@ from hpsearch.errors import DataError, SpecError
 from hpsearch.files import atomic_path, printable
 from hpsearch.progress import Progress, silent
 
-VERSION = 1  # raise it with every change to the pixels that one preprocessing gives
+VERSION = 2  # raise it with every change to the pixels that one preprocessing gives
 LISTED = 5  # bad images that a message names
 
 Fit = Literal["crop", "stretch"]
