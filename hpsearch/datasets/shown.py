@@ -1,5 +1,6 @@
 """A Pillow image as a viewer shows it: upright, opaque, through a window, in 8 bits."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,35 @@ class Shown:
     turned: bool = False
     transparent: bool = False
     frames: int = 1
+
+
+@dataclass(frozen=True)
+class ShownCounts:
+    """Images that were not taken as they are stored, for the user to know."""
+
+    turned: int = 0
+    transparent: int = 0
+    many_frames: int = 0
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """A line each of what there was."""
+        told = (
+            (self.turned, "turned upright by the EXIF orientation"),
+            (self.transparent, "transparent in part, laid on white"),
+            (self.many_frames, "with further frames, of which only the first is read"),
+        )
+        return tuple(f"{count:,} image{'s' * (count > 1)} {what}" for count, what in told if count)
+
+
+def count_shown(facts: Iterable[Shown]) -> ShownCounts:
+    """What was done to how many."""
+    all_facts = list(facts)
+    return ShownCounts(
+        turned=sum(shown.turned for shown in all_facts),
+        transparent=sum(shown.transparent for shown in all_facts),
+        many_frames=sum(shown.frames > 1 for shown in all_facts),
+    )
 
 
 def as_shown(

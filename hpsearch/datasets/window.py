@@ -32,9 +32,13 @@ class WindowMissingError(DataError):
     """
 
     def __init__(self, path: Path, what: str, mend: str) -> None:
-        super().__init__(str(bad_file(path, what, mend)))
+        super().__init__(path, what, mend)
         self.path = path
         self.what = what
+        self.mend = mend
+
+    def __str__(self) -> str:
+        return str(bad_file(self.path, self.what, self.mend))
 
 
 def as_window(value: object) -> Window:
