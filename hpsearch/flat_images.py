@@ -44,9 +44,9 @@ def grey_levels(values: NDArray[Any], value_range: tuple[float, float]) -> NDArr
     """The values from `value_range[0]` to `value_range[1]` as 0 to 255; those outside are cut off.
 
     Raises:
-        ValueError: the range does not rise, or is plainly not that of the values: floats that differ
-            by little at one of its ends (0 to 1 where 0 to 255 are expected), or values that all
-            lie beyond it.
+        ValueError: the range does not rise, or is plainly not that of the values: floats that
+            differ by little at one of its ends (0 to 1 where 0 to 255 are expected), or values that
+            all lie beyond it.
     """
     low, high = value_range
     if not low < high:

@@ -71,9 +71,7 @@ def show_image(image: Image.Image, *, window: Window | None = None) -> Image.Ima
         DataError: as `read_image`; its name is that of its file, else "image".
     """
     path = Path(getattr(image, "filename", "") or "image")
-    if getattr(image, "tile", None) and path.is_file() and image.tell() == 0:
-        return read_image(path, window=window)  # it is not loaded yet
-    with _decoding(path):
+    with _decoding(path), _not_mapped(image):
         check_header(path, image)
         return as_shown(path, image, window)
 
@@ -129,8 +127,7 @@ def check_regular_file(path: Path) -> None:
 
 @contextmanager
 def _opened(path: Path, content: bytes | None = None) -> Iterator[ImageFile.ImageFile]:
-    # By an open file: an uncompressed TIFF that Pillow 13 maps by its name and has to turn by a
-    # right angle comes out scrambled.
+    # By an open file, which Pillow does not map: see `_not_mapped`.
     with _decoding(path), path.open("rb") if content is None else io.BytesIO(content) as source:
         try:
             image = Image.open(source, formats=FORMATS)
@@ -138,6 +135,23 @@ def _opened(path: Path, content: bytes | None = None) -> Iterator[ImageFile.Imag
             raise _unidentified(path, content) from error
         check_header(path, image)
         yield image
+
+
+@contextmanager
+def _not_mapped(image: Image.Image) -> Iterator[None]:
+    """Keep Pillow from mapping the file: a TIFF that it then turns by 90 degrees is scrambled.
+
+    So in Pillow 13, where the TIFF is not compressed.
+    """
+    name = getattr(image, "filename", None)
+    if not name:
+        yield
+        return
+    image.filename = ""  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        image.filename = name  # type: ignore[attr-defined]
 
 
 @contextmanager
