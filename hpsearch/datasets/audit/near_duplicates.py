@@ -123,14 +123,19 @@ def _blocks(
         np.ascontiguousarray(values).view(np.uint8).reshape(-1, _BYTES)[:, byte]
         for values in (bits, turned)
     )
-    one, two = (np.argsort(values, kind="stable") for values in (of_bits, of_turned))
-    for value in range(256):
-        rows = one[slice(*np.searchsorted(of_bits[one], [value, value + 1]))]
-        columns = two[slice(*np.searchsorted(of_turned[two], [value, value + 1]))]
+    one, two = _by_value(of_bits), _by_value(of_turned)
+    for value in np.intersect1d(of_bits, of_turned):
+        rows, columns = one[value], two[value]
         for some in np.split(rows, range(_BLOCK, len(rows), _BLOCK)):
             for others in np.split(columns, range(_BLOCK, len(columns), _BLOCK)):
-                if some.size and others.size and some[0] < others[-1]:  # both ascend
+                if some[0] < others[-1]:  # both ascend
                     yield some, others
+
+
+def _by_value(values: NDArray[np.uint8]) -> list[Positions]:
+    """For each of the 256 values the places where it stands, ascending."""
+    order = np.argsort(values, kind="stable")
+    return np.split(order, np.searchsorted(values[order], np.arange(1, 256)))
 
 
 def _near(rows: NDArray[np.uint64], columns: NDArray[np.uint64], byte: int) -> NDArray[np.bool_]:
