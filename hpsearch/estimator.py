@@ -44,7 +44,8 @@ class DPADetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]  # sklearn
         learning_rate: of Adam, None for the paper's by the width of the bottleneck.
         target_fpr: share of normal images that may be called outliers.
         calibration_share: share of the images that are not trained on but set the threshold.
-        value_range: the values that become black and white; what lies outside is cut off.
+        value_range: the values that become black and white; what lies outside is cut off. Images
+            for which it is plainly wrong, as (0, 255) for floats from 0 to 1, are refused.
         image_shape: `(H, W, C)` of flattened images. None takes a square in grey, else one in
             colour, else a grey square with black pixels at its end.
         random_state: of the held-out images, the initialisation and the batches.

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from hpsearch.datasets.pixels import Preprocessing, preprocess
 from hpsearch.datasets.reading import image_of
+from hpsearch.datasets.window import is_off_scale, span
 
 Shape = tuple[int, int, int]
 """Height, width and channels of an image."""
@@ -43,13 +44,20 @@ def grey_levels(values: NDArray[Any], value_range: tuple[float, float]) -> NDArr
     """The values from `value_range[0]` to `value_range[1]` as 0 to 255; those outside are cut off.
 
     Raises:
-        ValueError: the range does not rise.
+        ValueError: the range does not rise, or is plainly not that of the values: floats that
+            differ by little at one of its ends (0 to 1 where 0 to 255 are expected), or values that
+            all lie beyond it.
     """
     low, high = value_range
     if not low < high:
         raise ValueError(f"value_range must rise, got {value_range}")
     if values.dtype == np.uint8 and (low, high) == (0, 255):
         return values
+    if is_off_scale(values, (low, high)):
+        raise ValueError(
+            f"value_range={value_range} does not fit images with {span(values)}, which would be "
+            "all black or all white; give the values of black and white, or uint8 if it is so"
+        )
     shares = (values.astype(np.float64) - low) / (high - low)
     levels: NDArray[np.uint8] = np.rint(255 * shares.clip(0, 1)).astype(np.uint8)
     return levels

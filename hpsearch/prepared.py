@@ -1,6 +1,6 @@
 """Everything that a study reads, checked before anything is written for it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -144,11 +144,12 @@ def prepare_study(
     for params in space.grid:
         detector.check(params, backbone.architecture, spec.training)
     variants = {preprocessing_of(params) for params in space.grid}
+    shown: dict[str, None] = {}  # a line each, once for all variants
     pixels = {
-        variant: _stored(dataset, variant, cache_dir, workers, listener)
+        variant: _stored(dataset, variant, cache_dir, workers, listener, shown.setdefault)
         for variant in sorted(variants, key=repr)
     }
-    for line in (*dataset.notes, *(f"warning: {line}" for line in parts.warnings)):
+    for line in (*dataset.notes, *shown, *(f"warning: {line}" for line in parts.warnings)):
         listener.note(line)
     return Prepared(
         spec=parts.spec,
@@ -199,10 +200,20 @@ def _check_sections(spec: StudySpec) -> None:
 
 
 def _stored(
-    dataset: Dataset, variant: Preprocessing, cache_dir: Path, workers: int, listener: Listener
+    dataset: Dataset,
+    variant: Preprocessing,
+    cache_dir: Path,
+    workers: int,
+    listener: Listener,
+    note: Callable[[str], None],
 ) -> Path:
     pixels = load_pixels(
-        dataset, variant, cache_dir=cache_dir, workers=workers, progress=listener.progress
+        dataset,
+        variant,
+        cache_dir=cache_dir,
+        workers=workers,
+        progress=listener.progress,
+        note=note,
     )
     if not isinstance(pixels, np.memmap) or pixels.filename is None:
         raise TypeError("load_pixels must return a memory map of a file")

@@ -1,13 +1,22 @@
-"""Small labelled images kept in `<folder>/<class>/<file>`, read into one array."""
+"""Small labelled images kept in folders of classes, read into one array."""
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hpsearch.datasets.image_folders import (
+    files_in,
+    files_outside,
+    folders_in,
+    passed_over_notes,
+)
 from hpsearch.datasets.reading import read_image
 from hpsearch.errors import DataError
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,13 +31,21 @@ class LabelledImages:
 def read_image_folders(folder: Path) -> LabelledImages:
     """All images below `folder`, class by class and file by file in the order of their names.
 
+    What is passed over is logged; which files are images is the rule of
+    `hpsearch.datasets.image_folders`.
+
     Raises:
         DataError: no image at all, a damaged one, or images of different sizes.
     """
-    files = sorted(path for path in folder.glob("*/*") if path.is_file())
+    found = {kind.name: files_in(kind) for kind in folders_in(folder)}
+    files = [path for kind in found.values() for path in kind.images]
     if not files:
         raise DataError(f"{folder}: holds no <class>/<image> files; name the folder of the classes")
-    classes = tuple(sorted({path.parent.name for path in files}))
+    passed_over = files_outside(folder, folders_in(folder))
+    passed_over += [file for kind in found.values() for file in kind.passed_over]
+    for note in passed_over_notes(folder, passed_over):
+        log.warning(note)
+    classes = tuple(name for name, kind in found.items() if kind.images)
     first = _read(files[0])
     images = np.empty((len(files), *first.shape), dtype=np.uint8)
     for position, path in enumerate(files):
@@ -39,7 +56,8 @@ def read_image_folders(folder: Path) -> LabelledImages:
                 f"{first.shape[0]}, got {image.shape[1]}x{image.shape[0]}; resize it"
             )
         images[position] = image
-    labels = np.array([classes.index(path.parent.name) for path in files], dtype=np.int64)
+    counts = [len(found[name].images) for name in classes]
+    labels = np.repeat(np.arange(len(classes), dtype=np.int64), counts)
     return LabelledImages(images, labels, classes)
 
 

@@ -110,6 +110,8 @@ def _print(found: Audit) -> None:
         shown = ", ".join(f"{count:,} of {value}" for value, count in list(counts.items())[:3])
         rest = f" and {len(counts) - 3:,} other {kind}" if len(counts) > 3 else ""
         console.print(f"{kind}: {shown}{rest}", soft_wrap=True)
+    for line in found.shown.lines:
+        console.print(line, soft_wrap=True, markup=False)
     if found.flat_images:
         console.print(f"{found.flat_images:,} images are too flat to look for near-duplicates")
     for line in _finding_lines(found.findings):

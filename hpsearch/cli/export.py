@@ -34,7 +34,7 @@ def export(
     """Write preprocessing, network, score and threshold as one graph, checked against the model."""
     name = checked_format(format)
     folder = find_model(model, runs)
-    files = [image.path for image in find_images(images)] if images else []
+    files = [image.path for image in find_images(images).images] if images else []
     target = out or folder.with_name(f"{folder.name}-{name}")
     # Importing torch takes seconds: `--help` and a bad option should not wait for it.
     from hpsearch.export.export import export as write_graph

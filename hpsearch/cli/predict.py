@@ -10,6 +10,7 @@ import typer
 from hpsearch.cli.listeners import listener_for
 from hpsearch.cli.options import DEFAULT_RUNS, JsonOption, RunsOption
 from hpsearch.cli.run_options import DeviceOption, WeightsOption
+from hpsearch.datasets.shown import ShownCounts
 from hpsearch.model.locate import find_model
 from hpsearch.predict.inputs import find_images
 from hpsearch.predict.tables import check_table
@@ -41,10 +42,10 @@ def predict(
 ) -> None:
     """Score images: image_id, score, p_value and is_anomaly of each; goes on where it was stopped.
 
-    Images that cannot be read are skipped and listed beside the table.
+    Images that cannot be read are skipped and listed beside the table; exit code 2 if none can be.
     """
     check_table(out)
-    images = find_images(paths)
+    found = find_images(paths)
     folder = find_model(model, runs)
     # Importing torch takes seconds: `--help` and a bad option should not wait for it.
     from hpsearch.model.model import load_model
@@ -52,9 +53,11 @@ def predict(
 
     loaded = load_model(folder, device=device, backbone_weights=backbone_weights)
     with listener_for(json=json) as listener:
+        for note in found.notes:
+            listener.note(note)
         prediction = score_all(
             loaded,
-            images,
+            found.images,
             out,
             maps=maps,
             batch_size=batch_size,
@@ -77,6 +80,8 @@ def _print(prediction: "Prediction", maps: Path | None) -> None:
         print("the model holds no calibration: p_value and is_anomaly are empty")
     else:
         print(f"{prediction.n_anomalies:,} are called anomalous")
+    if prediction.n_many_frames:
+        print(ShownCounts(many_frames=prediction.n_many_frames).lines[0])
     if prediction.unreadable:
         listed = f"listed in {prediction.unreadable}"
         print(f"{prediction.n_unreadable:,} cannot be read and are skipped, {listed}")

@@ -1,10 +1,12 @@
 """A folder of classes, one of which is normal; every other class is a type of anomaly.
 
-    <folder>/train/<class>/*.png      to search with
-    <folder>/test/<class>/*.png       for the final figure
+    <folder>/train/<class>/**/*       to search with
+    <folder>/test/<class>/**/*        for the final figure
 
-It is told from the layout of MVTec AD (`hpsearch.datasets.mvtec`) by its `train`, which has folders
-and none called `good`. A class may lie in `test` alone.
+A class is the first folder below a split, however deep its images lie; which files are images is
+the rule of `hpsearch.datasets.image_folders`. The layout is told from that of MVTec AD
+(`hpsearch.datasets.mvtec`) by its `train`, which has folders and none called `good`, in any case. A
+class may lie in `test` alone.
 """
 
 from pathlib import Path
@@ -12,8 +14,14 @@ from pathlib import Path
 import pandas as pd
 
 from hpsearch.datasets.class_table import class_table
-from hpsearch.datasets.image_folders import folders_in, images_in, reading
-from hpsearch.datasets.mvtec import GOOD
+from hpsearch.datasets.image_folders import (
+    files_in,
+    files_outside,
+    folders_in,
+    passed_over_notes,
+    reading,
+)
+from hpsearch.datasets.mvtec import is_good
 from hpsearch.datasets.table import SPLITS, Dataset
 from hpsearch.errors import DataError, SpecError
 from hpsearch.files import printable
@@ -28,8 +36,8 @@ def is_class_folders(folder: Path) -> bool:
         DataError: it cannot be read.
     """
     with reading(folder):
-        names = {entry.name for entry in folders_in(folder / "train")}
-    return bool(names) and GOOD not in names
+        classes = folders_in(folder / "train")
+    return bool(classes) and not any(map(is_good, classes))
 
 
 def load_class_folders(folder: Path, normal_class: str | None = None) -> Dataset:
@@ -44,7 +52,7 @@ def load_class_folders(folder: Path, normal_class: str | None = None) -> Dataset
         DataError: a split has no images, or the folder cannot be read.
     """
     folder = folder.resolve()
-    images = class_images(folder)
+    images, notes = class_images(folder)
     normal = _normal_class(folder, images, normal_class)
     table = class_table(
         images["path"].tolist(),
@@ -53,29 +61,32 @@ def load_class_folders(folder: Path, normal_class: str | None = None) -> Dataset
         normal=normal,
         paths=images["path"].tolist(),
     )
-    return Dataset(folder.name, table, root=folder)
+    return Dataset(folder.name, table, root=folder, notes=notes)
 
 
-def class_images(folder: Path) -> pd.DataFrame:
-    """Every image with its `path` below `folder`, its `class` and its `split`.
+def class_images(folder: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """Every image with its `path` below `folder`, its `class` and its `split`; and notes on others.
 
     Raises:
         DataError: a split has none, or the folder cannot be read.
     """
     with reading(folder):
-        rows = [
-            (f"{split}/{kind.name}/{file.name}", kind.name, split)
-            for split in SPLITS
-            for kind in folders_in(folder / split)
-            for file in images_in(kind)
-        ]
+        classes = [(split, kind) for split in SPLITS for kind in folders_in(folder / split)]
+        found = [(split, kind, files_in(kind)) for split, kind in classes]
+        passed_over = files_outside(folder, [kind for _, kind in classes])
+    passed_over += [file for _, _, files in found for file in files.passed_over]
+    rows = [
+        (file.relative_to(folder).as_posix(), kind.name, split)
+        for split, kind, files in found
+        for file in files.images
+    ]
     images = pd.DataFrame(rows, columns=["path", "class", "split"])
     for split in SPLITS:
         if not (images["split"] == split).any():
             what = f"has no images in {split}/<class>"
             mend = "give a folder with train/<class> and test/<class>, or a CSV manifest"
             raise DataError(f"{printable(folder)}: {what}; {mend}")
-    return images
+    return images, passed_over_notes(folder, passed_over)
 
 
 def _normal_class(folder: Path, images: pd.DataFrame, named: str | None) -> str:

@@ -1,25 +1,36 @@
 """A folder in the layout of MVTec AD.
 
-    <folder>/train/good/*.png      normal images to train with
-    <folder>/test/good/*.png       normal images for the final figure
-    <folder>/test/<type>/*.png     anomalies, one folder a type
-    <folder>/ground_truth/<type>/<name>_mask.png
+    <folder>/train/good/**/*       normal images to train with
+    <folder>/test/good/**/*        normal images for the final figure
+    <folder>/test/<type>/**/*      anomalies, one folder a type
+    <folder>/ground_truth/<type>/**/<name>_mask.png
 
-MVTec AD has no folders beside `good` under `train`; where there are some, they hold anomalies to
-search with.
+A type is the first folder below a split, however deep its images lie; `good` may be written in any
+case. Which files are images is the rule of `hpsearch.datasets.image_folders`. MVTec AD has no
+folders beside `good` under `train`; where there are some, they hold anomalies to search with.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 
-from hpsearch.datasets.image_folders import folders_in, images_in, reading
+from hpsearch.datasets.image_folders import (
+    files_in,
+    files_outside,
+    folders_in,
+    passed_over_notes,
+    reading,
+)
 from hpsearch.datasets.table import ANOMALY, COLUMNS, NORMAL, SPLITS, Dataset
 from hpsearch.errors import DataError
 from hpsearch.files import printable
 
 GOOD = "good"
+
+
+def is_good(folder: Path) -> bool:
+    """Whether a folder is that of the normal images, by its name in any case."""
+    return folder.name.lower() == GOOD
 
 
 def load_mvtec(folder: Path) -> Dataset:
@@ -30,27 +41,37 @@ def load_mvtec(folder: Path) -> Dataset:
     """
     folder = folder.resolve()
     with reading(folder):
-        rows = [row for split in SPLITS for row in _split_rows(folder, split)]
+        kinds = [(split, kind) for split in SPLITS for kind in folders_in(folder / split)]
+        found = [(split, kind, files_in(kind)) for split, kind in kinds]
+        outside = files_outside(folder, [kind for _, kind in kinds])
+    rows = [
+        _row(folder, split, kind, file) for split, kind, files in found for file in files.images
+    ]
     if not any(row[2] == NORMAL and row[5] == "train" for row in rows):
         raise DataError(f"{printable(folder)}: has no images in train/{GOOD}; {_hint(folder)}")
-    return Dataset(folder.name, pd.DataFrame(rows, columns=list(COLUMNS)), root=folder)
+    masks = {folder / str(row[6]) for row in rows if row[6]}
+    passed_over = [file for file in outside if file.path not in masks]
+    passed_over += [file for _, _, files in found for file in files.passed_over]
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    notes = passed_over_notes(folder, passed_over)
+    return Dataset(folder.name, table, root=folder, notes=notes)
 
 
-def _split_rows(folder: Path, split: str) -> Iterator[tuple[str | int, ...]]:
-    for kind in folders_in(folder / split):
-        normal = kind.name == GOOD
-        for file in images_in(kind):
-            path = file.relative_to(folder).as_posix()
-            mask = folder / "ground_truth" / kind.name / f"{file.stem}_mask.png"
-            yield (
-                path,
-                path,
-                NORMAL if normal else ANOMALY,
-                "" if normal else kind.name,
-                path,
-                split,
-                mask.relative_to(folder).as_posix() if not normal and mask.is_file() else "",
-            )
+def _row(folder: Path, split: str, kind: Path, file: Path) -> tuple[str | int, ...]:
+    normal = is_good(kind)
+    path = file.relative_to(folder).as_posix()
+    below = file.relative_to(kind)
+    mask = folder / "ground_truth" / kind.name / below.with_name(f"{file.stem}_mask.png")
+    has_mask = not normal and mask.is_file()
+    return (
+        path,
+        path,
+        NORMAL if normal else ANOMALY,
+        "" if normal else kind.name,
+        path,
+        split,
+        mask.relative_to(folder).as_posix() if has_mask else "",
+    )
 
 
 def _hint(folder: Path) -> str:

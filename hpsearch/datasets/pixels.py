@@ -3,7 +3,7 @@
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -17,12 +17,13 @@ from hpsearch.cache import sole_writer
 from hpsearch.datasets.each_image import BadImage, each_image
 from hpsearch.datasets.reading import read_mode
 from hpsearch.datasets.room import check_room
+from hpsearch.datasets.shown import Shown, ShownCounts, count_shown
 from hpsearch.datasets.table import Dataset
 from hpsearch.errors import DataError, SpecError
-from hpsearch.files import atomic_path, printable
+from hpsearch.files import atomic_path, printable, write_text_atomic
 from hpsearch.progress import Progress, silent
 
-VERSION = 1  # raise it with every change to the pixels that one preprocessing gives
+VERSION = 2  # raise it with every change to the pixels that one preprocessing gives
 LISTED = 5  # bad images that a message names
 
 Fit = Literal["crop", "stretch"]
@@ -57,6 +58,10 @@ class Preprocessing:
             raise SpecError(f"fit must be {' or '.join(FITS)}, got {self.fit!r:.40}")
 
 
+def _ignore(line: str) -> None:
+    """Tell nobody."""
+
+
 def load_pixels(
     dataset: Dataset,
     preprocessing: Preprocessing,
@@ -64,11 +69,13 @@ def load_pixels(
     cache_dir: Path,
     workers: int = 1,
     progress: Progress = silent,
+    note: Callable[[str], None] = _ignore,
 ) -> Pixels:
     """Memory map `(N, size, size, C)`, read-only, rows as in the table.
 
     C is 1 when `greyscale` is asked for or every image is grey, else 3. Decoded on the first call,
-    in `workers` processes; later calls with the same data find the file.
+    in `workers` processes; later calls with the same data find the file. `note` is told which
+    images are not taken as they are stored (turned, laid on white, the first of several frames).
 
     Raises:
         DataError: some images cannot be read (the first few are named, the others counted), or the
@@ -79,6 +86,8 @@ def load_pixels(
         with sole_writer(target):
             if not target.exists():
                 _write(target, dataset, preprocessing, workers, progress)
+    for line in _read_counts(target).lines:
+        note(line)
     try:
         return cast(Pixels, np.load(target, mmap_mode="r", allow_pickle=False))
     except (OSError, ValueError, EOFError) as error:
@@ -136,22 +145,40 @@ def _write(
         # A full disk makes these writes raise; through a memory map it would kill the process.
         header = {"descr": "|u1", "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(file, header)
-        _append(
+        counts = _append(
             file,
             each_image(dataset, stored, workers=workers, what="decoding", progress=progress),
             dataset.name,
         )
+        write_text_atomic(_counts_file(target), json.dumps(asdict(counts)))
 
 
-def _append(file: BinaryIO, chunks: Iterator[list[bytes | BadImage]], name: str) -> None:
+def _counts_file(target: Path) -> Path:
+    return target.with_suffix(".json")
+
+
+def _read_counts(target: Path) -> ShownCounts:
+    try:
+        return ShownCounts(**json.loads(_counts_file(target).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):  # only told: not worth decoding all again
+        return ShownCounts()
+
+
+def _append(
+    file: BinaryIO, chunks: Iterator[list[tuple[bytes, Shown] | BadImage]], name: str
+) -> ShownCounts:
     """Write all images, or read on to the end to know all that are bad."""
     bad: list[str] = []
+    facts: list[Shown] = []
     for chunk in chunks:
         bad += [result.message for result in chunk if isinstance(result, BadImage)]
         if not bad:
-            file.writelines(result for result in chunk if isinstance(result, bytes))
+            good = [result for result in chunk if not isinstance(result, BadImage)]
+            file.writelines(pixels for pixels, _ in good)
+            facts += [shown for _, shown in good]
     if bad:
         raise DataError(_bad_images(name, bad))
+    return count_shown(facts)
 
 
 def _bad_images(name: str, messages: list[str]) -> str:
@@ -162,8 +189,9 @@ def _bad_images(name: str, messages: list[str]) -> str:
     return f"{printable(name)}: {len(messages)} images cannot be used: {shown}{more}"
 
 
-def _stored(image: Image.Image, preprocessing: Preprocessing, mode: str) -> bytes:
-    return preprocess(image, preprocessing).convert(mode).tobytes()
+def _stored(image: Image.Image, preprocessing: Preprocessing, mode: str) -> tuple[bytes, Shown]:
+    pixels = preprocess(image, preprocessing).convert(mode).tobytes()
+    return pixels, image.info.get("shown", Shown())
 
 
 def _n_channels(dataset: Dataset, preprocessing: Preprocessing) -> int:

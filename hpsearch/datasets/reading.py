@@ -1,4 +1,4 @@
-"""Reading one image file that may be damaged or hostile: 8-bit pixels, or one line why not."""
+"""Reading one image file that may be damaged or hostile: 8-bit pixels as a viewer shows them."""
 
 import io
 import stat
@@ -12,30 +12,29 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from hpsearch.datasets.bad_file import bad_file, reason
-from hpsearch.datasets.dicom import is_dicom, read_dicom
-from hpsearch.datasets.window import Window, no_own_window, windowed
+from hpsearch.datasets.bad_file import bad_file, reason, undecoded
+from hpsearch.datasets.dicom import dicom_mode, is_dicom, read_dicom
+from hpsearch.datasets.pillow_formats import (
+    FORMATS,
+    MAX_PIXELS,
+    MIN_SIDE,
+    check_header,
+    target_mode,
+    too_large,
+)
+from hpsearch.datasets.shown import Shown, as_shown, with_facts
+from hpsearch.datasets.window import Window
 from hpsearch.errors import DataError
-
-FORMATS = ("PNG", "JPEG", "BMP", "TIFF")
-MIN_SIDE = 8  # pixels
-MAX_PIXELS = 100_000_000  # as RGB 300 MB of memory
-
-_GREY_MODES = ("1", "L", "LA", "La")
-_COLOUR_MODES = ("P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB")
-_DEEP_GREY_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
-_TIFF_BITS_PER_SAMPLE = 258
-_TIFF_PHOTOMETRIC, _TIFF_WHITE_IS_ZERO = 262, 0
 
 
 def read_image(
     path: Path, *, window: Window | None = None, content: bytes | None = None
 ) -> Image.Image:
-    """Decode the first frame of the file at `path` in mode "L" or "RGB".
+    """Decode the first frame of the file at `path` in mode "L" or "RGB", as a viewer shows it.
 
-    PNG, JPEG, BMP and TIFF. Palettes, CMYK and the like become RGB, a transparency channel is
-    dropped, and an EXIF orientation is not applied. A grey image of more than 8 bits and a DICOM
-    file need a `window`.
+    One of `FORMATS` or DICOM, whatever its name. An EXIF orientation is applied, and what is
+    transparent is laid on white. Palettes, CMYK and the like become RGB. A grey image of more than
+    8 bits needs a `window`. `info["shown"]` of the image is a `Shown`.
 
     Args:
         path: of the file.
@@ -48,16 +47,33 @@ def read_image(
     if content is None:
         check_regular_file(path)
         if is_dicom(path):
-            grey = read_dicom(path, window, min_side=MIN_SIDE, max_pixels=MAX_PIXELS)
-            return Image.fromarray(grey)
+            pixels, frames = read_dicom(path, window, min_side=MIN_SIDE, max_pixels=MAX_PIXELS)
+            return with_facts(Image.fromarray(pixels), Shown(frames=frames))
     with _opened(path, content) as image:
-        if image.mode not in _DEEP_GREY_MODES:
-            return image.convert(_target_mode(image))
-        values = np.asarray(image)
-        if window == "dicom":
-            raise no_own_window(path, values, "is no DICOM file and has no window of its own")
-        grey = windowed(path, values, window)
-        return Image.fromarray(255 - grey if _low_is_white(image) else grey)
+        return as_shown(path, image, window)
+
+
+def read_mask(path: Path) -> Image.Image:
+    """The mask at `path` in mode "L"; what is transparent is not marked.
+
+    Raises:
+        DataError: as `read_image`.
+    """
+    check_regular_file(path)
+    with _opened(path) as image:
+        return as_shown(path, image, None, background=0).convert("L")
+
+
+def show_image(image: Image.Image, *, window: Window | None = None) -> Image.Image:
+    """A Pillow image that the user opened, shown as `read_image` shows a file.
+
+    Raises:
+        DataError: as `read_image`; its name is that of its file, else "image".
+    """
+    path = Path(getattr(image, "filename", "") or "image")
+    with _decoding(path), _not_mapped(image):
+        check_header(path, image)
+        return as_shown(path, image, window)
 
 
 def read_mode(path: Path) -> Literal["L", "RGB"]:
@@ -68,9 +84,22 @@ def read_mode(path: Path) -> Literal["L", "RGB"]:
     """
     check_regular_file(path)
     if is_dicom(path):
-        return "L"
+        return dicom_mode(path)
     with _opened(path) as image:
-        return _target_mode(image)
+        return target_mode(image)
+
+
+def is_image(path: Path) -> bool:
+    """Whether the file at `path` begins as an image of `FORMATS` or as DICOM, whatever its name."""
+    if not path.is_file():  # opening a FIFO would hang
+        return False
+    if is_dicom(path):
+        return True
+    try:
+        with _opened(path):
+            return True
+    except DataError as error:
+        return isinstance(error.__cause__, Image.DecompressionBombError)
 
 
 def image_of(pixels: NDArray[np.uint8]) -> Image.Image:
@@ -98,66 +127,50 @@ def check_regular_file(path: Path) -> None:
 
 @contextmanager
 def _opened(path: Path, content: bytes | None = None) -> Iterator[ImageFile.ImageFile]:
+    # By an open file, which Pillow does not map: see `_not_mapped`.
+    with _decoding(path), path.open("rb") if content is None else io.BytesIO(content) as source:
+        try:
+            image = Image.open(source, formats=FORMATS)
+        except UnidentifiedImageError as error:
+            raise _unidentified(path, content) from error
+        check_header(path, image)
+        yield image
+
+
+@contextmanager
+def _not_mapped(image: Image.Image) -> Iterator[None]:
+    """Keep Pillow from mapping the file: a TIFF that it then turns by 90 degrees is scrambled.
+
+    So in Pillow 13, where the TIFF is not compressed.
+    """
+    name = getattr(image, "filename", None)
+    if not name:
+        yield
+        return
+    image.filename = ""  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        image.filename = name  # type: ignore[attr-defined]
+
+
+@contextmanager
+def _decoding(path: Path) -> Iterator[None]:
     with warnings.catch_warnings():
         # What Pillow warns of is either refused below or harmless (odd metadata).
         warnings.simplefilter("ignore")
         try:
-            source = path if content is None else io.BytesIO(content)
-            with Image.open(source, formats=FORMATS) as image:
-                _check_header(path, image)
-                yield image
+            yield
         except DataError:
             raise
-        except UnidentifiedImageError as error:
-            raise _unidentified(path, content) from error
         except Image.DecompressionBombError as error:
-            raise _too_large(path) from error
-        except Exception as error:
-            # A decoder may raise anything on a damaged file; whatever it is, the file is at fault.
-            raise bad_file(path, f"is damaged ({reason(error)})", "replace or remove it") from error
-
-
-def _check_header(path: Path, image: ImageFile.ImageFile) -> None:
-    width, height = image.size
-    if width * height > MAX_PIXELS:
-        raise _too_large(path)
-    if min(width, height) < MIN_SIDE:
-        what = f"is {width}x{height} px, below {MIN_SIDE}x{MIN_SIDE}"
-        raise bad_file(path, what, "remove it")
-    if image.mode in _DEEP_GREY_MODES:
-        return
-    if image.mode not in _GREY_MODES + _COLOUR_MODES or _has_deep_channels(image):
-        what = f"holds more than 8 bits a channel of several (mode {image.mode})"
-        raise bad_file(path, what, "convert it to 8 bits or to grey")
-
-
-def _has_deep_channels(image: ImageFile.ImageFile) -> bool:
-    # Pillow reads the high byte of 16-bit colour without a word, and calls the image RGB.
-    if image.format == "PNG":
-        return any(";16" in str(tile.args) for tile in image.tile)
-    if image.format == "TIFF":
-        bits = image.tag_v2.get(_TIFF_BITS_PER_SAMPLE, 8)  # type: ignore[attr-defined]
-        return any(channel > 8 for channel in (bits if isinstance(bits, tuple) else (bits,)))
-    return False
-
-
-def _low_is_white(image: ImageFile.ImageFile) -> bool:
-    # Pillow sees to that for 8 bits alone.
-    return (
-        image.format == "TIFF" and image.tag_v2.get(_TIFF_PHOTOMETRIC) == _TIFF_WHITE_IS_ZERO  # type: ignore[attr-defined]
-    )
-
-
-def _target_mode(image: Image.Image) -> Literal["L", "RGB"]:
-    return "L" if image.mode in _GREY_MODES + _DEEP_GREY_MODES else "RGB"
+            raise too_large(path) from error
+        except Exception as error:  # a decoder may raise anything
+            raise undecoded(path, "image", error) from error
 
 
 def _unidentified(path: Path, content: bytes | None) -> DataError:
     if (path.stat().st_size if content is None else len(content)) == 0:
         return bad_file(path, "is empty (0 bytes)", "replace or remove it")
-    return bad_file(path, f"is not a readable {', '.join(FORMATS)} image", "convert or remove it")
-
-
-def _too_large(path: Path) -> DataError:
-    what = f"has more than {MAX_PIXELS // 1_000_000} million pixels"
-    return bad_file(path, what, "cut it into tiles or shrink it")
+    kinds = ", ".join((*FORMATS, "DICOM"))
+    return bad_file(path, f"is not a readable image ({kinds})", "convert or remove it")

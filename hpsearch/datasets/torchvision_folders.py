@@ -1,7 +1,7 @@
 """CIFAR-10 and SVHN as others hand them on: image files in folders of classes.
 
-    <root>/train/<class>/*.png
-    <root>/test/<class>/*.png
+    <root>/train/<class>/**/*
+    <root>/test/<class>/**/*
 
 with the classes' names of `hpsearch.datasets.torchvision_sets` or their aliases.
 """
@@ -34,7 +34,7 @@ def load_torchvision_folders(
     """
     normal = class_named(source, normal_class)
     root = root.resolve()
-    images = class_images(root)
+    images, passed_over = class_images(root)
     images["class"] = images["class"].map(
         lambda folder: source.aliases.get(folder.lower(), folder.lower())
     )
@@ -46,7 +46,7 @@ def load_torchvision_folders(
         f"{source.name}: {len(images):,} images are read from {printable(root)}; their pixels are "
         "those of the files, which need not be those of torchvision's archive"
     )
-    return Dataset(source.name, table, root=root, notes=(note,))
+    return Dataset(source.name, table, root=root, notes=(note, *passed_over))
 
 
 def _check_classes(source: TorchvisionSet, folder: Path, found: set[str]) -> None:

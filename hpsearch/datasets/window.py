@@ -19,6 +19,26 @@ Window = tuple[float, float] | Literal["dicom"]
 """The values that become 0 and 255, or "dicom": those that each DICOM file names itself."""
 
 SETTING = "dataset.window (--window LOW,HIGH)"
+_MARGIN = 0.1  # share of a range; floats that all lie in it at one end are of another scale
+
+
+class WindowMissingError(DataError):
+    """An image of more than 8 bits and no window to see it through.
+
+    Args:
+        path: of the image.
+        what: it holds.
+        mend: what to do about it.
+    """
+
+    def __init__(self, path: Path, what: str, mend: str) -> None:
+        super().__init__(path, what, mend)
+        self.path = path
+        self.what = what
+        self.mend = mend
+
+    def __str__(self) -> str:
+        return str(bad_file(self.path, self.what, self.mend))
 
 
 def as_window(value: object) -> Window:
@@ -56,13 +76,15 @@ def windowed(
     """Grey levels of `values`, which the file at `path` holds; of the same shape.
 
     Raises:
-        DataError: there is no window, or a value is not finite.
+        WindowMissingError: there is no window.
+        DataError: a value is not finite.
     """
     if not np.isfinite(values).all():
         raise bad_file(path, "holds values that are not finite", "replace or remove it")
     if window is None:
         what = f"holds more than 8 bits a channel ({span(values)})"
-        raise bad_file(path, what, f"set {SETTING} to the values that become black and white")
+        mend = f"set {SETTING} to the values that become black and white"
+        raise WindowMissingError(path, what, mend)
     low, high = window
     grey = values.astype(np.float64)
     grey -= low
@@ -71,9 +93,21 @@ def windowed(
     return np.rint(grey.clip(0, 255, out=grey), out=grey).astype(np.uint8)
 
 
-def no_own_window(path: Path, values: NDArray[Any], what: str) -> DataError:
+def no_own_window(path: Path, values: NDArray[Any], what: str) -> WindowMissingError:
     """The error of a file that cannot tell its window, with `what` it has instead."""
-    return bad_file(path, f"{what} ({span(values)})", f"set {SETTING} to two numbers")
+    return WindowMissingError(path, f"{what} ({span(values)})", f"set {SETTING} to two numbers")
+
+
+def is_off_scale(values: NDArray[Any], ends: tuple[float, float]) -> bool:
+    """Whether `values` differ, and yet become all black or all white between these `ends`.
+
+    So do floats from 0 to 1 where 0 to 255 are expected. Floats are told by a tenth of the range
+    at either end, other numbers by lying wholly beyond it.
+    """
+    low, high = ends
+    margin = _MARGIN * (high - low) if values.dtype.kind == "f" else 0.0
+    first, last = values.min(), values.max()
+    return bool(first < last and (last <= low + margin or first >= high - margin))
 
 
 def span(values: NDArray[Any]) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hpsearch.datasets.reading import MIN_SIDE
+from hpsearch.datasets.pillow_formats import MIN_SIDE
 from hpsearch.errors import HpsearchError, SpecError
 from hpsearch.export.check import TOLERANCE, drawn_images, largest_difference, opened_images
 from hpsearch.export.format_names import FormatName, checked_format

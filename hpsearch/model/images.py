@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from hpsearch.datasets.bad_file import bad_file
 from hpsearch.datasets.pixels import preprocess
-from hpsearch.datasets.reading import image_of, read_image
-from hpsearch.datasets.window import windowed
+from hpsearch.datasets.reading import image_of, read_image, show_image
+from hpsearch.datasets.window import WindowMissingError, is_off_scale, span, windowed
 from hpsearch.errors import DataError
 from hpsearch.model.facts import PreprocessingFacts
 
@@ -21,9 +22,6 @@ Images = NDArray[np.uint8] | Sequence[AnyImage]
 
 CHUNK = 128  # images in memory at a time
 
-_GREY = ("1", "L", "LA", "La")
-_DEEP = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
-
 
 def as_seen(image: AnyImage, how: PreprocessingFacts) -> NDArray[np.uint8]:
     """The pixels `(size, size, channels)` that a detector is given.
@@ -31,8 +29,30 @@ def as_seen(image: AnyImage, how: PreprocessingFacts) -> NDArray[np.uint8]:
     Raises:
         DataError: it is no image, or cannot be read.
     """
+    return seen_of(opened(image, how), how)
+
+
+def opened(image: AnyImage, how: PreprocessingFacts) -> Image.Image:
+    """The image in mode "L" or "RGB", as `hpsearch.datasets.reading` shows it.
+
+    Raises:
+        DataError: it is no image, or cannot be read.
+    """
+    try:
+        if isinstance(image, (str, Path)):
+            return read_image(Path(image), window=how.window)
+        if isinstance(image, np.ndarray):
+            return _of_array(image, how)
+        return show_image(image, window=how.window)
+    except WindowMissingError as error:
+        mend = "take a model of a study with dataset.window, or convert the image to 8 bits"
+        raise bad_file(error.path, error.what, mend) from error
+
+
+def seen_of(image: Image.Image, how: PreprocessingFacts) -> NDArray[np.uint8]:
+    """The pixels `(size, size, channels)` that a detector is given of an opened image."""
     mode = "L" if how.channels == 1 else "RGB"
-    ready = preprocess(_opened(image, how), how.steps).convert(mode)
+    ready = preprocess(image, how.steps).convert(mode)
     return np.asarray(ready, dtype=np.uint8).reshape(how.size, how.size, how.channels)
 
 
@@ -51,19 +71,6 @@ def chunks_as_seen(images: Images, how: PreprocessingFacts) -> Iterator[NDArray[
         yield np.stack([as_seen(image, how) for image in part])
 
 
-def _opened(image: AnyImage, how: PreprocessingFacts) -> Image.Image:
-    """The image in mode "L" or "RGB"."""
-    window = how.window
-    if isinstance(image, (str, Path)):
-        return read_image(Path(image), window=window)
-    if isinstance(image, np.ndarray):
-        return _of_array(image, how)
-    if image.mode in _DEEP:
-        limits = None if window == "dicom" else window
-        return image_of(windowed(Path("image"), np.asarray(image), limits)[:, :, None])
-    return image.convert("L" if image.mode in _GREY else "RGB")
-
-
 def _of_array(array: NDArray[Any], how: PreprocessingFacts) -> Image.Image:
     pixels = array[:, :, None] if array.ndim == 2 else array
     if pixels.ndim != 3 or pixels.shape[2] not in (1, 3) or 0 in pixels.shape:
@@ -77,5 +84,11 @@ def _of_array(array: NDArray[Any], how: PreprocessingFacts) -> Image.Image:
         raise DataError(
             f"images: an array holds uint8 from 0 to 255, got {array.dtype}; scale it, or take a "
             "model of a study with dataset.window for grey images of more than 8 bits"
+        )
+    if pixels.dtype.kind == "f" and is_off_scale(pixels, how.window):
+        low, high = how.window
+        raise DataError(
+            f"images: an array of floats has {span(pixels)}, where dataset.window of the model is "
+            f"{low:g} to {high:g}; give the values that the files hold"
         )
     return image_of(windowed(Path("image"), pixels, how.window))

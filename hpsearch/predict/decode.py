@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from hpsearch.datasets.shown import Shown
 from hpsearch.errors import DataError
 from hpsearch.model.facts import PreprocessingFacts
-from hpsearch.model.images import as_seen
+from hpsearch.model.images import opened, seen_of
 from hpsearch.predict.inputs import Input
 from hpsearch.prepare.workers import each_in_processes
 
@@ -34,6 +35,7 @@ class Decoded:
 
     images: tuple[Input, ...]
     seen: NDArray[np.uint8]  # (n, size, size, channels)
+    facts: tuple[Shown, ...]  # of each, what was done to show it
     unreadable: dict[str, str]  # image id: reason
 
 
@@ -61,12 +63,16 @@ def decode(block: Block) -> Decoded:
     how = block.how
     readable: list[Input] = []
     pixels: list[NDArray[np.uint8]] = []
+    facts: list[Shown] = []
     unreadable: dict[str, str] = {}
     for image in block.images:
         try:
-            pixels.append(as_seen(image.path, how))
+            shown = opened(image.path, how)
+            pixels.append(seen_of(shown, how))
+            facts.append(shown.info["shown"])
             readable.append(image)
         except DataError as error:
             unreadable[image.image_id] = str(error)
     empty = np.empty((0, how.size, how.size, how.channels), np.uint8)
-    return Decoded(tuple(readable), np.stack(pixels) if pixels else empty, unreadable)
+    seen = np.stack(pixels) if pixels else empty
+    return Decoded(tuple(readable), seen, tuple(facts), unreadable)

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from hpsearch.datasets.image_folders import files_in, passed_over_notes, reading
 from hpsearch.errors import DataError
 from hpsearch.files import printable
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".dcm")
 COLUMN = "image_path"
 
 
@@ -21,32 +21,43 @@ class Input:
     path: Path
 
 
-def find_images(paths: Sequence[Path]) -> list[Input]:
+@dataclass(frozen=True)
+class Inputs:
+    """The images to score, and a line on each folder whose files are not all read."""
+
+    images: tuple[Input, ...]
+    notes: tuple[str, ...]
+
+
+def find_images(paths: Sequence[Path]) -> Inputs:
     """Every image that `paths` name, each once.
 
-    A folder stands for the images anywhere below it, by name, and a CSV file for its column
-    `image_path`, relative to the CSV. An image's id is its path in the folder or in the CSV where
-    one of these is given alone, else its path as given.
+    A folder stands for the images anywhere below it, by the rule of
+    `hpsearch.datasets.image_folders`, and a CSV file for its column `image_path`, relative to the
+    CSV. A file that is named itself is taken for an image whatever it is. An image's id is its path
+    in the folder or in the CSV where one of these is given alone, else its path as given.
 
     Raises:
-        DataError: a path does not exist, a manifest has no such column, or there are no images.
+        DataError: a path does not exist, a folder cannot be read, a manifest has no such column, or
+            there are no images.
     """
     alone = len(paths) == 1
-    found = {image.image_id: image for path in paths for image in _found(path, alone=alone)}
+    notes: list[str] = []
+    found = {image.image_id: image for path in paths for image in _found(path, notes, alone=alone)}
     if not found:
         named = ", ".join(map(str, paths))
-        raise DataError(
-            printable(
-                f"{named:.200}: no images there; give files {', '.join(SUFFIXES)}, a folder "
-                f"of them, or a CSV with a column {COLUMN}"
-            )
-        )
-    return list(found.values())
+        also = "".join(f" ({note})" for note in notes)
+        mend = f"give images, a folder of them, or a CSV with a column {COLUMN}"
+        raise DataError(printable(f"{named:.200}: no images there{also}; {mend}"))
+    return Inputs(tuple(found.values()), tuple(notes))
 
 
-def _found(path: Path, *, alone: bool) -> Iterator[Input]:
+def _found(path: Path, notes: list[str], *, alone: bool) -> Iterator[Input]:
     if path.is_dir():
-        below = ((file.relative_to(path).as_posix(), file) for file in _images_below(path))
+        with reading(path):
+            files = files_in(path)
+        notes += passed_over_notes(path, files.passed_over)
+        below = ((file.relative_to(path).as_posix(), file) for file in files.images)
         yield from _named(path, below, alone=alone)
     elif not path.exists():
         raise DataError(f"{printable(path)}: does not exist; give an image, a folder or a CSV")
@@ -60,11 +71,6 @@ def _found(path: Path, *, alone: bool) -> Iterator[Input]:
 def _named(folder: Path, files: Iterable[tuple[str, Path]], *, alone: bool) -> Iterator[Input]:
     for name, path in files:
         yield Input(name if alone else str(folder / name), path)
-
-
-def _images_below(folder: Path) -> list[Path]:
-    files = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
-    return sorted(path for path in files if not path.is_dir())
 
 
 def _image_paths(manifest: Path) -> list[str]:

@@ -28,6 +28,7 @@ class Row:
     p_value: float | None
     is_anomaly: bool | None
     reason: str = ""
+    frames: int = 1  # of its file, of which the first is scored
 
 
 class Parts:

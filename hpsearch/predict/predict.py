@@ -7,6 +7,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from hpsearch.datasets.pixels import VERSION
+from hpsearch.errors import DataError
+from hpsearch.files import printable
 from hpsearch.model.model import Model
 from hpsearch.predict.decode import Block, Decoded, decoded_blocks
 from hpsearch.predict.heat import HeatMaps
@@ -28,6 +31,7 @@ class Prediction:
         n_scored: images in the table.
         n_unreadable: images in the list.
         n_anomalies: images that are called anomalous, None without a calibration.
+        n_many_frames: images of files with further frames, which are not scored.
         n_before: images that an earlier run had done.
         images_per_second: of those that this run has done.
     """
@@ -37,6 +41,7 @@ class Prediction:
     n_scored: int
     n_unreadable: int
     n_anomalies: int | None
+    n_many_frames: int
     n_before: int
     images_per_second: float
 
@@ -67,7 +72,8 @@ def predict(
 
     Raises:
         SpecError: `out` has another suffix, or the detector has no maps.
-        DataError: `out` cannot be written.
+        DataError: `out` cannot be written, or no image at all can be read: then there is the list,
+            and no table.
     """
     check_table(out)
     blocks = [
@@ -87,7 +93,13 @@ def predict(
             progress("scoring", done, len(images))
         seconds = time.monotonic() - started
         rate = (len(images) - n_before) / seconds
-        return _finish(parts, len(blocks), out, n_before=n_before, rate=rate)
+        has_calibration = model.facts.calibration is not None
+        prediction = _finish(parts, len(blocks), out, has_calibration, n_before=n_before, rate=rate)
+    if not prediction.n_scored:  # only now, so that the parts are gone and a rerun reads anew
+        what = f"none of {prediction.n_unreadable:,} images can be read"
+        where = printable(str(prediction.unreadable))
+        raise DataError(f"{what}; {where} says why of each, mend or convert them")
+    return prediction
 
 
 def _numbers(block: Block, batch_size: int) -> dict[str, int]:
@@ -105,9 +117,9 @@ def _rows(model: Model, block: Block, decoded: Decoded) -> list[Row]:
     else:
         p_values, flags = [None] * len(scores), [None] * len(scores)
     known = {
-        image.image_id: Row(image.image_id, score, p_value, flag)
-        for image, score, p_value, flag in zip(
-            decoded.images, scores.tolist(), p_values, flags, strict=True
+        image.image_id: Row(image.image_id, score, p_value, flag, frames=shown.frames)
+        for image, score, p_value, flag, shown in zip(
+            decoded.images, scores.tolist(), p_values, flags, decoded.facts, strict=True
         )
     }
     return [
@@ -117,39 +129,42 @@ def _rows(model: Model, block: Block, decoded: Decoded) -> list[Row]:
     ]
 
 
-def _finish(parts: Parts, n_blocks: int, out: Path, *, n_before: int, rate: float) -> Prediction:
+def _finish(
+    parts: Parts, n_blocks: int, out: Path, has_calibration: bool, *, n_before: int, rate: float
+) -> Prediction:
     def rows() -> Iterator[Row]:
         for number in range(n_blocks):
             yield from parts.rows(number)
 
-    n_scored = n_unreadable = n_anomalies = 0
-    calibrated = False
+    n_scored = n_unreadable = n_anomalies = n_many_frames = 0
     for row in rows():
         n_scored += not row.reason
         n_unreadable += bool(row.reason)
         n_anomalies += bool(row.is_anomaly)
-        calibrated |= row.is_anomaly is not None
+        n_many_frames += row.frames > 1
     unreadable = out.with_name(f"{out.stem}.unreadable.csv")
     if n_unreadable:
         write_unreadable(unreadable, (row for row in rows() if row.reason))
     else:
         unreadable.unlink(missing_ok=True)  # of an earlier run
-    write_table(out, (row for row in rows() if not row.reason))
+    if n_scored:
+        write_table(out, (row for row in rows() if not row.reason))
     return Prediction(
         out=out,
         unreadable=unreadable if n_unreadable else None,
         n_scored=n_scored,
         n_unreadable=n_unreadable,
-        n_anomalies=n_anomalies if calibrated else None,
+        n_anomalies=n_anomalies if has_calibration else None,
+        n_many_frames=n_many_frames,
         n_before=n_before,
         images_per_second=rate,
     )
 
 
 def _key(model: Model, images: Iterable[Input], batch_size: int, maps: Path | None) -> str:
-    """Tells this job from any other: model, batches, and each image's name, size and time."""
+    """Tells this job from any other: pixels, model, batches, and each image's state."""
     digest = hashlib.sha256(model.facts.to_json().encode())
-    digest.update(json.dumps([batch_size, str(maps)]).encode())
+    digest.update(json.dumps([VERSION, batch_size, str(maps)]).encode())
     for image in images:
         digest.update(json.dumps([image.image_id, str(image.path), *_state(image.path)]).encode())
     return digest.hexdigest()

@@ -21,6 +21,7 @@ from sklearn.metrics import roc_auc_score
 import hpsearch
 from hpsearch.datasets.manifest import load_manifest
 from hpsearch.datasets.pixels import preprocess
+from hpsearch.datasets.reading import read_mask
 from hpsearch.datasets.table import Dataset
 from hpsearch.model.facts import PreprocessingFacts
 
@@ -35,8 +36,7 @@ def _scored_mask(dataset: Dataset, position: int, how: PreprocessingFacts) -> np
     name = dataset.table["mask_path"].iloc[position]
     mask = Image.new("L", (width, height))
     if name:
-        with Image.open(Path(str(dataset.root), name)) as opened:
-            mask = opened.convert("L")
+        mask = read_mask(Path(str(dataset.root), name))
     large = max(width, height)  # so that no marked pixel is lost by shrinking
     square = preprocess(mask, replace(how.steps, size=large, equalize=False))
     kept = round(large * how.resolution / how.size)

@@ -90,13 +90,30 @@ def test_in_a_pipeline(images: np.ndarray) -> None:
         ({"backbone": "resnet"}, "must be one of vgg19, vgg-mini"),
         ({"value_range": (1, 0)}, "value_range must rise"),
         ({"device": "tpu"}, "must be one of auto, cpu"),
+        ({"value_range": (0, 65_535)}, r"value_range=\(0, 65535\) does not fit"),
     ],
 )
 def test_what_cannot_be_is_a_value_error(
     changes: dict[str, object], says: str, images: np.ndarray
 ) -> None:
+    given = images[:100].astype(float) if "value_range" in changes else images[:100]
     with pytest.raises(ValueError, match=says):
-        DPADetector(**(SMALL | changes)).fit(images[:100])
+        DPADetector(**(SMALL | changes)).fit(given)
+
+
+def test_floats_of_another_scale_are_refused_at_every_entry(images: np.ndarray) -> None:
+    shares = (images / 255).astype(np.float32)
+    says = "value_range=.* does not fit images with values from 0"
+    with pytest.raises(ValueError, match=says):
+        DPADetector(**SMALL).fit(shares[:100])
+    fitted = DPADetector(**SMALL).fit(images[:100])
+    for entry in (fitted.predict, fitted.score_samples, fitted.decision_function):
+        with pytest.raises(ValueError, match=says):
+            entry(shares[100:])
+    rescaled = DPADetector(**(SMALL | {"value_range": (0, 1)})).fit(shares[:100])
+    np.testing.assert_allclose(
+        rescaled.score_samples(shares[100:]), fitted.score_samples(images[100:]), rtol=1e-4
+    )
 
 
 def test_a_shape_that_does_not_fit(images: np.ndarray) -> None:

@@ -19,6 +19,8 @@
 | near-duplicate     |                                                      | in two splits/groups |
 | blank              |                                                      | images of one value  |
 | mixed sizes, modes |                                                      | there are several    |
+| further frames     |                                                      | only the first read  |
+| mask               |                                                      | it does not fit      |
 | not square         |                                                      | crops lose a part    |
 | cropped away       |                                                      | ... all that is bad  |
 

@@ -1,4 +1,4 @@
-"""Sizes and modes of the images."""
+"""Sizes and modes of the images, and what is not taken as it is stored."""
 
 from collections.abc import Iterator, Mapping
 
@@ -7,7 +7,9 @@ import pandas as pd
 
 from hpsearch.datasets.audit.finding import Finding
 from hpsearch.datasets.audit.look import Looks
+from hpsearch.datasets.shown import ShownCounts
 from hpsearch.datasets.table import ANOMALY, NORMAL
+from hpsearch.files import printable
 
 _CONSEQUENCES = {
     "sizes": "all are brought to one; store all alike if you can",
@@ -22,6 +24,28 @@ def count_formats(looks: Looks) -> Mapping[str, Mapping[str, int]]:
         kind: {str(value): int(count) for value, count in values.value_counts().items()}
         for kind, values in formats.items()
     }
+
+
+def shown_counts(looks: Looks) -> ShownCounts:
+    """Images that were turned, laid on white, or have further frames."""
+    return ShownCounts(
+        turned=int(looks["turned"].sum()),
+        transparent=int(looks["transparent"].sum()),
+        many_frames=int((looks["frames"] > 1).sum()),
+    )
+
+
+def frame_findings(table: pd.DataFrame, looks: Looks) -> Iterator[Finding]:
+    """Files with several frames, for all but the first are left out."""
+    several = np.flatnonzero(looks["frames"] > 1)
+    if several.size:
+        most = several[looks["frames"][several].argmax()]
+        name, frames = printable(table["image_id"].iloc[most]), int(looks["frames"][most])
+        message = (
+            f"image {name}: has {frames} frames, of which only the first is read "
+            f"({several.size} such images); save the others as files of their own if they count"
+        )
+        yield Finding("warning", "further frames", name, message)
 
 
 def format_findings(table: pd.DataFrame, looks: Looks) -> Iterator[Finding]:

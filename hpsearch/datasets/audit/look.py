@@ -6,6 +6,7 @@ shares.
 """
 
 import hashlib
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from scipy.fft import dctn
 
 from hpsearch.datasets.audit.finding import Finding
 from hpsearch.datasets.each_image import BadImage, each_image
+from hpsearch.datasets.shown import Shown
 from hpsearch.datasets.table import Dataset
 from hpsearch.files import printable
 from hpsearch.progress import Progress
@@ -28,13 +30,16 @@ LOOK = np.dtype(
         ("width", np.uint32),
         ("height", np.uint32),
         ("mode", "U3"),
+        ("turned", np.bool_),  # by its EXIF orientation
+        ("transparent", np.bool_),  # in part, and laid on white
+        ("frames", np.uint32),
         ("blank", np.bool_),  # all pixels are the same
         ("flat", np.bool_),
         ("bits", np.uint64),
         ("grey", np.int8, (SIDE * SIDE,)),  # mean 0, one deviation is `_UNIT`
     ]
 )
-Look = tuple[bool, str, int, int, str, bool, bool, int, NDArray[np.int8]]
+Look = tuple[bool, str, int, int, str, bool, bool, int, bool, bool, int, NDArray[np.int8]]
 Looks = NDArray[np.void]
 
 _FREQUENCIES = 8  # along each side
@@ -69,7 +74,10 @@ def look_at(image: Image.Image) -> Look:
     scaled = np.zeros_like(grey) if flat else grey * (_UNIT / deviation)
     levels = np.rint(scaled.clip(-127, 127)).astype(np.int8).ravel()
     blank = image.getcolors(maxcolors=1) is not None
-    return True, _pixel_hash(image), *image.size, image.mode, blank, flat, _bits(grey), levels
+    shown = image.info.get("shown", Shown())
+    told = (shown.turned, shown.transparent, shown.frames)
+    stored = (True, _pixel_hash(image), *image.size, image.mode)
+    return *stored, *told, blank, flat, int(bits_of(grey[None])[0]), levels
 
 
 def _pixel_hash(image: Image.Image) -> str:
@@ -78,6 +86,8 @@ def _pixel_hash(image: Image.Image) -> str:
     return digest.hexdigest()[:32]
 
 
-def _bits(grey: NDArray[np.float64]) -> int:
-    lowest = dctn(grey, norm="ortho")[:_FREQUENCIES, :_FREQUENCIES]
-    return int.from_bytes(np.packbits(lowest > 0).tobytes(), "little")
+def bits_of(grey: NDArray[Any]) -> NDArray[np.uint64]:
+    """The signs of the lowest frequencies of squares `(n, SIDE, SIDE)`, 64 bits each."""
+    lowest = dctn(grey, norm="ortho", axes=(1, 2))[:, :_FREQUENCIES, :_FREQUENCIES]
+    signs = np.packbits((lowest > 0).reshape(len(grey), _FREQUENCIES**2), axis=1)
+    return np.ascontiguousarray(signs).view("<u8")[:, 0].astype(np.uint64)

@@ -7,7 +7,7 @@ import numpy as np
 from hpsearch.datasets.audit.finding import Finding
 from hpsearch.datasets.audit.look import Looks
 from hpsearch.datasets.pixels import Preprocessing, central_part
-from hpsearch.datasets.reading import read_image
+from hpsearch.datasets.reading import read_mask
 from hpsearch.datasets.table import Dataset
 from hpsearch.errors import DataError
 
@@ -38,7 +38,7 @@ def _lies_outside(dataset: Dataset, position: int) -> bool:
     """Whether pixels are marked, and none of them in the central square."""
     assert dataset.root is not None  # only files have masks
     try:
-        mask = read_image(dataset.root / dataset.table["mask_path"].iloc[position]).convert("L")
+        mask = read_mask(dataset.root / dataset.table["mask_path"].iloc[position])
     except DataError:  # nothing but benchmarks reads masks
         return False
     marked = np.asarray(mask) >= _MARKED

@@ -9,12 +9,19 @@ import pandas as pd
 
 from hpsearch.datasets.audit.finding import Finding
 from hpsearch.datasets.audit.fold_rules import drawn_fold_findings, fold_findings
-from hpsearch.datasets.audit.formats import count_formats, format_findings
+from hpsearch.datasets.audit.formats import (
+    count_formats,
+    format_findings,
+    frame_findings,
+    shown_counts,
+)
 from hpsearch.datasets.audit.look import look_at_all
+from hpsearch.datasets.audit.masks import mask_findings
 from hpsearch.datasets.audit.near_duplicates import near_duplicate_findings
 from hpsearch.datasets.audit.not_square import not_square_findings
 from hpsearch.datasets.audit.same_pixels import same_pixels_findings
 from hpsearch.datasets.audit.table_rules import KINDS, table_findings
+from hpsearch.datasets.shown import ShownCounts
 from hpsearch.datasets.table import SPLITS, Dataset
 from hpsearch.fold_files import OfficialFolds
 from hpsearch.progress import Progress, silent
@@ -42,6 +49,10 @@ class Audit:
     """`sizes` ("WxH") and `modes` as read, each with its images."""
     flat_images: int
     """Too flat for near-duplicates to be looked for."""
+    shown: ShownCounts
+    """Images that are not taken as they are stored."""
+    notes: tuple[str, ...]
+    """How the table was made: files that are passed over."""
     findings: tuple[Finding, ...]
 
     @property
@@ -94,12 +105,16 @@ def audit(
     findings += same_pixels_findings(table, looks)
     findings += near_duplicate_findings(table, looks)
     findings += format_findings(table, looks)
+    findings += frame_findings(table, looks)
+    findings += mask_findings(dataset, looks)
     findings += not_square_findings(dataset, looks)
     return Audit(
         dataset=dataset.name,
         images=len(table),
         classes=tuple(_classes(table)),
         formats=count_formats(looks),
+        shown=shown_counts(looks),
+        notes=dataset.notes,
         flat_images=int(np.count_nonzero(looks["flat"])),
         findings=tuple(sorted(findings, key=lambda finding: finding.severity != "error")),
     )

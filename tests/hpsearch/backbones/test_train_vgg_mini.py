@@ -86,10 +86,14 @@ def test_normalised_as_the_feature_extractor_normalises() -> None:
     )
 
 
-def test_image_folders(tmp_path: Path) -> None:
+def test_image_folders(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     data = bright_and_dark(4)
     save_folders(data, tmp_path)
-    found = read_image_folders(tmp_path)
+    (tmp_path / "dark" / "Thumbs.db").write_bytes(b"x")
+    (tmp_path / "empty").mkdir()
+    with caplog.at_level("WARNING"):
+        found = read_image_folders(tmp_path)
+    assert "1 file is passed over: 1 .db (dark/Thumbs.db)" in caplog.text
     assert found.classes == ("bright", "dark")
     assert found.labels.tolist() == [0, 0, 1, 1]
     np.testing.assert_array_equal(found.images, data.images[[0, 2, 1, 3]])

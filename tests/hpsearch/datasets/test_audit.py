@@ -9,6 +9,7 @@ from PIL import Image
 
 from hpsearch.datasets.audit import Finding, audit, check_budget
 from hpsearch.datasets.manifest import load_manifest
+from hpsearch.datasets.shown import ShownCounts
 from hpsearch.datasets.table import Dataset, validate_table
 from hpsearch.errors import DataError
 
@@ -260,6 +261,49 @@ def write_images(
         pixels = rng.integers(0, 256, (side, side, *depth), dtype=np.uint8)
         Image.fromarray(pixels).save(folder / path)
     return Dataset("set", table, root=folder)
+
+
+def test_what_is_not_taken_as_it_is_stored_is_counted(tmp_path: Path) -> None:
+    table = make_table(**FULL)
+    rng = np.random.default_rng(0)
+    for row, image_id in enumerate(table["image_id"]):
+        image = Image.fromarray(rng.integers(0, 256, (20, 12, 3), dtype=np.uint8))
+        exif = Image.Exif()
+        exif[0x0112] = 6 if row < 3 else 1
+        if row == 4:
+            image.putalpha(128)
+        more = [image.copy() for _ in range(row - 4)] if row in (5, 6) else []
+        image.save(tmp_path / image_id, format="TIFF", exif=exif, save_all=True, append_images=more)
+        table.loc[row, "path"] = image_id
+    report = audit(Dataset("set", table, root=tmp_path, notes=("set: 1 file is passed over",)))
+    assert report.shown == ShownCounts(turned=3, transparent=1, many_frames=2)
+    (frames,) = (finding for finding in report.findings if finding.check == "further frames")
+    assert frames.severity == "warning"
+    assert "has 3 frames, of which only the first is read (2 such images)" in frames.message
+    assert report.to_json()["notes"] == ("set: 1 file is passed over",)
+    assert report.formats["sizes"] == {"12x20": len(table) - 3, "20x12": 3}
+
+
+def test_a_mask_that_does_not_lie_on_its_image_upright(tmp_path: Path) -> None:
+    table = make_table(**FULL)
+    for row, (image_id, label) in table[["image_id", "label"]].iterrows():
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        pixels = np.random.default_rng(int(row)).integers(0, 256, (20, 12), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{image_id}.png", exif=exif)
+        table.loc[row, "path"] = f"{image_id}.png"
+        if label:
+            mask = Image.fromarray((pixels > 200).astype(np.uint8) * 255)
+            upright = image_id != "train_crack_0"
+            (mask.transpose(Image.Transpose.ROTATE_270) if upright else mask).save(
+                tmp_path / f"{image_id}_mask.png"
+            )
+            table.loc[row, "mask_path"] = f"{image_id}_mask.png"
+    (tmp_path / "train_hole_1_mask.png").write_bytes(b"")
+    findings = audit(Dataset("set", table, root=tmp_path)).findings
+    one, two = (finding.message for finding in findings if finding.check == "mask")
+    assert one.startswith("mask train_crack_0_mask.png: is 12x20 px, its image 20x12 upright; ")
+    assert "train_hole_1_mask.png: is empty" in two
 
 
 @pytest.mark.shared_data

@@ -21,7 +21,10 @@ IGNORED = ("train/cat/notes.txt", "train/cat/._0.png", "train/.cache/0.png", "tr
 def fill(folder: Path, files: tuple[str, ...]) -> Path:
     for name in files:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (8, 8)).save(folder / name, format="PNG")
+        if name.endswith(".txt"):
+            (folder / name).write_text("notes")
+        else:
+            Image.new("RGB", (8, 8)).save(folder / name, format="PNG")
     return folder
 
 
@@ -43,6 +46,16 @@ def test_one_class_is_normal_and_every_other_a_type(pets: Path, normal: str) -> 
         assert row["anomaly_type"] == ("" if kind == normal else kind)
         assert row["image_id"] == row["group"] == path
     assert dataset.open(0).size == (8, 8)
+    (note,) = dataset.notes
+    assert note.startswith("pets: 4 files are passed over: 2 hidden, ")
+    assert "1 outside of the classes" in note  # train/0.png
+
+
+def test_images_below_sub_folders_are_of_the_first_folders_class(tmp_path: Path) -> None:
+    files = ("train/ok/a/0.png", "train/ok/b/0.png", "test/ok/0", "test/mask/d/e/0.jfif")
+    table = load_class_folders(fill(tmp_path / "a", files)).table.set_index("path")
+    assert set(table.index) == set(files)
+    assert table.loc["test/mask/d/e/0.jfif", "anomaly_type"] == "mask"
 
 
 def test_the_only_class_to_train_with_is_the_normal_one(tmp_path: Path) -> None:

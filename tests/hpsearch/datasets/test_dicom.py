@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from hpsearch.datasets.reading import read_image, read_mode
+from hpsearch.datasets.shown import Shown
 from hpsearch.errors import DataError
 
 pydicom = pytest.importorskip("pydicom")
@@ -106,13 +107,16 @@ def test_monochrome1_is_inverted_after_the_window(change: Callable[..., Path]) -
         ("CT_small.dcm", {}, "dicom", r"names no window of its own \(values from -896 to 1167\)"),
         ("MR_small.dcm", {"VOILUTFunction": "SIGMOID"}, "dicom", "window of the kind SIGMOID"),
         ("MR_small.dcm", {"WindowWidth": "1"}, "dicom", "has an empty window"),
-        ("examples_rgb_color.dcm", {}, (0, 255), r"is colour DICOM \(RGB\); convert it to PNG"),
+        ("SC_rgb_rle_16bit.dcm", {}, (0, 255), "is colour DICOM of 16 bits a channel; convert"),
         ("examples_palette.dcm", {}, (0, 255), r"is colour DICOM \(PALETTE COLOR\)"),
-        ("rtdose.dcm", {}, (0, 1), "holds 15 frames; save each as a file of its own"),
         ("image_dfl.dcm", {}, (0, 255), "is deflated DICOM; save it without"),
         ("MR_small_jpeg_ls_lossless.dcm", {}, (0, 9), "JPEG-LS Lossless.*no decoder is installed"),
-        ("JPEG-lossy.dcm", {}, (0, 9), "is damaged DICOM"),  # 12 bits, beyond Pillow
-        ("MR_truncated.dcm", {}, (0, 9), "is damaged DICOM"),
+        ("JPEG-lossy.dcm", {}, (0, 9), "12-bit precision.*pip install pylibjpeg pylibjpeg-libjpeg"),
+        ("GDCMJ2K_TextGBR.dcm", {}, None, "broken data.*pip install pylibjpeg pylibjpeg-openjpeg"),
+        ("MR_truncated.dcm", {}, (0, 9), "cannot be decoded .*less than expected"),
+        ("badVR.dcm", {}, (0, 9), r"cannot be decoded \(ValueError: invalid literal"),
+        ("MR_small.dcm", {"WindowCenter": None}, "dicom", "names no window of its own"),
+        ("MR_small.dcm", {"WindowWidth": None}, "dicom", "names no window of its own"),
         ("MR_small.dcm", {"Rows": 60_000, "Columns": 60_000}, (0, 9), "than 100 million pixels"),
         ("MR_small.dcm", {"Rows": 4}, (0, 9), "is 64x4 px, below 8x8"),
     ],
@@ -127,6 +131,76 @@ def test_refused_in_one_line(
     assert message.startswith(f"{path}: ")
     assert "; " in message
     assert message.isprintable()
+
+
+def test_an_empty_slope_or_intercept_changes_nothing(change: Callable[..., Path]) -> None:
+    path = change("CT_small.dcm", RescaleSlope=None)
+    np.testing.assert_array_equal(grey(path, (-200, 300)), ramp(raw(path) - 1024, -200, 300))
+    path = change("CT_small.dcm", RescaleIntercept=None)
+    np.testing.assert_array_equal(grey(path, (800, 1300)), ramp(raw(path), 800, 1300))
+
+
+@pytest.mark.parametrize("name", ["implicit", "", "bigendian"])
+def test_without_preamble_and_meta_elements(tmp_path: Path, name: str) -> None:
+    path = sample(f"MR_small_{name}.dcm" if name else "MR_small.dcm")
+    content = path.read_bytes()
+    length = int.from_bytes(content[140:144], "little")
+    (tmp_path / "a").write_bytes(content[144 + length :])
+    np.testing.assert_array_equal(grey(tmp_path / "a", (0, 2000)), grey(path, (0, 2000)))
+    (tmp_path / "b").write_bytes(content[132:])  # with them
+    np.testing.assert_array_equal(grey(tmp_path / "b", (0, 2000)), grey(path, (0, 2000)))
+
+
+@pytest.mark.parametrize("window", [None, "dicom"])
+@pytest.mark.parametrize("bits", [8, 6])
+def test_8_bits_without_a_window_are_taken_as_they_are(
+    change: Callable[..., Path], bits: int, window: Any
+) -> None:
+    values = np.random.default_rng(0).integers(0, 2**bits, (64, 64), dtype=np.uint8)
+    shape = {"BitsAllocated": 8, "BitsStored": bits, "HighBit": bits - 1, "PixelRepresentation": 0}
+    no_window = {"WindowCenter": None, "WindowWidth": None}
+    path = change("MR_small.dcm", **shape, **no_window, PixelData=values.tobytes())
+    np.testing.assert_array_equal(grey(path, window), np.rint(values * (255 / (2**bits - 1))))
+    path = change(
+        "MR_small.dcm", **shape, PixelData=values.tobytes(), PhotometricInterpretation="MONOCHROME1"
+    )
+    np.testing.assert_array_equal(grey(path, None), 255 - np.rint(values * (255 / (2**bits - 1))))
+
+
+def test_signed_8_bits_need_a_window(change: Callable[..., Path]) -> None:
+    shape = {"BitsAllocated": 8, "BitsStored": 8, "HighBit": 7, "PixelRepresentation": 1}
+    path = change("MR_small.dcm", **shape, PixelData=bytes(range(256)) * 16)
+    with pytest.raises(DataError, match="values from -128 to 127"):
+        read_image(path)
+
+
+@pytest.mark.parametrize(
+    "name", ["SC_rgb_rle.dcm", "SC_rgb_dcmtk_+eb+cy+np.dcm", "SC_ybr_full_422_uncompressed.dcm"]
+)
+def test_colours_of_8_bits_in_any_encoding(name: str) -> None:
+    reference = pydicom.dcmread(sample("SC_rgb_rle.dcm")).pixel_array.astype(int)
+    image = read_image(sample(name))
+    assert image.mode == read_mode(sample(name)) == "RGB"
+    difference = np.abs(np.asarray(image, int) - reference)
+    assert np.median(difference) <= 2  # the same bars, but for what JPEG loses at their edges
+
+
+def test_the_first_of_several_frames_and_how_many() -> None:
+    image = read_image(sample("rtdose.dcm"), window=(0, 3e6))
+    values = raw(sample("rtdose.dcm"))[0]
+    header = pydicom.dcmread(sample("rtdose.dcm"))
+    expected = pydicom.pixels.apply_modality_lut(values, header)
+    np.testing.assert_array_equal(np.asarray(image), ramp(expected, 0, 3e6))
+    assert image.info["shown"] == Shown(frames=15)
+
+
+def test_the_values_of_jpeg_2000_outside_of_dicom_are_those_stored(tmp_path: Path) -> None:
+    header = pydicom.dcmread(sample("693_J2KI.dcm"))  # 14 bits, signed
+    (frame,) = pydicom.encaps.generate_frames(header.PixelData, number_of_frames=1)
+    (tmp_path / "a.j2k").write_bytes(frame)
+    window = (float(header.pixel_array.min()), float(header.pixel_array.max()))
+    grey = np.asarray(read_image(tmp_path / "a.j2k", window=window))
+    np.testing.assert_allclose(grey, ramp(header.pixel_array.astype(float), *window), atol=1)
 
 
 def test_dicom_without_an_image(tmp_path: Path) -> None:

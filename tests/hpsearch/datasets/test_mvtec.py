@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from hpsearch.datasets.class_folders import is_class_folders
 from hpsearch.datasets.mvtec import load_mvtec
 from hpsearch.errors import DataError
 
@@ -24,7 +25,10 @@ def folder(tmp_path: Path) -> Path:
     category = tmp_path / "bottle"
     for name in FILES + IGNORED:
         (category / name).parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (8, 8)).save(category / name, format="PNG")
+        if name.endswith(".txt"):
+            (category / name).write_text("notes")
+        else:
+            Image.new("RGB", (8, 8)).save(category / name, format="PNG")
     return category
 
 
@@ -60,12 +64,46 @@ def test_anomalies_under_train_are_searched_with(folder: Path) -> None:
     assert len(table[(table["split"] == "train") & (table["anomaly_type"] == "crack")]) == 2
 
 
-def test_directory_named_as_an_image_is_found_when_it_is_read(folder: Path) -> None:
-    (folder / "train/good/x.png").mkdir()
+def test_what_is_not_used_is_named(folder: Path) -> None:
+    (note,) = load_mvtec(folder).notes
+    assert note.startswith("bottle: 4 files are passed over: 2 outside of the classes, ")
+    for part in ("1 .txt", "1 hidden", "other/good/000.png"):
+        assert part in note
+
+
+def test_images_below_sub_folders_are_of_the_first_folders_type(folder: Path) -> None:
+    for name in ("train/good/cam1/0.png", "test/crack/cam1/x/1.webp", "test/crack/x.png/2.png"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8)).save(folder / name, format="PNG")
+    mask = folder / "ground_truth/crack/cam1/x/1_mask.png"
+    mask.parent.mkdir(parents=True)
+    Image.new("L", (8, 8)).save(mask)
+    table = load_mvtec(folder).table.set_index("image_id")
+    assert table.loc["train/good/cam1/0.png", "label"] == 0
+    assert table.loc["test/crack/x.png/2.png", "anomaly_type"] == "crack"
+    nested = table.loc["test/crack/cam1/x/1.webp"]
+    assert nested["anomaly_type"] == "crack"
+    assert nested["group"] == "test/crack/cam1/x/1.webp"
+    assert nested["mask_path"] == "ground_truth/crack/cam1/x/1_mask.png"
+
+
+def test_as_sets_with_depth_have_it(folder: Path) -> None:
+    for name in ("rgb/0.png", "xyz/0.tiff", "gt/0.png"):
+        (folder / "test/dent" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8)).save(folder / "test/dent" / name)
     dataset = load_mvtec(folder)
-    position = list(dataset.table["image_id"]).index("train/good/x.png")
-    with pytest.raises(DataError, match=r"x\.png: is a directory"):
-        dataset.open(position)
+    of_type = dataset.table[dataset.table["anomaly_type"] == "dent"]
+    assert of_type["path"].tolist() == ["test/dent/rgb/0.png"]
+    assert "1 in gt/" in dataset.notes[0]
+    assert "1 in xyz/" in dataset.notes[0]
+
+
+def test_good_in_any_case_is_normal(folder: Path) -> None:
+    (folder / "test/good").rename(folder / "test/GOOD")
+    (folder / "train/good").rename(folder / "train/Good")
+    assert not is_class_folders(folder)
+    table = load_mvtec(folder).table
+    assert table.loc[table["path"].str.contains("(?i)good"), "label"].tolist() == [0, 0, 0]
 
 
 def test_hints(folder: Path) -> None:

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from hpsearch.datasets import pixels
 from hpsearch.datasets.pixels import (
     FITS,
     Fit,
@@ -44,7 +45,11 @@ def noise(*shape: int) -> Image.Image:
 
 
 def stored_files(cache_dir: Path) -> list[str]:
-    return [path.name for path in cache_dir.rglob("*") if path.is_file() and path.suffix != ".lock"]
+    return [
+        path.name
+        for path in cache_dir.rglob("*")
+        if path.is_file() and path.suffix not in (".lock", ".json")
+    ]
 
 
 def test_rows_are_the_preprocessed_images_in_order(tmp_path: Path) -> None:
@@ -76,6 +81,35 @@ def test_second_call_maps_the_file_read_only(tmp_path: Path) -> None:
     assert isinstance(stored, np.memmap)
     assert not stored.flags.writeable
     assert len(stored_files(tmp_path / "pixels")) == 1
+
+
+def test_what_was_done_to_images_is_told_whenever_they_are_asked_for(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 8
+    glass = Image.new("RGBA", (9, 9), (9, 9, 9, 99))
+    dataset = make_dataset(tmp_path / "data", noise(9, 12), glass, glass)
+    noise(9, 12).save(tmp_path / "data/0.png", exif=exif)
+    noise(9, 9).save(
+        tmp_path / "data/2.png", format="TIFF", save_all=True, append_images=[noise(9, 9)]
+    )
+    for _ in range(2):
+        told: list[str] = []
+        load_pixels(dataset, Preprocessing(8), cache_dir=tmp_path, note=told.append)
+        assert told == [
+            "1 image turned upright by the EXIF orientation",
+            "1 image transparent in part, laid on white",
+            "1 image with further frames, of which only the first is read",
+        ]
+
+
+def test_pixels_of_an_older_version_are_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = make_dataset(tmp_path / "data", noise(10, 10))
+    for version in (pixels.VERSION - 1, pixels.VERSION):
+        monkeypatch.setattr(pixels, "VERSION", version)
+        load_pixels(dataset, Preprocessing(8), cache_dir=tmp_path)
+    assert len(list((tmp_path / "pixels").glob("*.npy"))) == 2
 
 
 def test_other_preprocessing_and_other_content_are_other_files(tmp_path: Path) -> None:

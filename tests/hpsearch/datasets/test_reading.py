@@ -1,3 +1,4 @@
+import errno
 import io
 import os
 import stat
@@ -11,9 +12,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageFile
+from PIL.PngImagePlugin import PngInfo
 
-from hpsearch.datasets.reading import image_of, read_image, read_mode
+from hpsearch.datasets.reading import image_of, read_image, read_mask, read_mode
+from hpsearch.datasets.shown import Shown
 from hpsearch.errors import DataError
 
 RNG = np.random.default_rng(0)
@@ -43,6 +46,16 @@ def png(width: int, height: int, bits: int, colour_type: int, data: bytes) -> by
     return b"\x89PNG\r\n\x1a\n" + body
 
 
+def jpeg2000(pixels: np.ndarray, bits: int) -> bytes:
+    """A codestream of 8 bits whose header says that there are more; enough to be refused."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels.astype(np.uint8)).save(buffer, "JPEG2000", no_jp2=True)
+    content = bytearray(buffer.getvalue())
+    for channel in range(pixels.shape[2]):
+        content[42 + 3 * channel] = bits - 1
+    return bytes(content)
+
+
 @pytest.mark.parametrize("suffix", ["png", "bmp", "tiff"])
 @pytest.mark.parametrize(("pixels", "mode"), [(GREYS, "L"), (COLOURS, "RGB")])
 def test_lossless_formats_give_the_stored_pixels(
@@ -67,17 +80,53 @@ def test_palette_gives_its_colours(tmp_path: Path) -> None:
     image.putpalette([value for n in range(256) for value in (n, 255 - n, 7)])
     image.save(path, transparency=3)
     expected = np.stack([GREYS, 255 - GREYS, np.full_like(GREYS, 7)], axis=-1)
+    expected[GREYS == 3] = 255
     np.testing.assert_array_equal(np.asarray(read_image(path)), expected)
 
 
+@pytest.mark.parametrize("suffix", ["png", "tiff", "webp"])
 @pytest.mark.parametrize(("pixels", "mode"), [(GREYS, "LA"), (COLOURS, "RGBA")])
-def test_transparency_is_dropped(tmp_path: Path, pixels: np.ndarray, mode: str) -> None:
-    path = tmp_path / "a.png"
+def test_what_is_transparent_is_laid_on_white(
+    tmp_path: Path, suffix: str, pixels: np.ndarray, mode: str
+) -> None:
+    path = tmp_path / f"a.{suffix}"
     image = Image.fromarray(pixels)
-    image.putalpha(Image.fromarray(GREYS))
+    alpha = np.zeros_like(GREYS)
+    alpha[:3], alpha[3:6] = 255, 51  # opaque, a fifth, and nothing of what is stored
+    image.putalpha(Image.fromarray(alpha))
     assert image.mode == mode
-    image.save(path)
-    np.testing.assert_array_equal(np.asarray(read_image(path)), pixels)
+    image.save(path, lossless=True, exact=True)
+    share = alpha.reshape(*alpha.shape, *(1,) * (pixels.ndim - 2)) / 255
+    shown = read_image(path)
+    seen = np.asarray(shown if suffix != "webp" else shown.convert(mode[:-1]), float)
+    np.testing.assert_allclose(seen, pixels * share + 255 * (1 - share), atol=1)
+    assert shown.info == {"shown": Shown(transparent=True)}
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_the_one_transparent_value_of_a_png_is_white(tmp_path: Path, bits: int) -> None:
+    path = tmp_path / "a.png"
+    values = GREYS.astype(f"uint{bits}") // 2
+    Image.fromarray(values).save(path, transparency=int(values[2, 2]))
+    image = read_image(path, window=(0, 255))
+    hidden = values == values[2, 2]
+    np.testing.assert_array_equal(np.asarray(image), np.where(hidden, 255, values))
+    assert image.info["shown"].transparent
+
+
+def test_an_opaque_alpha_channel_is_nothing_to_tell(tmp_path: Path) -> None:
+    Image.fromarray(COLOURS).convert("RGBA").save(tmp_path / "a.png")
+    image = read_image(tmp_path / "a.png")
+    np.testing.assert_array_equal(np.asarray(image), COLOURS)
+    assert image.info == {"shown": Shown()}
+
+
+def test_what_is_transparent_in_a_mask_is_not_marked(tmp_path: Path) -> None:
+    marked = GREYS > 128
+    mask = np.full((*GREYS.shape, 4), 255, np.uint8)
+    mask[..., 3] = np.where(marked, 255, 0)
+    Image.fromarray(mask).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(np.asarray(read_mask(tmp_path / "a.png")) > 128, marked)
 
 
 def test_cmyk_becomes_rgb(tmp_path: Path) -> None:
@@ -86,19 +135,92 @@ def test_cmyk_becomes_rgb(tmp_path: Path) -> None:
     np.testing.assert_array_equal(np.asarray(read_image(path))[0, 0], [255, 0, 0])
 
 
-def test_exif_orientation_is_not_applied(tmp_path: Path) -> None:
-    path = tmp_path / "a.jpg"
+@pytest.mark.parametrize("suffix", ["png", "jpg", "tiff", "webp"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_exif_orientation_is_applied(tmp_path: Path, suffix: str, orientation: int) -> None:
+    # EXIF 2.32: where the stored row 0 and column 0 lie, as turns of the upright picture.
+    stored_as = {
+        1: lambda upright: upright,
+        2: np.fliplr,
+        3: lambda upright: np.rot90(upright, 2),
+        4: np.flipud,
+        5: np.transpose,
+        6: np.rot90,
+        7: lambda upright: np.rot90(upright, 2).T,
+        8: lambda upright: np.rot90(upright, -1),
+    }
+    upright = np.kron(np.arange(12, dtype=np.uint8).reshape(3, 4) * 20, np.ones((8, 8), np.uint8))
     exif = Image.Exif()
-    exif[0x0112] = 6  # turn by 90 degrees
-    Image.fromarray(GREYS).save(path, exif=exif)
-    assert read_image(path).size == (10, 12)
+    exif[0x0112] = orientation
+    path = tmp_path / f"a.{suffix}"
+    stored = Image.fromarray(np.ascontiguousarray(stored_as[orientation](upright)))
+    stored.save(path, exif=exif, lossless=True, quality=100)
+    shown = read_image(path)
+    np.testing.assert_allclose(np.asarray(shown.convert("L"), int), upright, atol=2)
+    assert shown.info["shown"].turned == (orientation > 1)
 
 
-def test_first_frame_of_many(tmp_path: Path) -> None:
-    path = tmp_path / "a.tiff"
-    frames = [Image.fromarray(GREYS), Image.fromarray(255 - GREYS)]
-    frames[0].save(path, save_all=True, append_images=frames[1:])
+def test_damaged_exif_leaves_the_image_as_it_is_stored(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    Image.fromarray(GREYS).save(path, exif=b"Exif\0\0no TIFF at all")
     np.testing.assert_array_equal(np.asarray(read_image(path)), GREYS)
+
+
+@pytest.mark.parametrize("kind", ["profile", "text"])
+def test_a_large_profile_or_text_does_not_damage_a_png(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "a.png"
+    noise = RNG.bytes(1_600_000)
+    if kind == "profile":
+        Image.fromarray(GREYS).save(path, icc_profile=noise)
+    else:
+        text = PngInfo()
+        text.add_text("notes", noise.hex(), zip=True)
+        Image.fromarray(GREYS).save(path, pnginfo=text)
+    np.testing.assert_array_equal(np.asarray(read_image(path)), GREYS)
+
+
+@pytest.mark.parametrize(
+    ("error", "what"),
+    [
+        (MemoryError(), "does not fit into memory; cut it"),
+        (OSError(errno.EIO, "Input/output error"), r"cannot be read \(Input/output error\); mend"),
+        (OSError("broken data stream"), "is a damaged image"),
+        (RuntimeError("no such codec"), r"cannot be decoded \(RuntimeError: no such codec\)"),
+    ],
+)
+def test_the_file_is_accused_only_of_what_is_its_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, what: str
+) -> None:
+    Image.fromarray(GREYS).save(tmp_path / "a.png")
+
+    def fail(_: Image.Image) -> None:
+        raise error
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", fail)
+    with pytest.raises(DataError, match=what):
+        read_image(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("maximum", [300, 4095, 65_535])
+@pytest.mark.parametrize("plain", [False, True])
+def test_a_deep_pgm_keeps_its_stored_values(tmp_path: Path, maximum: int, plain: bool) -> None:
+    values = RNG.integers(0, maximum + 1, (9, 11))
+    head = f"P{2 if plain else 5}\n11 9\n{maximum}\n".encode()
+    body = " ".join(map(str, values.ravel())).encode() if plain else values.astype(">u2").tobytes()
+    (tmp_path / "a.pgm").write_bytes(head + body)
+    grey = np.asarray(read_image(tmp_path / "a.pgm", window=(0, maximum)))
+    np.testing.assert_array_equal(grey, np.rint(values * (255 / maximum)))
+
+
+@pytest.mark.parametrize("suffix", ["tiff", "png", "gif", "webp", "mpo"])
+def test_the_first_frame_of_many_and_how_many(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a.{suffix}"
+    first = np.kron(GREYS[:2, :2], np.ones((8, 8), np.uint8))
+    frames = [Image.fromarray(first), Image.fromarray(255 - first), Image.fromarray(first // 2)]
+    frames[0].save(path, save_all=True, append_images=frames[1:], lossless=True, quality=100)
+    shown = read_image(path)
+    np.testing.assert_allclose(np.asarray(shown.convert("L"), int), first, atol=2)
+    assert shown.info == {"shown": Shown(frames=3)}
 
 
 def test_symbolic_link_is_followed(tmp_path: Path) -> None:
@@ -111,7 +233,7 @@ def test_symbolic_link_is_followed(tmp_path: Path) -> None:
     ("name", "content", "what"),
     [
         ("empty.png", b"", "is empty"),
-        ("text.png", b"<svg></svg>", "is not a readable PNG"),
+        ("text.png", b"<svg></svg>", "is not a readable image (PNG"),
         ("script.png", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "is not a readable"),
         ("deep_grey.png", png(8, 8, 16, 0, bytes(8 * 17)), "more than 8 bits"),
         ("deep_colour.png", png(8, 8, 16, 2, bytes(8 * 49)), "more than 8 bits"),
@@ -147,11 +269,17 @@ def test_deep_colour_tiff_is_refused(tmp_path: Path) -> None:
     assert "more than 8 bits" in refusal(path)
 
 
-def test_renamed_animation_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "a.png"
-    frames = [Image.fromarray(GREYS), Image.fromarray(255 - GREYS)]
-    frames[0].save(path, format="GIF", save_all=True, append_images=frames[1:])
-    assert "is not a readable PNG" in refusal(path)
+@pytest.mark.parametrize(
+    ("head", "what"),
+    [
+        (b"P6\n8 8\n65535\n" + bytes(384), "more than 8 bits"),
+        (jpeg2000(np.zeros((8, 8, 3)), bits=12), "more than 8 bits"),
+    ],
+    ids=["PPM", "JPEG 2000"],
+)
+def test_deep_colour_of_other_formats_is_refused(tmp_path: Path, head: bytes, what: str) -> None:
+    (tmp_path / "a").write_bytes(head)
+    assert what in refusal(tmp_path / "a")
 
 
 def test_directory_is_refused(tmp_path: Path) -> None:

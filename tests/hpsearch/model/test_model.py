@@ -47,6 +47,21 @@ def test_every_way_to_hand_in_an_image(model: Model, images: np.ndarray, tmp_pat
         np.testing.assert_allclose(model.score([image]), expected, rtol=1e-5)
 
 
+@pytest.mark.parametrize("compression", [None, "tiff_lzw"])
+def test_an_opened_image_is_shown_as_its_file(
+    model: Model, tmp_path: Path, compression: str | None
+) -> None:
+    rng = np.random.default_rng(0)
+    stored = Image.fromarray(rng.integers(0, 256, (24, 32, 4), dtype=np.uint8))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for name in ("a.png", "a.tiff"):
+        options = {"compression": compression} if name == "a.tiff" else {}
+        stored.save(tmp_path / name, exif=exif, **options)
+        scores = model.score([tmp_path / name, Image.open(tmp_path / name)])
+        np.testing.assert_array_equal(scores, scores[0])
+
+
 def test_images_of_mixed_sizes_and_modes(model: Model) -> None:
     rng = np.random.default_rng(0)
     grey = rng.integers(0, 256, (40, 30), dtype=np.uint8)
@@ -83,6 +98,10 @@ def test_deep_images_are_seen_through_the_window(model: Model) -> None:
     expected = model.score([np.rint(deep / 4095 * 255).astype(np.uint8)])
     for image in (deep, Image.fromarray(deep)):
         np.testing.assert_allclose(windowed.score([image]), expected, rtol=1e-5)
+    with pytest.raises(DataError, match=r"where dataset\.window of the model is 0 to 4095"):
+        windowed.score([(deep / 4095).astype(np.float32)])
+    with pytest.raises(DataError, match=r"take a model of a study with dataset\.window"):
+        model.score([Image.fromarray(deep)])
 
 
 def test_p_values_and_flags_follow_from_the_held_out_normals(model: Model) -> None:

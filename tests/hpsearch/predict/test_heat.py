@@ -91,7 +91,7 @@ def test_names_are_safe(name: str) -> None:
 def test_pictures_of_a_whole_folder(
     facts: ModelFacts, make_images: Callable[..., Path], tmp_path: Path
 ) -> None:
-    images = find_images([make_images(tmp_path / "images", 5, (2,))])
+    images = find_images([make_images(tmp_path / "images", 5, (2,))]).images
     bright = Brightness(facts)
     predict(bright, images, tmp_path / "a.csv", maps=tmp_path / "maps", batch_size=3)  # type: ignore
     numbers = sorted(path.name[:6] for path in (tmp_path / "maps").glob("*-heat.png"))

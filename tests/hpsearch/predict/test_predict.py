@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from filelock import FileLock
+from PIL import Image
 
 from hpsearch.errors import DataError, SpecError
 from hpsearch.model.model import Model
@@ -46,7 +47,7 @@ def test_a_row_an_image_and_a_list_of_the_broken(
     told: list[tuple[str, int, int]] = []
     prediction = predict(
         model,
-        find_images([images]),
+        find_images([images]).images,
         out,
         batch_size=8,
         workers=1,
@@ -75,7 +76,7 @@ def test_stopped_half_way_it_ends_with_the_same_file(
 ) -> None:
     if suffix == ".parquet":
         pytest.importorskip("pyarrow")
-    found = find_images([images])
+    found = find_images([images]).images
     whole, stopped = tmp_path / f"whole{suffix}", tmp_path / f"stopped{suffix}"
     predict(model, found, whole, batch_size=20)
     with pytest.raises(Stopped):
@@ -110,17 +111,17 @@ def test_what_was_scored_for_another_job_is_not_taken(
 ) -> None:
     out = tmp_path / "scores.csv"
     with pytest.raises(Stopped):
-        predict(model, find_images([images]), out, batch_size=21, progress=_stop_after(20))
-    prediction = predict(change(model, images), find_images([images]), out, batch_size=21)
+        predict(model, find_images([images]).images, out, batch_size=21, progress=_stop_after(20))
+    prediction = predict(change(model, images), find_images([images]).images, out, batch_size=21)
     assert prediction.n_before == 0
-    assert prediction.n_scored + prediction.n_unreadable == len(find_images([images]))
+    assert prediction.n_scored + prediction.n_unreadable == len(find_images([images]).images)
 
 
 def test_parquet_holds_the_same_as_csv(model: Model, images: Path, tmp_path: Path) -> None:
     pytest.importorskip("pyarrow")
     tables = []
     for name, read in (("a.csv", pd.read_csv), ("a.parquet", pd.read_parquet)):
-        predict(model, find_images([images]), tmp_path / name, batch_size=64)
+        predict(model, find_images([images]).images, tmp_path / name, batch_size=64)
         tables.append(read(tmp_path / name))
     assert tables[1]["is_anomaly"].dtype == bool
     as_csv = tables[1].assign(is_anomaly=tables[1]["is_anomaly"].astype(int))
@@ -131,7 +132,7 @@ def test_without_a_calibration_two_columns_are_empty(
     model: Model, images: Path, tmp_path: Path
 ) -> None:
     bare = Model(model.facts.model_copy(update={"calibration": None}), model.detector)
-    prediction = predict(bare, find_images([images]), tmp_path / "scores.csv")
+    prediction = predict(bare, find_images([images]).images, tmp_path / "scores.csv")
     table = pd.read_csv(tmp_path / "scores.csv")
     assert table[["p_value", "is_anomaly"]].isna().all(axis=None)
     assert table["score"].notna().all()
@@ -142,7 +143,7 @@ def test_an_old_list_of_the_broken_does_not_stay(
     model: Model, make_images: MakeImages, tmp_path: Path
 ) -> None:
     (tmp_path / "scores.unreadable.csv").write_text("of an earlier run")
-    images = find_images([make_images(tmp_path / "images", 3)])
+    images = find_images([make_images(tmp_path / "images", 3)]).images
     assert predict(model, images, tmp_path / "scores.csv").unreadable is None
     assert _left(tmp_path) == {"scores.csv"}
 
@@ -152,7 +153,7 @@ def test_any_file_name_comes_back(model: Model, make_images: MakeImages, tmp_pat
     names = [b'a, "b"\r.png', b"line\nbreak.png", b"\xff\xfe.png"]
     for path, name in zip(sorted(images.iterdir()), names, strict=True):
         path.rename(images / os.fsdecode(name))
-    found = find_images([images])
+    found = find_images([images]).images
     predict(model, found, tmp_path / "scores.csv")
     with (tmp_path / "scores.csv").open(errors="surrogateescape", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -162,20 +163,11 @@ def test_any_file_name_comes_back(model: Model, make_images: MakeImages, tmp_pat
     assert len(pd.read_parquet(tmp_path / "scores.parquet")) == 3
 
 
-def test_images_of_which_none_can_be_read(
-    model: Model, make_images: MakeImages, tmp_path: Path
-) -> None:
-    images = find_images([make_images(tmp_path / "images", 3, (0, 1, 2))])
-    prediction = predict(model, images, tmp_path / "scores.csv")
-    assert (prediction.n_scored, prediction.n_unreadable) == (0, 3)
-    assert len(pd.read_csv(tmp_path / "scores.csv")) == 0
-
-
 def test_a_name_that_is_no_table(model: Model, images: Path, tmp_path: Path) -> None:
     with pytest.raises(SpecError, match=r"must end in \.csv or \.parquet"):
-        predict(model, find_images([images]), tmp_path / "scores.xlsx")
+        predict(model, find_images([images]).images, tmp_path / "scores.xlsx")
     with pytest.raises(SpecError, match="no maps"):
-        predict(model, find_images([images]), tmp_path / "a.csv", maps=tmp_path / "maps")
+        predict(model, find_images([images]).images, tmp_path / "a.csv", maps=tmp_path / "maps")
     assert _left(tmp_path) == set()
 
 
@@ -184,7 +176,7 @@ def test_parquet_without_pyarrow_is_one_line(
 ) -> None:
     monkeypatch.setattr("hpsearch.predict.tables.find_spec", lambda name: None)
     with pytest.raises(SpecError, match="needs pyarrow"):
-        predict(model, find_images([images]), tmp_path / "scores.parquet")
+        predict(model, find_images([images]).images, tmp_path / "scores.parquet")
 
 
 def test_two_processes_do_not_write_the_same_table(
@@ -193,10 +185,47 @@ def test_two_processes_do_not_write_the_same_table(
     parts = tmp_path / ".scores.csv.parts"
     parts.mkdir()
     with FileLock(parts / "lock"), pytest.raises(DataError, match="another process writes it"):
-        predict(model, find_images([images]), tmp_path / "scores.csv")
+        predict(model, find_images([images]).images, tmp_path / "scores.csv")
 
 
 def test_a_folder_that_cannot_be_made(model: Model, images: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(DataError, match="cannot be written"):
-        predict(model, find_images([images]), tmp_path / "file" / "scores.csv")
+        predict(model, find_images([images]).images, tmp_path / "file" / "scores.csv")
+
+
+def test_further_frames_are_counted(model: Model, images: Path, tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (16, 16), (grey, 90, 90)) for grey in (80, 120, 160)]
+    frames[0].save(images / "a.tiff", save_all=True, append_images=frames[1:])
+    prediction = predict(model, find_images([images]).images, tmp_path / "s.csv", workers=1)
+    assert (prediction.n_many_frames, prediction.n_scored) == (1, 37)
+
+
+def test_where_nothing_can_be_read_there_is_a_list_and_no_table(
+    model: Model, make_images: MakeImages, tmp_path: Path
+) -> None:
+    folder, out = make_images(tmp_path / "images", 5, tuple(range(5))), tmp_path / "scores.csv"
+    for _ in range(2):
+        with pytest.raises(DataError) as caught:
+            predict(model, find_images([folder]).images, out, workers=1)
+        listed = tmp_path / "scores.unreadable.csv"
+        assert str(caught.value) == (
+            f"none of 5 images can be read; {listed} says why of each, mend or convert them"
+        )
+        assert len(pd.read_csv(listed)) == 5
+        assert _left(tmp_path) == {"scores.unreadable.csv"}
+    make_images(folder, 5)  # they are mended
+    assert predict(model, find_images([folder]).images, out, workers=1).n_scored == 5
+
+
+def test_without_a_window_the_model_is_what_to_change(
+    model: Model, images: Path, tmp_path: Path
+) -> None:
+    deep = np.arange(400, dtype=np.uint16).reshape(20, 20)
+    Image.fromarray(deep).save(images / "deep.png")
+    predict(model, find_images([images]).images, tmp_path / "scores.csv", workers=1)
+    reasons = pd.read_csv(tmp_path / "scores.unreadable.csv").set_index("image_id")["reason"]
+    assert reasons["deep.png"] == (
+        f"{images / 'deep.png'}: holds more than 8 bits a channel (values from 0 to 399); take a "
+        "model of a study with dataset.window, or convert the image to 8 bits"
+    )
