@@ -7,6 +7,7 @@ from typing import Any
 
 from hpsearch.backbones.backbone import Backbone
 from hpsearch.datasets.table import Dataset
+from hpsearch.task import RECIPE
 
 _PACKAGES = ("hpsearch", "torch", "torchvision", "optuna", "numpy", "scikit-learn", "pandas")
 
@@ -28,6 +29,7 @@ def environment(
         warnings: what everyone who reads a result must be told first, a line each.
     """
     return {
+        "recipe": RECIPE,
         "dataset": dataset.name,
         "data_fingerprint": dataset.fingerprint,
         "n_images": len(dataset.table),

@@ -31,7 +31,7 @@ FloatArray = NDArray[np.float64]
 # What a final training has in common with the folds of its trial.
 _IN_COMMON = (
     *("detector", "params", "training", "backbone_digest", "data_fingerprint"),
-    *("seed", "version"),
+    *("seed", "recipe", "version"),  # the latter in tasks of recipe 1
 )
 
 
@@ -201,4 +201,4 @@ def _final_identity(folder: StudyDir, trial: FrozenTrial) -> str:
 
 def _identity(task: dict[str, Any]) -> str:
     """What tells a final training: its settings as of a fold, and how many steps it took."""
-    return json.dumps([*(task[key] for key in _IN_COMMON), task["steps"]], sort_keys=True)
+    return json.dumps([*(task.get(key) for key in _IN_COMMON), task["steps"]], sort_keys=True)

@@ -33,7 +33,12 @@ from hpsearch.space import Params, preprocessing_of
 from hpsearch.spec import TrainingSpec
 from hpsearch.splits import Fold, Positions, final_split, make_folds
 
-VERSION = 2  # of the computation: raise it when the same task would give other scores
+RECIPE = 2
+"""Of the computation: raised when the same task would give other scores.
+
+Recipe 1 split normals without regard to the sizes of their groups, and took channel statistics from
+the study's own normals; its tasks have `version` in place of `recipe`.
+"""
 
 
 @dataclass(frozen=True)
@@ -72,7 +77,7 @@ class Task:
         values = asdict(self) | {"training": self.training.model_dump(mode="json")}
         if self.fold_digest is None:  # then it decides nothing
             del values["fold_digest"]
-        return values | {"params": dict(self.params), "version": VERSION}
+        return values | {"params": dict(self.params), "recipe": RECIPE}
 
     @property
     def digest(self) -> str:

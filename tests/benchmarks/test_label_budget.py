@@ -84,7 +84,7 @@ def make_table(images: int) -> pd.DataFrame:
 
 
 def _write(folder: StudyDir, digest: str, scores: pd.DataFrame, fold: int) -> None:
-    task = {"detector": "dpa", "params": {}, "training": {}, "version": 2, "seed": 0}
+    task = {"detector": "dpa", "params": {}, "training": {}, "recipe": 2, "seed": 0}
     task |= {"backbone_digest": "", "data_fingerprint": "", "fold": fold, "steps": None}
     curve = pd.DataFrame({"step": [0]})
     result = FoldResult(digest, scores, 1, None, curve, 1.0, 1.0, "cpu")

@@ -1,3 +1,4 @@
+import json
 import shutil
 import subprocess
 import sys
@@ -83,7 +84,7 @@ def _write(folder: StudyDir, digest: str, trial: int, *, fold: int | None, **own
     roles += ["synthetic"] * len(scored)
     values = np.random.default_rng([trial, fold or 9]).normal(size=len(ids))
     scores = pd.DataFrame({"image_id": ids, "role": roles, "score": values})
-    task = {"detector": "dpa", "params": {"width": trial}, "training": {}, "version": 2, "seed": 0}
+    task = {"detector": "dpa", "params": {"width": trial}, "training": {}, "recipe": 2, "seed": 0}
     task |= {"backbone_digest": "b", "data_fingerprint": "d", "fold": fold}
     task |= {"steps": STEPS if fold is None else None, **own}
     result = FoldResult(digest, scores, STEPS, None, pd.DataFrame({"step": [0]}), 1.0, 1.0, "cpu")
@@ -116,12 +117,21 @@ def test_a_final_model_is_one_of_the_same_settings_and_steps(folder: StudyDir) -
     assert not scores.has_final.any()
     _write(folder, "a" * 16, 1, fold=None)
     _write(folder, "b" * 16, 0, fold=None, steps=None)
-    _write(folder, "c" * 16, 0, fold=None, version=1)
+    _write(folder, "c" * 16, 0, fold=None, recipe=1)
     _write(folder, "d" * 16, 0, fold=None, seed=1)
     _write(folder, "e" * 16, 2, fold=None, steps=STEPS + 1)
     found = with_finals(scores, folder)
     assert found.final_tasks == (None, "a" * 16, None)
     assert np.isnan(found.final_test_scores).all(axis=1).tolist() == [True, False, True]
+
+
+def test_tasks_of_before_recipes_had_a_number_are_read(folder: StudyDir) -> None:
+    _write(folder, "a" * 16, 1, fold=None)
+    for file in folder.tasks.glob("*/task.json"):
+        task = json.loads(file.read_text())
+        del task["recipe"]
+        file.write_text(json.dumps(task | {"version": 2}))
+    assert with_finals(read_scores(folder), folder).final_tasks == (None, "a" * 16, None)
 
 
 def _drop_a_fold(folder: StudyDir) -> None:

@@ -15,6 +15,7 @@ from hpsearch.results import read_result
 from hpsearch.storage import load_study
 from hpsearch.study import StudyRun, run_study
 from hpsearch.study_dir import StudyDir
+from hpsearch.task import RECIPE
 
 Run = Callable[..., StudyRun]
 
@@ -45,6 +46,7 @@ def test_a_study_from_start_to_answer(run: Run, tiny_spec: Any, inline: list[str
     assert result.seen.n_anomaly + result.unseen.n_anomaly == 10
     assert (folder.final / str(result.trial) / "model").is_dir()
     facts = json.loads(folder.environment_file.read_text())
+    assert facts["recipe"] == RECIPE
     assert facts["backbone"] == "vgg-mini"
     assert facts["versions"]["optuna"]
 

@@ -21,7 +21,7 @@ from hpsearch.prepared import Prepared
 from hpsearch.results import read_result
 from hpsearch.space import preprocessing_of
 from hpsearch.splits import Fold, make_folds
-from hpsearch.task import Task, TaskContext, run_task
+from hpsearch.task import RECIPE, Task, TaskContext, run_task
 
 Prepare = Callable[..., Prepared]
 Context = Callable[[Prepared], TaskContext]
@@ -146,6 +146,15 @@ def test_whatever_changes_the_result_changes_the_digest(prepared: Prepared) -> N
         replace(task, training=task.training.model_copy(update={"flips": True})),
     ]
     assert len({task.digest, *(other.digest for other in others)}) == 1 + len(others)
+
+
+def test_another_recipe_is_another_task(
+    prepared: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = _first(prepared)
+    before = task.digest
+    monkeypatch.setattr("hpsearch.task.RECIPE", RECIPE + 1)
+    assert task.digest != before
 
 
 def test_the_order_of_the_axes_does_not(prepared: Prepared) -> None:
