@@ -3,13 +3,13 @@
 import os
 import sqlite3
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 import optuna
 from filelock import FileLock, Timeout
-from sqlalchemy import Engine, create_engine, event
+from sqlalchemy import URL, Engine, create_engine, event
 
 from hpsearch.errors import StudyError
 from hpsearch.files import atomic_path, remove_leftovers, write_text_atomic
@@ -108,8 +108,20 @@ def load_study(run_dir: Path) -> optuna.Study:
     return optuna.load_study(study_name=None, storage=_url(path))
 
 
+def sqlite_url(database: str, query: Mapping[str, str] | None = None) -> str:
+    """The URL of a SQLite database, whatever characters its path has, as Optuna takes it: text.
+
+    Args:
+        database: an absolute path, or a `file:` URI with `uri=true` in the query.
+        query: options of the connection.
+    """
+    # SQLAlchemy quotes what would end a path in a URL, and the braces that Optuna would fill.
+    url = URL.create("sqlite", database=database, query=query or {})
+    return url.render_as_string(hide_password=False)
+
+
 def _url(path: Path) -> str:
-    return f"sqlite:///{path.absolute()}"
+    return sqlite_url(str(path.absolute()))
 
 
 def _require_whole(path: Path) -> None:
