@@ -33,6 +33,7 @@ Protocol = Literal["clean", "official"]
 
 EXECUTION_FIELDS = frozenset(
     {
+        "dataset.links",
         "search.n_trials",
         "search.timeout",
         "search.allow_leak",
@@ -89,6 +90,7 @@ class DatasetSpec(_Model):
     seed: int = Field(0, ge=0)  # of what is generated or split at random
     window: Annotated[Window, BeforeValidator(as_window)] | None = None  # of more than 8 bits
     multi_label: Literal["pure", "first"] = "pure"  # X-rays of several findings: see datasets.nih
+    links: Literal["follow", "refuse"] = "follow"  # from a manifest's root to outside
 
 
 class LabelsSpec(_Model):
