@@ -18,6 +18,7 @@ from hpsearch.final import REFERENCES
 from hpsearch.fold_files import OfficialFolds
 from hpsearch.listener import Listener
 from hpsearch.parts import part_images
+from hpsearch.provenance import inputs
 from hpsearch.space import (
     PREPROCESSING,
     PREPROCESSING_AXES,
@@ -27,7 +28,8 @@ from hpsearch.space import (
     preprocessing_of,
 )
 from hpsearch.spec import StudySpec, TrainingSpec
-from hpsearch.task import Task, TaskContext
+from hpsearch.study_dir import StudyDir
+from hpsearch.task import RECIPE, Task, TaskContext
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,9 +119,22 @@ class Prepared:
 
 
 def prepare_study(
-    spec: StudySpec, *, cache_dir: Path, workers: int, listener: Listener
+    spec: StudySpec,
+    *,
+    cache_dir: Path,
+    workers: int,
+    listener: Listener,
+    folder: StudyDir | None = None,
 ) -> Prepared:
     """Check every setting and every image before anything is written for the study.
+
+    Args:
+        spec: what was asked for.
+        cache_dir: folder of what can be computed again.
+        workers: processes that decode images.
+        listener: told of progress.
+        folder: the run directory; of a study that is there already, what differs is refused
+            before images are rendered or decoded, and images that were moved are known again.
 
     Raises:
         UserError: whatever is wrong, in one line.
@@ -127,14 +142,22 @@ def prepare_study(
     detector = load_detector(spec.detector)
     _check_sections(spec)
     space = build_space(spec, detector.axes)
+    if folder is not None:
+        folder.require_same_settings(spec, recipe=RECIPE)
     dataset = load_dataset(
         request_of(spec.dataset), cache_dir=cache_dir, progress=listener.progress
     )
+    if folder is not None:
+        dataset = folder.known_images(dataset)
     parts = part_images(spec, dataset.table)
     roles = test_roles(dataset.table, parts.labelled)
     backbone = load_backbone(spec.backbone.name, weights_file=spec.backbone.weights)
     for params in space.grid:
         detector.check(params, backbone.architecture, spec.training)
+    if folder is not None:
+        digest = parts.official.digest if parts.official else None
+        found = inputs(dataset, backbone, folds_digest=digest)
+        folder.require_same(parts.spec, dataset.table, found)
     variants = {preprocessing_of(params) for params in space.grid}
     pixels = {
         variant: _stored(dataset, variant, cache_dir, workers, listener)

@@ -70,8 +70,8 @@ def create_or_load_study(
         # Made aside and renamed, or a kill in between would leave an empty database.
         remove_leftovers(path)
         remove_leftovers(path.with_name(f"{DATABASE}-journal"))
-        with atomic_path(path) as partial:
-            _create_study(partial, study_name)
+        with new_database(run_dir, study_name):
+            pass
     storage = optuna.storages.RDBStorage(
         _url(path), engine_kwargs={"connect_args": {"timeout": _BUSY_SECONDS}}
     )
@@ -85,14 +85,18 @@ def create_or_load_study(
     )
 
 
-def _create_study(path: Path, study_name: str) -> None:
-    storage = optuna.storages.RDBStorage(_url(path))
-    study = optuna.create_study(storage=storage, study_name=study_name, direction="maximize")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        study.set_metric_names(["validation ROC AUC"])
-    storage.remove_session()
-    storage.engine.dispose()
+@contextmanager
+def new_database(run_dir: Path, study_name: str) -> Iterator[tuple[optuna.Study, Engine]]:
+    """Yield a new study; its database takes the place of the study's when the block ends well."""
+    with atomic_path(run_dir / DATABASE) as partial:
+        storage = optuna.storages.RDBStorage(_url(partial))
+        study = optuna.create_study(storage=storage, study_name=study_name, direction="maximize")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            study.set_metric_names(["validation ROC AUC"])
+        yield study, storage.engine
+        storage.remove_session()
+        storage.engine.dispose()
 
 
 def load_study(run_dir: Path) -> optuna.Study:
