@@ -88,7 +88,7 @@ class StudyDir:
         fingerprint = self.environment().get("data_fingerprint")
         if dataset.fingerprint == fingerprint:
             return dataset
-        began = self._images()
+        began = self.images()
         if not _same_but_for_names(began, dataset.table):
             return dataset
         moved = dataset.known_as(began)
@@ -179,14 +179,19 @@ class StudyDir:
     def _data_difference(self, table: pd.DataFrame, inputs: Mapping[str, Any]) -> str | None:
         began = self.environment()
         if began["data_fingerprint"] != inputs["data_fingerprint"]:
-            return _first_changed_row(self._images(), table)
+            return _first_changed_row(self.images(), table)
         if began["backbone_digest"] != inputs["backbone_digest"]:
             return "the backbone weights are others than when it began"
         if began.get("folds_digest") != inputs.get("folds_digest"):
             return "the fold files list other images than when it began"
         return None
 
-    def _images(self) -> pd.DataFrame:
+    def images(self) -> pd.DataFrame:
+        """The image table that the study began with.
+
+        Raises:
+            StudyError: the file is missing or damaged.
+        """
         try:
             table = pd.read_csv(self.images_file, keep_default_na=False, dtype=str)
             return table.astype({"label": "int64"})

@@ -8,7 +8,6 @@ from typing import Annotated
 
 import joblib
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from hpsearch.cache import cache_dir
@@ -26,6 +25,7 @@ from hpsearch.cli.options import (
     WindowOption,
 )
 from hpsearch.cli.run_options import ExamplesOption, TypesOption, refuse_draw, settings_of
+from hpsearch.cli.screen import Screen
 from hpsearch.datasets.audit import Audit, Finding, audit
 from hpsearch.datasets.registry import load_dataset, request_of
 from hpsearch.errors import SpecError
@@ -103,7 +103,7 @@ def _write(report: Path, found: Audit) -> None:
 
 
 def _print(found: Audit) -> None:
-    console = Console(highlight=False)
+    console = Screen()
     console.print(_classes(found))
     for kind, counts in found.formats.items():
         shown = ", ".join(f"{count:,} of {value}" for value, count in list(counts.items())[:3])
@@ -112,7 +112,7 @@ def _print(found: Audit) -> None:
     if found.flat_images:
         console.print(f"{found.flat_images:,} images are too flat to look for near-duplicates")
     for line in _finding_lines(found.findings):
-        console.print(line, soft_wrap=True, markup=False)
+        console.print(line, soft_wrap=True)
     warnings = len(found.findings) - found.n_errors
     verdict = "fit for a search" if found.passed else "not fit for a search, mend the errors"
     if warnings and found.passed:
@@ -121,7 +121,6 @@ def _print(found: Audit) -> None:
         f"{found.dataset}: {found.images:,} images, {found.n_errors:,} errors, "
         f"{warnings:,} warnings; {verdict}",
         soft_wrap=True,
-        markup=False,
     )
 
 
@@ -135,7 +134,7 @@ def _classes(found: Audit) -> Table:
         table.add_row(
             row.split,
             row.kind,
-            printable(row.anomaly_type).replace("[", r"\["),
+            row.anomaly_type,
             f"{row.images:,}",
             f"{row.groups:,}",
         )

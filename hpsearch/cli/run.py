@@ -104,7 +104,7 @@ def run(
 
 
 def _asked(given: Mapping[str, Any]) -> StudySpec:
-    """The study of the options: the one to go on with, a shipped or named one, and their changes."""
+    """The study of the options: one to go on with, a shipped or a named one; and its changes."""
     base = _begun(given) or _read_one(given["study"] or default_study(given["dataset"]))
     settings = options.settings_of(given)
     if given["axis"]:
