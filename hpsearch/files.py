@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
+from hpsearch.redaction import redacted
+
 _TEMPORARY = ".tmp-"
 
 
@@ -77,10 +79,15 @@ def remove_leftovers(target: Path) -> None:
 
 
 def printable(thing: object) -> str:
-    """`str(thing)` on one line: line breaks, control characters and undecodable bytes escaped."""
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode()
-        for character in str(thing)
+    """`str(thing)` on one line, for people: what is not printable escaped, secrets of URLs hidden.
+
+    All that is shown goes through here; the same text twice is the same.
+    """
+    return redacted(
+        "".join(
+            character if character.isprintable() else character.encode("unicode_escape").decode()
+            for character in str(thing)
+        )
     )
 
 

@@ -21,6 +21,7 @@ from hpsearch.final import REFERENCES
 from hpsearch.fold_files import OfficialFolds
 from hpsearch.listener import Listener
 from hpsearch.parts import part_images
+from hpsearch.provenance import inputs
 from hpsearch.space import (
     PREPROCESSING,
     PREPROCESSING_AXES,
@@ -31,7 +32,8 @@ from hpsearch.space import (
 )
 from hpsearch.spec import StudySpec, TrainingSpec
 from hpsearch.splits import Fold
-from hpsearch.task import Task, TaskContext
+from hpsearch.study_dir import StudyDir
+from hpsearch.task import RECIPE, Task, TaskContext
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,9 +127,22 @@ class Prepared:
 
 
 def prepare_study(
-    spec: StudySpec, *, cache_dir: Path, workers: int, listener: Listener
+    spec: StudySpec,
+    *,
+    cache_dir: Path,
+    workers: int,
+    listener: Listener,
+    folder: StudyDir | None = None,
 ) -> Prepared:
     """Check every setting and every image before anything is written for the study.
+
+    Args:
+        spec: what was asked for.
+        cache_dir: folder of what can be computed again.
+        workers: processes that decode images.
+        listener: told of progress.
+        folder: the run directory; of a study that is there already, what differs is refused
+            before images are rendered or decoded, and images that were moved are known again.
 
     Raises:
         UserError: whatever is wrong, in one line.
@@ -135,14 +150,22 @@ def prepare_study(
     detector = load_detector(spec.detector)
     _check_sections(spec)
     space = build_space(spec, detector.axes)
+    if folder is not None:
+        folder.require_same_settings(spec, recipe=RECIPE)
     dataset = load_dataset(
         request_of(spec.dataset), cache_dir=cache_dir, progress=listener.progress
     )
+    if folder is not None:
+        dataset = folder.known_images(dataset)
     parts = part_images(spec, dataset.table)
     roles = test_roles(dataset.table, parts.labelled)
     backbone, statistics_file = _load_backbone(spec, space, cache_dir, listener)
     for params in space.grid:
         detector.check(params, backbone.architecture, spec.training)
+    if folder is not None:
+        digest = parts.official.digest if parts.official else None
+        found = inputs(dataset, backbone, folds_digest=digest)
+        folder.require_same(parts.spec, dataset.table, found)
     variants = {preprocessing_of(params) for params in space.grid}
     shown: dict[str, None] = {}  # a line each, once for all variants
     pixels = {

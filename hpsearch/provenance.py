@@ -12,6 +12,24 @@ from hpsearch.task import RECIPE
 _PACKAGES = ("hpsearch", "torch", "torchvision", "optuna", "numpy", "scikit-learn", "pandas")
 
 
+def inputs(
+    dataset: Dataset, backbone: Backbone, *, folds_digest: str | None = None
+) -> dict[str, Any]:
+    """The part of `environment` that must be the same for a study to go on: what it computes from.
+
+    Args:
+        dataset, backbone: of the study.
+        folds_digest: of the fold files' content, None where no such files are read.
+    """
+    return {
+        "recipe": RECIPE,
+        "data_fingerprint": dataset.fingerprint,
+        "backbone_digest": backbone.digest,
+        "statistics_digest": backbone.statistics_digest,
+        "folds_digest": folds_digest,
+    }
+
+
 def environment(
     dataset: Dataset,
     backbone: Backbone,
@@ -29,17 +47,13 @@ def environment(
         warnings: what everyone who reads a result must be told first, a line each.
     """
     return {
-        "recipe": RECIPE,
+        **inputs(dataset, backbone, folds_digest=folds_digest),
         "dataset": dataset.name,
-        "data_fingerprint": dataset.fingerprint,
         "n_images": len(dataset.table),
-        "folds_digest": folds_digest,
         "warnings": list(warnings),
         "backbone": backbone.architecture.name,
-        "backbone_digest": backbone.digest,
         "backbone_source": backbone.source,
         "statistics_source": backbone.statistics_source,
-        "statistics_digest": backbone.statistics_digest,
         "device": device,
         "python": platform.python_version(),
         "platform": platform.platform(),

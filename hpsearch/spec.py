@@ -33,6 +33,10 @@ Protocol = Literal["clean", "official"]
 
 EXECUTION_FIELDS = frozenset(
     {
+        "dataset.links",
+        "labels.n_anomaly_types",
+        "labels.n_examples",
+        "labels.anomalies",
         "search.n_trials",
         "search.timeout",
         "search.allow_leak",
@@ -42,6 +46,9 @@ EXECUTION_FIELDS = frozenset(
     }
 )
 """What may change when a study goes on: how much is run, and what is concluded from it."""
+
+PLACES = frozenset({"dataset.name", "dataset.root", "backbone.weights", "search.folds"})
+"""Where a study's inputs lie: it goes on with the same content at another place, see `StudyDir`."""
 
 
 _DEPTH_OF_CHOICE = 5  # space, section, axis, position, and the type that pydantic tried first
@@ -89,6 +96,7 @@ class DatasetSpec(_Model):
     seed: int = Field(0, ge=0)  # of what is generated or split at random
     window: Annotated[Window, BeforeValidator(as_window)] | None = None  # of more than 8 bits
     multi_label: Literal["pure", "first"] = "pure"  # X-rays of several findings: see datasets.nih
+    links: Literal["follow", "refuse"] = "follow"  # from a manifest's root to outside
 
 
 class LabelsSpec(_Model):
@@ -215,12 +223,22 @@ def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def first_difference(old: StudySpec, new: StudySpec) -> str | None:
-    """The first setting by which two studies differ in what they compute, in words."""
+    """The first setting by which two studies differ in what they compute, in words.
+
+    Two places may hold the same content, which these settings cannot tell.
+    """
     before, after = (dict(_flatten(spec.model_dump(mode="json"))) for spec in (old, new))
     for key in sorted(before.keys() | after.keys(), key=_reading_order):
-        if key not in EXECUTION_FIELDS and before.get(key) != after.get(key):
-            return f"{key} is {before.get(key)!r} there and {after.get(key)!r} now"
+        there, now = before.get(key), after.get(key)
+        if key in EXECUTION_FIELDS or there == now or (key in PLACES and _may_be_same(there, now)):
+            continue
+        return f"{key} is {there!r} there and {now!r} now"
     return None
+
+
+def _may_be_same(*places: str | None) -> bool:
+    """Whether both are paths or the usual place, for a data set's own name means its content."""
+    return all(place is None or "/" in place or place.endswith(".csv") for place in places)
 
 
 def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

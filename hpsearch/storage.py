@@ -3,13 +3,13 @@
 import os
 import sqlite3
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 import optuna
 from filelock import FileLock, Timeout
-from sqlalchemy import Engine, create_engine, event
+from sqlalchemy import URL, Engine, create_engine, event
 
 from hpsearch.errors import StudyError
 from hpsearch.files import atomic_path, remove_leftovers, write_text_atomic
@@ -70,8 +70,8 @@ def create_or_load_study(
         # Made aside and renamed, or a kill in between would leave an empty database.
         remove_leftovers(path)
         remove_leftovers(path.with_name(f"{DATABASE}-journal"))
-        with atomic_path(path) as partial:
-            _create_study(partial, study_name)
+        with new_database(run_dir, study_name):
+            pass
     storage = optuna.storages.RDBStorage(
         _url(path), engine_kwargs={"connect_args": {"timeout": _BUSY_SECONDS}}
     )
@@ -85,14 +85,18 @@ def create_or_load_study(
     )
 
 
-def _create_study(path: Path, study_name: str) -> None:
-    storage = optuna.storages.RDBStorage(_url(path))
-    study = optuna.create_study(storage=storage, study_name=study_name, direction="maximize")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        study.set_metric_names(["validation ROC AUC"])
-    storage.remove_session()
-    storage.engine.dispose()
+@contextmanager
+def new_database(run_dir: Path, study_name: str) -> Iterator[tuple[optuna.Study, Engine]]:
+    """Yield a new study; its database takes the place of the study's when the block ends well."""
+    with atomic_path(run_dir / DATABASE) as partial:
+        storage = optuna.storages.RDBStorage(_url(partial))
+        study = optuna.create_study(storage=storage, study_name=study_name, direction="maximize")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            study.set_metric_names(["validation ROC AUC"])
+        yield study, storage.engine
+        storage.remove_session()
+        storage.engine.dispose()
 
 
 def load_study(run_dir: Path) -> optuna.Study:
@@ -108,8 +112,20 @@ def load_study(run_dir: Path) -> optuna.Study:
     return optuna.load_study(study_name=None, storage=_url(path))
 
 
+def sqlite_url(database: str, query: Mapping[str, str] | None = None) -> str:
+    """The URL of a SQLite database, whatever characters its path has, as Optuna takes it: text.
+
+    Args:
+        database: an absolute path, or a `file:` URI with `uri=true` in the query.
+        query: options of the connection.
+    """
+    # SQLAlchemy quotes what would end a path in a URL, and the braces that Optuna would fill.
+    url = URL.create("sqlite", database=database, query=query or {})
+    return url.render_as_string(hide_password=False)
+
+
 def _url(path: Path) -> str:
-    return f"sqlite:///{path.absolute()}"
+    return sqlite_url(str(path.absolute()))
 
 
 def _require_whole(path: Path) -> None:

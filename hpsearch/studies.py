@@ -52,9 +52,17 @@ def parse_study(text: str, source: str) -> dict[str, Any]:
 
 
 class _PlainLoader(yaml.SafeLoader):
-    """Refuses aliases, which a study does not need and with which a page can grow to gigabytes."""
+    """Refuses aliases, with which a page can grow to gigabytes, and a key that comes twice."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
             raise yaml.YAMLError("aliases (*name) are not allowed in a study; write the value out")
         return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        mapping = super().construct_mapping(node, deep)
+        keys = [self.construct_object(key) for key, _ in node.value]
+        if len(mapping) < len(keys):
+            twice = next(key for key in keys if keys.count(key) > 1)
+            raise yaml.YAMLError(f"{twice!r:.60} comes twice in one mapping; keep one of them")
+        return mapping

@@ -14,6 +14,7 @@ from hpsearch.listener import Listener
 from hpsearch.prepared import Prepared, prepare_study
 from hpsearch.provenance import environment
 from hpsearch.records import FoldRecords
+from hpsearch.rescoring import mark_labels, rescore
 from hpsearch.results import read_result
 from hpsearch.samplers import build_pruner, build_sampler, choose_sampler
 from hpsearch.search import Search, SearchPlan
@@ -67,12 +68,16 @@ def run_study(
         UserError: a mistake that the user can mend, in one line.
     """
     plan = plan_workers(device, workers)
+    folder = StudyDir(runs / spec.study_name)
     prepared = prepare_study(
-        spec, cache_dir=cache_dir, workers=plan.count * plan.threads, listener=listener
+        spec,
+        cache_dir=cache_dir,
+        workers=plan.count * plan.threads,
+        listener=listener,
+        folder=folder,
     )
     listener.note(_opening(prepared, plan))
     listener.note(visible_difference(len(prepared.labelled.positions)).sentence)
-    folder = StudyDir(runs / spec.study_name)
     facts = environment(
         prepared.dataset,
         prepared.backbone,
@@ -122,11 +127,16 @@ def _search(
     spec = prepared.spec.search
     n_trials = spec.n_trials or len(prepared.space.grid)
     sampler = choose_sampler(spec.sampler, n_points=len(prepared.space.grid), n_trials=n_trials)
+    criteria = Criteria(prepared.dataset.table, prepared.labelled, spec.n_folds)
+    labels = prepared.spec.labels
+    if changed := rescore(folder, criteria, criterion=spec.criterion, labels=labels):
+        listener.note(f"the values of {changed} trials are computed anew, with the labels of now")
     study = create_or_load_study(
         folder.path,
         prepared.spec.study_name,
         pruner=build_pruner(spec.pruner, n_folds=spec.n_folds),
     )
+    mark_labels(study, labels)
     # A sampler begins anew with the process: the same seed would draw the first points again.
     drawn = len(study.get_trials(deepcopy=False))
     study.sampler = build_sampler(sampler, seed=spec.seed + drawn)
@@ -144,7 +154,7 @@ def _search(
         plan,
         make_task=prepared.task,
         known=lambda task: read_result(folder.tasks, task.digest),
-        criteria=Criteria(prepared.dataset.table, prepared.labelled, spec.n_folds),
+        criteria=criteria,
         engine=engine,
         records=FoldRecords(open_database(folder.path)),
         listener=listener,

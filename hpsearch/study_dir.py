@@ -10,16 +10,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import yaml
 
+from hpsearch.datasets.table import Dataset
 from hpsearch.errors import SpecError, StudyError
-from hpsearch.files import write_text_atomic
+from hpsearch.files import printable, write_text_atomic
 from hpsearch.spec import StudySpec, build_spec, first_difference
 from hpsearch.storage import DATABASE
 from hpsearch.studies import read_study
 
 _LATEST = "latest.txt"
+_FIRST_RECIPE = 1  # of studies that name none
 
 
 class StudyDir:
@@ -37,6 +40,59 @@ class StudyDir:
         self.spec_file = path / "spec.yaml"
         self.images_file = path / "images.csv"
         self.environment_file = path / "env.json"
+
+    def require_same_settings(self, spec: StudySpec, *, recipe: int) -> None:
+        """Check, before any of its inputs is read, that a study that is here may go on with `spec`.
+
+        Raises:
+            StudyError: a setting is another, or an earlier version computed otherwise.
+        """
+        if not self.spec_file.exists():
+            return
+        self._require_recipe(recipe)
+        began = self.spec()
+        if spec.search.protocol == began.search.protocol == "official":  # as its files have it
+            n_folds = {"search": {"n_folds": began.search.n_folds}}
+            spec = build_spec(spec.model_dump(mode="json"), n_folds)
+        self._refuse(first_difference(began, spec))
+
+    def require_same(self, spec: StudySpec, table: pd.DataFrame, inputs: Mapping[str, Any]) -> None:
+        """Check that a study that is here began with these inputs.
+
+        Args:
+            spec: the settings, resolved.
+            table: the images.
+            inputs: as of `provenance.inputs`.
+
+        Raises:
+            StudyError: the settings, the images or the backbone are others than when it began.
+        """
+        if not self.spec_file.exists():
+            return
+        self._require_recipe(inputs.get("recipe", _FIRST_RECIPE))
+        difference = first_difference(self.spec(), spec)
+        self._refuse(difference or self._data_difference(table, inputs))
+
+    def known_images(self, dataset: Dataset) -> Dataset:
+        """`dataset` by the names that the study has for its images, where it began with them.
+
+        They may lie elsewhere since, and a manifest may write their paths in another way. Other
+        images come back as they are.
+
+        Raises:
+            StudyError: the study is damaged.
+            DataError: an image cannot be read.
+        """
+        if not self.spec_file.exists():
+            return dataset
+        fingerprint = self.environment().get("data_fingerprint")
+        if dataset.fingerprint == fingerprint:
+            return dataset
+        began = self.images()
+        if not _same_but_for_names(began, dataset.table):
+            return dataset
+        moved = dataset.known_as(began)
+        return moved if moved.fingerprint == fingerprint else dataset
 
     def begin(
         self,
@@ -58,7 +114,7 @@ class StudyDir:
             StudyError: the settings, the images or the backbone are others than when it began.
         """
         if self.spec_file.exists():
-            self._require_same(spec, table, environment)
+            self.require_same(spec, table, environment)
         else:
             self.tasks.mkdir(parents=True, exist_ok=True)
             write_text_atomic(self.environment_file, json.dumps(environment, indent=1))
@@ -118,32 +174,48 @@ class StudyDir:
             ) from error
         return found
 
-    def _require_same(
-        self, spec: StudySpec, table: pd.DataFrame, environment: Mapping[str, Any]
-    ) -> None:
-        difference = first_difference(self.spec(), spec)
-        if difference is None:
-            difference = self._data_difference(table, environment)
+    def _refuse(self, difference: str | None) -> None:
         if difference is not None:
             raise StudyError(
-                f"study {self.path.name} in {self.path}: {difference}; "
+                f"study {self.path.name} in {printable(self.path)}: {difference}; "
                 "go on with the old settings, or give another --study-name"
             )
 
-    def _data_difference(self, table: pd.DataFrame, environment: Mapping[str, Any]) -> str | None:
+    def _require_recipe(self, recipe: int) -> None:
+        if self.environment().get("recipe", _FIRST_RECIPE) != recipe:
+            raise StudyError(
+                f"study {self.path.name} in {printable(self.path)}: another version of hpsearch "
+                "began it and computed otherwise, so it cannot go on; give another --study-name "
+                "(report, predict, export, status, best, dashboard and label-budget --no-train "
+                "still work on it)"
+            )
+
+    def _data_difference(self, table: pd.DataFrame, inputs: Mapping[str, Any]) -> str | None:
         began = self.environment()
-        if began["data_fingerprint"] != environment["data_fingerprint"]:
-            return _first_changed_row(self._images(), table)
-        if began["backbone_digest"] != environment["backbone_digest"]:
+        if began["data_fingerprint"] != inputs["data_fingerprint"]:
+            return _first_changed_row(self.images(), table)
+        if began["backbone_digest"] != inputs["backbone_digest"]:
             return "the backbone weights are others than when it began"
-        if began.get("statistics_digest") != environment.get("statistics_digest"):
+        if began.get("statistics_digest") != inputs.get("statistics_digest"):
             return "the channel statistics of the backbone are others than when it began"
-        if began.get("folds_digest") != environment.get("folds_digest"):
+        if began.get("folds_digest") != inputs.get("folds_digest"):
             return "the fold files list other images than when it began"
         return None
 
-    def _images(self) -> pd.DataFrame:
-        return pd.read_csv(self.images_file, keep_default_na=False, dtype=str)
+    def images(self) -> pd.DataFrame:
+        """The image table that the study began with.
+
+        Raises:
+            StudyError: the file is missing or damaged.
+        """
+        try:
+            table = pd.read_csv(self.images_file, keep_default_na=False, dtype=str)
+            return table.astype({"label": "int64"})
+        except (OSError, ValueError, KeyError) as error:
+            raise StudyError(
+                f"{printable(self.images_file)}: damaged ({printable(error)}); "
+                "give another --study-name"
+            ) from error
 
 
 def find_study(run: str | None, runs: Path) -> StudyDir:
@@ -174,11 +246,23 @@ def _existing(path: Path) -> StudyDir:
     return study
 
 
+def _same_but_for_names(old: pd.DataFrame, new: pd.DataFrame) -> bool:
+    """Whether two tables part their rows alike; what the rows are called is left aside."""
+    if len(old) != len(new) or list(old.columns) != list(new.columns):
+        return False
+    alike = all(
+        (old[column].to_numpy() == new[column].to_numpy()).all()
+        for column in ("label", "anomaly_type", "split")
+    )
+    groups = (pd.factorize(table["group"])[0] for table in (old, new))
+    return alike and bool(np.equal(*groups).all())
+
+
 def _first_changed_row(old: pd.DataFrame, new: pd.DataFrame) -> str:
     if len(old) != len(new):
         return f"the data had {len(old)} images and has {len(new)} now"
     changed = (old.astype(str).to_numpy() != new.astype(str).to_numpy()).any(axis=1)
     if changed.any():
         row = int(changed.argmax())
-        return f"the table differs, first at image {new['image_id'].iloc[row]}"
+        return f"the table differs, first at image {printable(new['image_id'].iloc[row])}"
     return "the pixels of the images differ from those that it began with"

@@ -8,7 +8,6 @@ from typing import Annotated
 
 import joblib
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from hpsearch.cache import cache_dir
@@ -18,6 +17,7 @@ from hpsearch.cli.options import (
     DatasetOption,
     FoldsOption,
     JsonOption,
+    LinksOption,
     MultiLabelOption,
     NormalClassOption,
     ProtocolOption,
@@ -26,6 +26,7 @@ from hpsearch.cli.options import (
     WindowOption,
 )
 from hpsearch.cli.run_options import ExamplesOption, TypesOption, refuse_draw, settings_of
+from hpsearch.cli.screen import Screen
 from hpsearch.datasets.audit import Audit, Finding, audit
 from hpsearch.datasets.registry import load_dataset, request_of
 from hpsearch.errors import SpecError
@@ -47,6 +48,7 @@ def check(
     normal_class: NormalClassOption = None,
     window: WindowOption = None,
     multi_label: MultiLabelOption = None,
+    links: LinksOption = None,
     n_anomaly_types: TypesOption = None,
     n_examples: ExamplesOption = None,
     protocol: ProtocolOption = None,
@@ -104,7 +106,7 @@ def _write(report: Path, found: Audit) -> None:
 
 
 def _print(found: Audit) -> None:
-    console = Console(highlight=False)
+    console = Screen()
     console.print(_classes(found))
     for kind, counts in found.formats.items():
         shown = ", ".join(f"{count:,} of {value}" for value, count in list(counts.items())[:3])
@@ -115,7 +117,7 @@ def _print(found: Audit) -> None:
     if found.flat_images:
         console.print(f"{found.flat_images:,} images are too flat to look for near-duplicates")
     for line in _finding_lines(found.findings):
-        console.print(line, soft_wrap=True, markup=False)
+        console.print(line, soft_wrap=True)
     warnings = len(found.findings) - found.n_errors
     verdict = "fit for a search" if found.passed else "not fit for a search, mend the errors"
     if warnings and found.passed:
@@ -124,7 +126,6 @@ def _print(found: Audit) -> None:
         f"{found.dataset}: {found.images:,} images, {found.n_errors:,} errors, "
         f"{warnings:,} warnings; {verdict}",
         soft_wrap=True,
-        markup=False,
     )
 
 
@@ -138,7 +139,7 @@ def _classes(found: Audit) -> Table:
         table.add_row(
             row.split,
             row.kind,
-            printable(row.anomaly_type).replace("[", r"\["),
+            row.anomaly_type,
             f"{row.images:,}",
             f"{row.groups:,}",
         )

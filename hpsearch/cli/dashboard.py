@@ -7,6 +7,8 @@ import typer
 
 from hpsearch.cli.listeners import listener_for
 from hpsearch.cli.options import DEFAULT_RUNS, RunArgument, RunsOption
+from hpsearch.cli.screen import say
+from hpsearch.files import printable
 from hpsearch.study_dir import find_study
 
 
@@ -40,13 +42,13 @@ def dashboard(
     with listener_for(json=False) as listener:
         remarks = publish_unless_running(folder, progress=listener.progress)
     for remark in remarks:
-        print(remark)
+        say(remark)
     with open_dashboard(folder, port=port, allow_write=allow_write) as board:
-        print(f"{folder.path.name}: {board.url}", flush=True)
-        print("the link lets one browser in, once; Ctrl-C ends the dashboard", flush=True)
+        print(f"{printable(folder.path.name)}: {board.url}", flush=True)  # with the link's secret
+        say("the link lets one browser in, once; Ctrl-C ends the dashboard")
         if browser:
             webbrowser.open(board.url)
         try:
             board.serve()
         except KeyboardInterrupt:
-            print("the dashboard has ended")
+            say("the dashboard has ended")

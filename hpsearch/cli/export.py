@@ -9,6 +9,7 @@ import typer
 
 from hpsearch.cli.options import DEFAULT_RUNS, JsonOption, RunsOption
 from hpsearch.cli.run_options import WeightsOption
+from hpsearch.cli.screen import say
 from hpsearch.export.format_names import checked_format
 from hpsearch.model.locate import find_model
 from hpsearch.predict.inputs import find_images
@@ -45,8 +46,8 @@ def export(
     if json:
         print(json_format.dumps(asdict(written), default=str))
         return
-    print(
+    say(
         f"checked on {written.n_checked} images against predict: largest relative difference "
         f"of a score {written.difference:.1e}"
     )
-    print(f"graph: {written.folder / written.file}")
+    say(f"graph: {written.folder / written.file}")

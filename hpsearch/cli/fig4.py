@@ -7,6 +7,7 @@ from hpsearch.cli.label_budget import print_curves, report_json, trainer, write_
 from hpsearch.cli.listeners import listener_for
 from hpsearch.cli.reproduction import Reproduction
 from hpsearch.cli.run import QUICKSTART, default_study
+from hpsearch.cli.screen import say
 from hpsearch.cli.table_plan import print_plan
 from hpsearch.label_budget.answer import answer
 from hpsearch.label_budget.sentence import claim
@@ -53,7 +54,7 @@ def fig4(asked: Reproduction) -> bool:
         print(json_format.dumps({"figure": NAME, "scale": asked.scale or 1.0} | said))
     else:
         print_curves(ran.folder, curves, report)
-        print(claim(curves))
+        say(claim(curves))
     return True
 
 
@@ -67,4 +68,4 @@ def fig4_spec(asked: Reproduction) -> StudySpec:
 def _plan(spec: StudySpec, asked: Reproduction) -> None:
     print_plan(NAME, [TableStudy(spec, (spec.search.criterion,), NAME)], asked)
     if not asked.json:
-        print("and one final model each of the configurations that draws choose, at most all")
+        say("and one final model each of the configurations that draws choose, at most all")

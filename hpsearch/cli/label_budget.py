@@ -8,13 +8,13 @@ from typing import Annotated, Any
 
 import typer
 from optuna.trial import FrozenTrial
-from rich.console import Console
 from rich.table import Table
 
 from hpsearch.cache import cache_dir
 from hpsearch.cli import run_options as options
 from hpsearch.cli.listeners import listener_for
 from hpsearch.cli.options import DEFAULT_RUNS, JsonOption, RunArgument, RunsOption
+from hpsearch.cli.screen import Screen, say
 from hpsearch.errors import SpecError
 from hpsearch.label_budget.answer import Train, answer
 from hpsearch.label_budget.curves import BudgetCurves, Point
@@ -66,7 +66,7 @@ def label_budget(
         print(json_format.dumps(report_json(folder, curves, report) | {"advice": last}))
     else:
         print_curves(folder, curves, report)
-        print(last)
+        say(last)
 
 
 @dataclass(frozen=True)
@@ -125,12 +125,12 @@ def report_json(folder: StudyDir, curves: BudgetCurves, report: Report) -> dict[
 
 def print_curves(folder: StudyDir, curves: BudgetCurves, report: Report) -> None:
     """Print the points as a table, and what its figures are."""
-    console = Console(highlight=False)
+    console = Screen()
     console.print()
     console.print(_table(folder, curves))
     for line in _remarks(curves):
-        console.print(line, markup=False, soft_wrap=True)
-    console.print(f"figure: {report.html}\nnumbers: {report.csv}", markup=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
+    say(f"figure: {report.html}", f"numbers: {report.csv}")
 
 
 def _table(folder: StudyDir, curves: BudgetCurves) -> Table:

@@ -5,13 +5,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
-from functools import partial
 from typing import Any
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from hpsearch.cli.screen import Screen, say
 from hpsearch.listener import Listener, TrialReport
+from hpsearch.redaction import redacted
 from hpsearch.space import Params
 from hpsearch.spec import Criterion
 
@@ -28,22 +28,22 @@ _PLAIN_SECONDS = 15.0  # between two plain lines about the same work
 @contextmanager
 def listener_for(*, json: bool) -> Iterator[Listener]:
     """The listener that fits standard output, shown for as long as the block lasts."""
-    console = Console()
+    console = Screen()
     if json:
         yield JsonListener()
     elif console.is_terminal:
         with (listener := LiveListener(console)).bars:
             yield listener
     else:
-        yield PlainListener(partial(print, flush=True))
+        yield PlainListener(say)
 
 
 class LiveListener:
     """One line a trial, and a bar with the time left below them."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Screen) -> None:
         self.bars = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
@@ -60,11 +60,11 @@ class LiveListener:
 
     def trial(self, report: TrialReport) -> None:
         """Print a line above the bars."""
-        self.bars.console.print(trial_line(report), highlight=False, markup=False)
+        self.bars.console.print(trial_line(report))
 
     def note(self, message: str) -> None:
         """Print a line above the bars."""
-        self.bars.console.print(message, highlight=False, markup=False)
+        self.bars.console.print(message)
 
 
 class PlainListener:
@@ -107,7 +107,7 @@ class JsonListener:
 
     def note(self, message: str) -> None:
         """An event `note`."""
-        self._print(event="note", message=message)
+        self._print(event="note", message=redacted(message))
 
     def _print(self, **event: Any) -> None:
         print(json_format.dumps(event), flush=True)

@@ -20,6 +20,7 @@ from hpsearch.cli.reproduce import reproduce
 from hpsearch.cli.run import run
 from hpsearch.cli.status import status
 from hpsearch.errors import HpsearchError, UserError
+from hpsearch.files import printable
 
 USER_MISTAKE, FAILURE, INTERRUPTED = 2, 1, 130
 
@@ -77,5 +78,5 @@ def main() -> None:
 
 
 def _fail(message: str, code: int) -> None:
-    print(message, file=sys.stderr)
+    print(printable(message), file=sys.stderr)
     sys.exit(code)

@@ -54,6 +54,14 @@ MultiLabelOption = Annotated[
         help="X-rays of several findings: pure sets them aside, first counts the first.",
     ),
 ]
+LinksOption = Annotated[
+    str | None,
+    typer.Option(
+        "--links",
+        help="Files of a manifest that are links to files outside of its folder: follow (the "
+        "default, which is told) or refuse.",
+    ),
+]
 ProtocolOption = Annotated[
     str | None,
     typer.Option("--protocol", help="clean: folds by group; official: those of --folds."),

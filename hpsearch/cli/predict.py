@@ -10,6 +10,7 @@ import typer
 from hpsearch.cli.listeners import listener_for
 from hpsearch.cli.options import DEFAULT_RUNS, JsonOption, RunsOption
 from hpsearch.cli.run_options import DeviceOption, WeightsOption
+from hpsearch.cli.screen import say
 from hpsearch.datasets.shown import ShownCounts
 from hpsearch.model.locate import find_model
 from hpsearch.predict.inputs import find_images
@@ -72,19 +73,19 @@ def predict(
 
 def _print(prediction: "Prediction", maps: Path | None) -> None:
     if prediction.n_before:
-        print(f"{prediction.n_before:,} images were scored before; went on from there")
-    print(
+        say(f"{prediction.n_before:,} images were scored before; went on from there")
+    say(
         f"{prediction.n_scored:,} images scored, {prediction.images_per_second:.0f} images a second"
     )
     if prediction.n_anomalies is None:
-        print("the model holds no calibration: p_value and is_anomaly are empty")
+        say("the model holds no calibration: p_value and is_anomaly are empty")
     else:
-        print(f"{prediction.n_anomalies:,} are called anomalous")
+        say(f"{prediction.n_anomalies:,} are called anomalous")
     if prediction.n_many_frames:
-        print(ShownCounts(many_frames=prediction.n_many_frames).lines[0])
+        say(ShownCounts(many_frames=prediction.n_many_frames).lines[0])
     if prediction.unreadable:
         listed = f"listed in {prediction.unreadable}"
-        print(f"{prediction.n_unreadable:,} cannot be read and are skipped, {listed}")
-    print(f"scores: {prediction.out}")
+        say(f"{prediction.n_unreadable:,} cannot be read and are skipped, {listed}")
+    say(f"scores: {prediction.out}")
     if maps:
-        print(f"maps:   {maps}")
+        say(f"maps:   {maps}")

@@ -11,6 +11,7 @@ import typer
 from hpsearch.cache import cache_dir
 from hpsearch.cli.listeners import listener_for
 from hpsearch.cli.options import JsonOption
+from hpsearch.cli.screen import say
 from hpsearch.datasets.nih import MULTI_LABELS, NIH_SETS, finding_counts, parse_multi_label
 from hpsearch.datasets.nih_copies import SIDE
 from hpsearch.datasets.registry import DatasetRequest, load_dataset
@@ -119,15 +120,15 @@ def _print_findings(loaded: Dataset, request: DatasetRequest, *, json: bool) -> 
         print(json_format.dumps({"copies": copies, "images": images, "notes": loaded.notes}))
         return
     width = max(map(len, counts.index))
-    print(f"{request.name:<{width}}" + "".join(f"{split:>9}" for split in SPLITS))
+    say(f"{request.name:<{width}}" + "".join(f"{split:>9}" for split in SPLITS))
     for finding, numbers in counts.iterrows():
-        print(f"{finding:<{width}}" + "".join(f"{numbers[split]:>9,}" for split in SPLITS))
+        say(f"{finding:<{width}}" + "".join(f"{numbers[split]:>9,}" for split in SPLITS))
     for note in loaded.notes:
-        print(note)
-    print(f"copies of {SIDE} px are in {loaded.root}; now:")
+        say(note)
+    say(f"copies of {SIDE} px are in {loaded.root}; now:")
     ways = "" if request.multi_label == MULTI_LABELS[0] else f" --multi-label {request.multi_label}"
     command = f"hpsearch run --dataset {request.name} --root {quote(str(request.root))}{ways}"
-    print(f"{command} --n-anomaly-types 1 --n-examples 20")
+    say(f"{command} --n-anomaly-types 1 --n-examples 20")
 
 
 def _print_tiles(prepared: PreparedTiles, *, json: bool) -> None:
@@ -139,17 +140,17 @@ def _print_tiles(prepared: PreparedTiles, *, json: bool) -> None:
             for label in (NORMAL, ANOMALY)
         }
         manifest = str(prepared.manifest.absolute())
-        print(
+        say(
             json_format.dumps(
                 {"manifest": manifest, "tiles": tiles, "left_out": dict(prepared.left_out)}
             )
         )
         return
     for name, reason in prepared.left_out:
-        print(f"left out: {name}: {reason}")
+        say(f"left out: {name}: {reason}")
     for split in SPLITS:
         words = (f"{counts[split, label]:,} {KINDS[label]}" for label in (NORMAL, ANOMALY))
-        print(f"{split}: {', '.join(words)} tiles")
-    print(f"{prepared.manifest} lists them; now:")
+        say(f"{split}: {', '.join(words)} tiles")
+    say(f"{prepared.manifest} lists them; now:")
     folder = quote(str(prepared.manifest.parent))
-    print(f"hpsearch run --dataset camelyon16 --root {folder} --n-anomaly-types 1 --n-examples 20")
+    say(f"hpsearch run --dataset camelyon16 --root {folder} --n-anomaly-types 1 --n-examples 20")

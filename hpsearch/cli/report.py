@@ -11,6 +11,7 @@ from hpsearch.cache import cache_dir
 from hpsearch.cli.listeners import listener_for
 from hpsearch.cli.options import DEFAULT_RUNS, RunArgument, RunsOption
 from hpsearch.cli.run_options import DeviceOption
+from hpsearch.cli.screen import say
 from hpsearch.errors import StudyError, UserError
 from hpsearch.files import printable
 from hpsearch.storage import sole_writer_of
@@ -55,8 +56,8 @@ def report(
     path = report_folder(folder) / f"report.{format}"
     _write(write_html if format == "html" else write_markdown, path, document)
     if missing is not None:
-        print(f"without pictures: {missing}")
-    print(path)
+        say(f"without pictures: {missing}")
+    say(path)
     if browser:
         webbrowser.open(path.absolute().as_uri())
 

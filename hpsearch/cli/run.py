@@ -16,6 +16,7 @@ from hpsearch.cli.options import (
     DatasetOption,
     FoldsOption,
     JsonOption,
+    LinksOption,
     MultiLabelOption,
     NormalClassOption,
     ProtocolOption,
@@ -32,6 +33,7 @@ from hpsearch.datasets.registry import NAMES
 from hpsearch.errors import SpecError
 from hpsearch.spec import StudySpec, build_spec
 from hpsearch.studies import read_study, shipped_studies
+from hpsearch.study_dir import StudyDir
 
 QUICKSTART = "quickstart"
 OWN_DATA = "own-data"
@@ -46,6 +48,7 @@ def run(
     normal_class: NormalClassOption = None,
     window: WindowOption = None,
     multi_label: MultiLabelOption = None,
+    links: LinksOption = None,
     n_anomaly_types: options.TypesOption = None,
     n_examples: options.ExamplesOption = None,
     anomalies: options.AnomaliesOption = None,
@@ -79,7 +82,8 @@ def run(
 ) -> None:
     """Search, train the winner, and say how good it is; goes on where it was stopped.
 
-    Without options it runs the quickstart study on images that come with the package.
+    Without options it runs the quickstart study on images that come with the package. With the
+    --study-name of a study that is there it goes on with that one, by its own settings.
     """
     spec = _asked(context.params)
     # Importing torch takes seconds: `--help` and a bad option should not wait for it.
@@ -103,8 +107,8 @@ def run(
 
 
 def _asked(given: Mapping[str, Any]) -> StudySpec:
-    """The study of the options: the shipped or named one, with what they change."""
-    base = _read_one(given["study"] or default_study(given["dataset"]))
+    """The study of the options: one to go on with, a shipped or a named one; and its changes."""
+    base = _begun(given) or _read_one(given["study"] or default_study(given["dataset"]))
     settings = options.settings_of(given)
     if given["axis"]:
         detector = given["detector"] or base.get("detector", DEFAULT_DETECTOR)
@@ -114,6 +118,17 @@ def _asked(given: Mapping[str, Any]) -> StudySpec:
     spec = build_spec({"study_name": name, **base}, settings)
     options.refuse_draw(spec, given)
     return spec
+
+
+def _begun(given: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The settings of a study that is there under the name given, where nothing else says more.
+
+    A study's YAML does, and so does a scale, which these settings have in them already.
+    """
+    if given["study_name"] is None or given["study"] or given["scale"] is not None:
+        return None
+    folder = StudyDir(given["runs"] / given["study_name"])
+    return folder.spec().model_dump(mode="json") if folder.spec_file.exists() else None
 
 
 def default_study(dataset: str | None) -> str:

@@ -77,6 +77,7 @@ SETTINGS = {
     "normal_class": "dataset.normal_class",
     "window": "dataset.window",
     "multi_label": "dataset.multi_label",
+    "links": "dataset.links",
     "n_anomaly_types": "labels.n_anomaly_types",
     "n_examples": "labels.n_examples",
     "anomalies": "labels.anomalies",

@@ -2,14 +2,17 @@
 
 import json as json_format
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from hpsearch.cli.listeners import FIGURES, figure, one_line
 from hpsearch.cli.options import DEFAULT_RUNS, JsonOption, RunArgument, RunsOption
+from hpsearch.cli.screen import Screen
 from hpsearch.cli.summary import varied
+from hpsearch.errors import UserError
+from hpsearch.files import printable
 from hpsearch.spec import Criterion
 from hpsearch.storage import load_study
 from hpsearch.study_dir import StudyDir, find_study, list_studies
@@ -21,28 +24,52 @@ def status(
     run: RunArgument = None, runs: RunsOption = DEFAULT_RUNS, json: JsonOption = False
 ) -> None:
     """Show how many trials of a study are done; of every study where none is named."""
-    studies = [find_study(run, runs)] if run else list_studies(runs) or [find_study(None, runs)]
-    rows = [_row(study) for study in studies]
+    if run is not None:
+        rows = [_row(find_study(run, runs))]
+    else:
+        rows = [_row_or_error(study) for study in list_studies(runs) or [find_study(None, runs)]]
     if json:
         print(json_format.dumps(rows, indent=1))
         return
+    console = Screen()
+    whole = [row for row in rows if "error" not in row]
+    if whole:
+        console.print(_table(whole))
+    for row in rows:
+        if "error" in row:
+            console.print(f"{row['study']}: {row['error']}", soft_wrap=True)
+        for number, reason in row.get("failures", ()):
+            console.print(f"{row['study']}: trial {number} failed: {reason}", soft_wrap=True)
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> Table:
     table = Table()
     for column in ("study", "trials", "best", "winner", "configuration"):
         table.add_column(column, overflow="fold", no_wrap=column == "study")
     for row in rows:
         counts = ", ".join(f"{row[key]} {key}" for key in _COUNTS if row[key])
-        value = _best(row["criterion"], row["best"])
-        trained = "trained" if row["final"] else "not yet"
-        table.add_row(row["study"], counts, value, trained, row["best_params"])
-    console = Console()
-    console.print(table)
-    for row in rows:
-        for number, reason in row["failures"]:
-            console.print(f"{row['study']}: trial {number} failed: {reason}", highlight=False)
+        best = _figure(row["criterion"], row["best"], row["best_trial"])
+        winner = "not yet"
+        if row["winner"] is not None:
+            trained = "" if row["final"] else ", its model is gone"
+            winner = f"{_figure(row['criterion'], row['winner_value'], row['winner'])}{trained}"
+        table.add_row(row["study"], counts, best, winner, row["params"])
+    return table
 
 
-def _best(criterion: Criterion, value: float | None) -> str:
-    return "-" if value is None else f"{FIGURES[criterion]} {figure(criterion, value)}"
+def _figure(criterion: Criterion, value: float | None, trial: int | None) -> str:
+    return (
+        "-" if value is None else f"trial {trial}: {FIGURES[criterion]} {figure(criterion, value)}"
+    )
+
+
+def _row_or_error(folder: StudyDir) -> dict[str, Any]:
+    """The row of a study, or why it has none: one that is damaged must not hide the others."""
+    try:
+        return _row(folder)
+    except UserError as error:
+        run_dir = str(folder.path.absolute())
+        return {"study": folder.path.name, "run_dir": run_dir, "error": printable(error)}
 
 
 def _row(folder: StudyDir) -> dict[str, Any]:
@@ -50,6 +77,9 @@ def _row(folder: StudyDir) -> dict[str, Any]:
     counts = Counter(trial.state.name for trial in trials)
     complete = [trial for trial in trials if trial.state.name == "COMPLETE"]
     top = max(complete, key=lambda trial: (trial.value, -trial.number), default=None)
+    number = folder.winner() if folder.winner_file.exists() else None
+    winner = next((trial for trial in complete if trial.number == number), None)
+    shown = winner or top
     return {
         "study": folder.path.name,
         "run_dir": str(folder.path.absolute()),
@@ -59,10 +89,14 @@ def _row(folder: StudyDir) -> dict[str, Any]:
         "open": counts["RUNNING"] + counts["WAITING"],
         "criterion": folder.spec().search.criterion,
         "best": top.value if top else None,
+        "best_trial": top.number if top else None,
         "best_params": one_line(varied(top)) if top else "",
-        "final": top is not None and (folder.final / str(top.number)).is_dir(),
+        "winner": winner.number if winner else None,
+        "winner_value": winner.value if winner else None,
+        "params": one_line(varied(shown)) if shown else "",
+        "final": winner is not None and (folder.final / str(winner.number) / "model").is_dir(),
         "failures": [
-            (trial.number, trial.user_attrs.get("failure_message", "unknown"))
+            (trial.number, printable(trial.user_attrs.get("failure_message", "unknown")))
             for trial in trials
             if trial.state.name == "FAIL"
         ],

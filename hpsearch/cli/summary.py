@@ -6,16 +6,17 @@ from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
-from rich.console import Console
 from rich.table import Table
 
+from hpsearch.cli.advice import next_steps
 from hpsearch.cli.listeners import FIGURES, figure, one_line
+from hpsearch.cli.screen import Screen
 from hpsearch.deciding import varied_axes
 from hpsearch.estimate import Estimate
 from hpsearch.final import FinalResult
 from hpsearch.space import Params
 from hpsearch.spec import Criterion
-from hpsearch.storage import load_study
+from hpsearch.storage import DATABASE, load_study
 from hpsearch.study_dir import StudyDir
 
 _SHOWN = 5
@@ -60,21 +61,21 @@ def print_summary(folder: StudyDir, result: FinalResult, *, json: bool) -> None:
     if json:
         print(json_format.dumps(summary_json(folder, result, study)), flush=True)
         return
-    console = Console()
+    console = Screen()
     for warning in warnings_of(folder):
         line = f"warning: {warning}"
-        console.print(line, highlight=False, soft_wrap=True, markup=False)
+        console.print(line, soft_wrap=True)
     console.print()
     console.print(_best_trials(study, criterion))
     if criterion == "weak":
         for line in _decision(result):
-            console.print(line, highlight=False, markup=False, soft_wrap=True)
+            console.print(line, soft_wrap=True)
     console.print()
     console.print(_choices(result, criterion))
     console.print()
     console.print(_test_figures(result))
-    for line in _closing(folder, result):
-        console.print(line, highlight=False, soft_wrap=True)
+    for line in _closing(folder, result, study):
+        console.print(line, soft_wrap=True)
 
 
 def warnings_of(folder: StudyDir) -> list[str]:
@@ -180,7 +181,7 @@ def _flagging(result: FinalResult) -> str:
     )
 
 
-def _closing(folder: StudyDir, result: FinalResult) -> list[str]:
+def _closing(folder: StudyDir, result: FinalResult, study: optuna.Study) -> list[str]:
     test = result.test
     lines = [
         f"winner: {one_line(result.params)}",
@@ -198,13 +199,12 @@ def _closing(folder: StudyDir, result: FinalResult) -> list[str]:
         name, reference = found
         hint = "" if folder.spec().detector == "features" else "; try --detector features"
         lines.append(f"no better than a simple method: {name} has {reference.auroc:.3f}{hint}")
-    model = folder.final / str(result.trial) / "model"
-    official = folder.spec().search.protocol == "official"
-    more = "--n-trials" if official else "--n-trials or --n-examples"
+    steps = next_steps(folder, study)
+    width = max(len(command) for command, _ in steps)
     return [
         *lines,
-        f"study:  {folder.path}  (trials in {folder.path / 'study.db'})",
-        f"model:  {model}",
-        f"next:   hpsearch report {folder.path.name} | hpsearch label-budget {folder.path.name} | "
-        f"the same run with {more} raised",
+        f"study:  {folder.path}  (trials in {folder.path / DATABASE})",
+        f"model:  {folder.final / str(result.trial) / 'model'}",
+        "next:",
+        *(f"  {command:<{width}}  # {what}" for command, what in steps),
     ]

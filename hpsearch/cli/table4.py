@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.table import Table
 
 from hpsearch.ablation import table4_studies
@@ -13,6 +12,7 @@ from hpsearch.cache import cache_dir
 from hpsearch.cli.listeners import listener_for, one_line
 from hpsearch.cli.reproduction import Reproduction
 from hpsearch.cli.run import default_study
+from hpsearch.cli.screen import Screen, say
 from hpsearch.cli.table_plan import print_plan
 from hpsearch.estimate import interval_words
 from hpsearch.studies import read_study
@@ -57,12 +57,12 @@ def table4(asked: Reproduction) -> bool:
         print(json_format.dumps(table | {"rows": records, "csv": str(path.absolute())}))
     else:
         _print(asked, rows)
-        print(f"table: {path}")
+        say(f"table: {path}")
     return all(row.answer for row in rows)
 
 
 def _print(asked: Reproduction, rows: Sequence["RowResult"]) -> None:
-    console = Console()
+    console = Screen()
     console.print()
     console.print(_table(asked, rows))
     for row in rows:
@@ -72,7 +72,7 @@ def _print(asked: Reproduction, rows: Sequence["RowResult"]) -> None:
         else:
             tasks = " ".join(task.name for task in row.tasks)
             line = f"{number} {row.folder}: tasks {tasks}"
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
 
 
 def _table(asked: Reproduction, rows: Sequence["RowResult"]) -> Table:

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.table import Table
 
 from hpsearch.cache import cache_dir
 from hpsearch.cli.reproduction import Reproduction
+from hpsearch.cli.screen import Screen
 from hpsearch.tables.study import TableStudy
 
 if TYPE_CHECKING:  # it imports torch, which takes seconds
@@ -36,7 +36,7 @@ def print_plan(name: str, studies: Sequence[TableStudy], asked: Reproduction) ->
         records = [asdict(plan) for plan in plans]
         print(json_format.dumps({"table": name, "plan": records, "seconds": total, "rule": RULE}))
         return
-    console = Console()
+    console = Screen()
     console.print(_table(name, plans))
     lines = [f"nothing was trained; what is to be done takes about {_duration(total)}"]
     places = dict.fromkeys(f"data {plan.dataset}: {plan.data}" for plan in plans)
@@ -44,7 +44,7 @@ def print_plan(name: str, studies: Sequence[TableStudy], asked: Reproduction) ->
     if any(plan.basis == "rule of thumb" for plan in plans):
         lines.append(RULE)
     for line in lines:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
 
 
 def _table(name: str, plans: Sequence["StudyPlan"]) -> Table:

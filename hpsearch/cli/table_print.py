@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 
-from rich.console import Console
 from rich.table import Table
 
 from hpsearch.cli.listeners import one_line
+from hpsearch.cli.screen import Screen
 from hpsearch.estimate import interval_words
 from hpsearch.paper import Metric, PaperNumber
 from hpsearch.tables.contents import PaperTable
@@ -27,11 +27,11 @@ def print_table(
     table: PaperTable, lines: Sequence[Line], outcomes: Sequence[Outcome], departures: Sequence[str]
 ) -> None:
     """Print the lines, what they are not, and the directories that they come from."""
-    console = Console()
+    console = Screen()
     console.print()
     console.print(_ours(table, [line for line in lines if line.status != "reported"]))
     for text in _closing(departures, outcomes):
-        console.print(text, highlight=False, markup=False, soft_wrap=True)
+        console.print(text, soft_wrap=True)
     for title, reported in _by_heading(table, lines).items():
         console.print(_reported(title, reported))
 

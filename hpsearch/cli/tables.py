@@ -9,6 +9,7 @@ from hpsearch.cli.listeners import listener_for
 from hpsearch.cli.options import data_name
 from hpsearch.cli.reproduction import Reproduction
 from hpsearch.cli.run import default_study
+from hpsearch.cli.screen import say
 from hpsearch.cli.table_plan import print_plan
 from hpsearch.errors import SpecError
 from hpsearch.paper import load_paper_numbers
@@ -92,5 +93,5 @@ def _run(
         print(json_format.dumps(whole | {"lines": records} | folders))
     else:
         print_table(table, lines, outcomes, said)
-        print(f"table: {path}")
+        say(f"table: {path}")
     return not any(outcome.failure for outcome in outcomes)

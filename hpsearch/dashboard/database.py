@@ -6,7 +6,7 @@ from typing import Any
 
 from optuna.storages import RDBStorage
 
-from hpsearch.storage import DATABASE, load_study
+from hpsearch.storage import DATABASE, load_study, sqlite_url
 
 _BUSY_SECONDS = 60  # the search may hold the file for a moment
 
@@ -38,7 +38,7 @@ def open_storage(run_dir: Path, *, write: bool) -> RDBStorage:
     if not write:
         connect_args["factory"] = _ReadOnly
     return RDBStorage(
-        f"sqlite:///{uri}?mode=rw&uri=true",
+        sqlite_url(uri, {"mode": "rw", "uri": "true"}),
         engine_kwargs={"connect_args": connect_args},
         skip_table_creation=True,
     )

@@ -1,9 +1,13 @@
 """A CSV manifest: `image_path,label_index,split` and optional columns, one row an image."""
 
 import csv
-from collections.abc import Iterator
+import difflib
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
 
@@ -14,23 +18,42 @@ from hpsearch.files import printable
 
 MAX_BYTES = 256 * 1024**2  # about two million rows
 REQUIRED = ("image_path", "label_index", "split")
+OPTIONAL: Mapping[str, str] = {
+    "anomaly_type": "all anomalies are of one type",
+    "group": "every image is a group of its own",
+    "mask_path": "no masks are read",
+}
+"""Columns that may be left out, and what that means."""
+
+Links = Literal["follow", "refuse"]
+"""What is done with an image that is a link to a file outside of the root."""
 
 _LABELS = {"0": NORMAL, "1": ANOMALY}
+_ALIKE = 0.7  # of `difflib`: groups, Group_ID, anomaly_typ
+_LISTED = 10  # columns that a note names
 
 
-def load_manifest(manifest: Path, root: Path | None = None, *, name: str = "") -> Dataset:
+def load_manifest(
+    manifest: Path, root: Path | None = None, *, name: str = "", links: Links = "follow"
+) -> Dataset:
     """The dataset of a CSV manifest; its paths are relative to `root`, else to the CSV's folder.
 
     The columns are those of anomalib's tabular data: `image_path`, `label_index` (0 normal, 1
     anomaly) and `split` (train or test). Optional are `anomaly_type`, `group` and `mask_path`;
-    other columns are ignored. The path as written is the image's id.
+    other columns are ignored, which a note says. The path as written is the image's id, and must
+    lie below the root. A file there may be a link into a store elsewhere (DVC, git-annex): a note
+    says so, and `links="refuse"` refuses it.
 
     Raises:
         DataError: the file or a row breaks a rule; the message names the row's line in the file.
     """
-    reader = _Reader(manifest, (root or manifest.parent).resolve())
+    given = Path(os.path.abspath(root or manifest.parent))
+    reader = _Reader(manifest, given, given.resolve(), links)
+    rows, header = [], []
     try:
-        rows = [reader.row(line, cells) for line, cells in _lines(manifest)]
+        for line, cells in _lines(manifest):
+            rows.append(reader.row(line, cells))
+            header = list(cells)
     except UnicodeDecodeError as error:
         raise DataError(f"{printable(manifest)}: is not UTF-8 text; save it as UTF-8") from error
     except csv.Error as error:
@@ -39,7 +62,8 @@ def load_manifest(manifest: Path, root: Path | None = None, *, name: str = "") -
     if not rows:
         raise DataError(f"{printable(manifest)}: has a header and no rows; add a row an image")
     table = pd.DataFrame(rows, columns=list(COLUMNS))
-    return Dataset(name or _name(manifest), table, root=reader.root)
+    notes = (*_column_notes(header), *reader.notes())
+    return Dataset(name or _name(manifest), table, root=reader.root, notes=notes)
 
 
 def _name(manifest: Path) -> str:
@@ -77,13 +101,40 @@ def _check_header(manifest: Path, header: list[str]) -> None:
         raise DataError(f"{printable(manifest)} row 1: a column comes twice; rename one")
 
 
+def _column_notes(header: Sequence[str]) -> Iterator[str]:
+    """What is not read: a line a column that may be an optional one misspelt, and one on all."""
+    ignored = [column for column in header if column not in (*REQUIRED, *OPTIONAL)]
+    for optional in OPTIONAL:
+        alike = [column for column in ignored if _alike(column, optional)]
+        if alike and optional not in header:
+            yield (
+                f"warning: column {printable(alike[0])} is not read, so {OPTIONAL[optional]}; "
+                f"name it {optional} if that is what it holds"
+            )
+    if ignored:
+        names = ", ".join(printable(column) or "(without a name)" for column in ignored[:_LISTED])
+        more = f" and {len(ignored) - _LISTED} more" if len(ignored) > _LISTED else ""
+        yield f"columns that are ignored: {names}{more}"
+
+
+def _alike(column: str, optional: str) -> bool:
+    """Whether a column may be meant: nearly the same name, or one of its words (`mask`, `type`)."""
+    name = re.sub(r"[\W_]+", "_", column.lower()).strip("_")
+    near = difflib.SequenceMatcher(None, name, optional).ratio() >= _ALIKE
+    words = optional.removesuffix("_path").split("_")
+    return near or name in words or optional in name.split("_")
+
+
 @dataclass
 class _Reader:
     manifest: Path
-    root: Path
+    given: Path  # the root as it was given, absolute: absolute paths are written with it
+    root: Path  # with its own links followed
+    links: Links
     seen: dict[Path, int] = field(default_factory=dict)  # file, and the row that named it
+    outside: dict[Path, Path] = field(default_factory=dict)  # link, and the file that it leads to
 
-    def row(self, line: int, cells: dict[str, str]) -> tuple[str | int, ...]:
+    def row(self, line: int, cells: Mapping[str, str]) -> tuple[str | int, ...]:
         image_path = cells["image_path"]
         file = self._inside(line, "image_path", image_path)
         if file in self.seen:
@@ -108,24 +159,52 @@ class _Reader:
         group = cells.get("group", "").strip()
         return image_path, path, label, anomaly_type, group, split, mask_path
 
+    def notes(self) -> Iterator[str]:
+        """What should be said of links."""
+        if self.outside:
+            link, target = next(iter(self.outside.items()))
+            yield (
+                f"{len(self.outside):,} files in {printable(self.root)} are links to files outside "
+                f"of it, the first {printable(link.relative_to(self.root))} to "
+                f"{printable(target)}; "
+                "--links refuse refuses such"
+            )
+
     def _inside(self, line: int, column: str, text: str) -> Path:
-        """The existing file that `text` names, with its symbolic links followed, below the root."""
+        """The existing file that `text` names, by its place below the root, links not followed."""
         if not text or "\0" in text:
             what = f"{column} is empty" if not text else f"{column} holds a NUL character"
             raise self._error(line, what, "write a file's path")
         try:
-            file = (self.root / text).resolve()
-            exists = file.exists()
+            file = self._place(text)
+            exists, target = file.exists(), file.resolve()
         except (OSError, RuntimeError) as error:  # a loop of links, a name that is too long
             what = f"{column} {self._quoted(text)} cannot be opened"
             raise self._error(line, what, "mend the path") from error
         if not file.is_relative_to(self.root):
             what = f"{column} {self._quoted(text)} leads out of {printable(self.root)}"
             raise self._error(line, what, "keep the files below it or give another --root")
+        if not exists and file.is_symlink():
+            what = f"{column} {self._quoted(text)} is a link to {printable(target)}, which is not"
+            raise self._error(line, f"{what} there", "fetch that file or mend the link")
         if not exists:
             what = f"{column} {self._quoted(text)} does not exist in {printable(self.root)}"
             raise self._error(line, what, "mend the path or give the images' folder as --root")
+        if not target.is_relative_to(self.root):
+            if self.links == "refuse":
+                what = f"{column} {self._quoted(text)} is a link that leads out of"
+                mend = "copy the file there, or give --links follow"
+                raise self._error(line, f"{what} {printable(self.root)}", mend)
+            self.outside[file] = target
         return file
+
+    def _place(self, text: str) -> Path:
+        """Where a path lies by its name alone, below the root where it can be."""
+        written = Path(os.path.normpath(self.given / text))
+        for root in (self.given, self.root):
+            if written.is_relative_to(root):
+                return self.root / written.relative_to(root)
+        return written.resolve()  # the root by another name, or outside
 
     def _quoted(self, text: str) -> str:
         return f"'{printable(text if len(text) <= 200 else text[:200] + '…')}'"

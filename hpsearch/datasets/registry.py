@@ -7,7 +7,7 @@ from pathlib import Path
 from hpsearch.datasets.class_folders import is_class_folders, load_class_folders
 from hpsearch.datasets.digits import NAME as DIGITS
 from hpsearch.datasets.digits import load_digits
-from hpsearch.datasets.manifest import load_manifest
+from hpsearch.datasets.manifest import Links, load_manifest
 from hpsearch.datasets.mvtec import load_mvtec
 from hpsearch.datasets.nih import NIH_SETS, MultiLabel, load_nih
 from hpsearch.datasets.synthetic import NAME as SYNTHETIC
@@ -45,6 +45,7 @@ class DatasetRequest:
     seed: int = 0  # of what is generated or split at random
     multi_label: MultiLabel = "pure"  # of the NIH sets
     window: Window | None = None  # of a manifest's or a folder's images of more than 8 bits
+    links: Links = "follow"  # of a manifest's files that are links to others outside of its root
 
 
 def request_of(asked: DatasetSpec) -> DatasetRequest:
@@ -56,6 +57,7 @@ def request_of(asked: DatasetSpec) -> DatasetRequest:
         seed=asked.seed,
         multi_label=asked.multi_label,
         window=asked.window,
+        links=asked.links,
     )
 
 
@@ -100,7 +102,7 @@ def _torchvision(request: DatasetRequest, cache_dir: Path) -> Dataset:
 def _own_images(request: DatasetRequest) -> Dataset:
     path = Path(request.name).expanduser()
     if _is_manifest(request.name):
-        return load_manifest(path, request.root)
+        return load_manifest(path, request.root, links=request.links)
     if is_class_folders(path):
         return load_class_folders(path, request.normal_class)
     return load_mvtec(path)
@@ -124,6 +126,8 @@ def _check_options(request: DatasetRequest) -> None:
     if request.window is not None and name in NAMES:
         rule = "it is for CSV manifests and folders of images"
         raise SpecError(f"--window does not fit {printable(name)}; {rule}")
+    if request.links != "follow" and not is_manifest:
+        raise SpecError(f"--links does not fit {printable(name)}; it is for CSV manifests")
 
 
 def _is_manifest(name: str) -> bool:

@@ -13,7 +13,7 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -46,6 +46,7 @@ class Dataset:
     arrays: NDArray[np.uint8] | None = None  # (N, H, W, 1 or 3), row i of the table is arrays[i]
     window: Window | None = None  # through which files of more than 8 bits a channel are seen
     notes: tuple[str, ...] = ()  # what the user should be told of how the table was made
+    began_as: pd.DataFrame | None = None  # the table of a study that began where the files lay once
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "table", validate_table(self.table, self.name))
@@ -61,12 +62,16 @@ class Dataset:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 (hex) of the table, the window and every image's content, wherever they lie.
+        """SHA-256 (hex) of the table, the window and every image's content.
+
+        The table is that of `began_as` where it is given: the same images have then the same
+        fingerprint as where they lay.
 
         Raises:
             DataError: a file cannot be read.
         """
-        digest = hashlib.sha256(json.dumps(self.table.to_numpy().tolist()).encode())
+        table = self.table if self.began_as is None else self.began_as
+        digest = hashlib.sha256(json.dumps(table.to_numpy().tolist()).encode())
         if self.window is not None:
             digest.update(json.dumps(self.window).encode())
         if self.arrays is not None:
@@ -85,6 +90,11 @@ class Dataset:
                     f"{printable(path)}: cannot be read ({error.strerror}); mend or remove it"
                 ) from error
         return digest.hexdigest()
+
+    def known_as(self, began: pd.DataFrame) -> "Dataset":
+        """These images, row by row, by the names and groups of a table that a study began with."""
+        here = self.table[["path", "mask_path"]]
+        return replace(self, table=began.assign(**here), began_as=began)
 
     def file(self, position: int) -> Path:
         """The image file of row `position`; only for a dataset with a root."""

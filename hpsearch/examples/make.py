@@ -64,7 +64,7 @@ def make_examples(
     known = read_examples(target, key)
     if known is not None:
         return known
-    dataset = dataset or _load(folder, cache_dir, progress)
+    dataset = folder.known_images(dataset or _load(folder, cache_dir, progress))
     _require_same(folder, dataset)
     chosen = _choose(folder, result, roles, dataset)
     model = _model(folder, target.parent / "model", device)

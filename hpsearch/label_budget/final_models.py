@@ -45,7 +45,11 @@ def train_final_models(
         "as the folds took; --no-train goes without"
     )
     prepared = prepare_study(
-        folder.spec(), cache_dir=cache_dir, workers=plan.count * plan.threads, listener=listener
+        folder.spec(),
+        cache_dir=cache_dir,
+        workers=plan.count * plan.threads,
+        listener=listener,
+        folder=folder,
     )
     facts = environment(prepared.dataset, prepared.backbone, ", ".join(plan.devices))
     tasks = [

@@ -9,6 +9,7 @@ from pathlib import Path
 from hpsearch.errors import SpecError
 from hpsearch.files import printable
 from hpsearch.loggers.record import Record
+from hpsearch.redaction import without_secrets_of
 
 _TAG = "hpsearch.record"
 _BATCH = 500  # metrics a request; MLflow takes up to 1,000
@@ -22,7 +23,7 @@ class MLflowLogger:
         study: the run directory, whose name the experiment has.
 
     Raises:
-        SpecError: the server does not answer.
+        SpecError: the server does not answer, or there can be none by that name.
     """
 
     def __init__(self, study: Path) -> None:
@@ -31,14 +32,15 @@ class MLflowLogger:
         for name, value in _PATIENCE.items():
             # By itself it would hold up a search for minutes at each trial when a server is gone.
             os.environ.setdefault(name, value)
-        self.client = MlflowClient()
         try:
+            self.client = MlflowClient()
             known = self.client.get_experiment_by_name(study.name)
             self.experiment: str = (
                 known.experiment_id if known else self.client.create_experiment(study.name)
             )
         except Exception as error:  # whatever its stores and its transport raise
-            told = printable(" ".join(str(error).split()))
+            uri = os.environ.get("MLFLOW_TRACKING_URI", "")
+            told = printable(" ".join(without_secrets_of(uri, str(error)).split()))
             raise SpecError(
                 f"--log mlflow: {told:.300}; set MLFLOW_TRACKING_URI to a server or a SQLite file, "
                 "or leave it out"

@@ -10,6 +10,7 @@ from typing import Any
 from hpsearch.errors import SpecError
 from hpsearch.files import atomic_path, printable
 from hpsearch.predict.parts import Row
+from hpsearch.spreadsheet import guarded
 
 SUFFIXES = (".csv", ".parquet")
 COLUMNS = ("image_id", "score", "p_value", "is_anomaly")
@@ -30,7 +31,10 @@ def check_table(out: Path) -> None:
 
 
 def write_table(out: Path, rows: Iterable[Row]) -> None:
-    """Write the columns `COLUMNS`; p_value and is_anomaly are empty without a calibration."""
+    """Write the columns `COLUMNS`; p_value and is_anomaly are empty without a calibration.
+
+    In CSV an image_id that a spreadsheet would run begins with a `'`; Parquet has it as it is.
+    """
     with atomic_path(out) as temporary:
         if out.suffix.lower() == ".csv":
             values = ((row.image_id, row.score, row.p_value, _flag(row)) for row in rows)
@@ -55,7 +59,7 @@ def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]])
     with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
         writer = csv.writer(file, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
         writer.writerow(header)
-        writer.writerows(rows)
+        writer.writerows(map(guarded, row) for row in rows)
 
 
 def _write_parquet(path: Path, rows: Iterator[Row]) -> None:

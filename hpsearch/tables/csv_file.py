@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hpsearch.files import write_text_atomic
+from hpsearch.spreadsheet import guarded
 
 
 def write_records(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
@@ -20,7 +21,7 @@ def write_records(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
     for record in records:
         table.writerow(
             {
-                key: " ".join(map(str, value)) if isinstance(value, list) else value
+                key: guarded(" ".join(map(str, value)) if isinstance(value, list) else value)
                 for key, value in record.items()
             }
         )

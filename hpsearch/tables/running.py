@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TypedDict
 
 from hpsearch.engine import plan_workers
-from hpsearch.errors import DataError, HpsearchError, StudyError
+from hpsearch.errors import DataError, HpsearchError
 from hpsearch.listener import Listener, SilentListener
 from hpsearch.prepared import Prepared, prepare_study
 from hpsearch.results import read_result
 from hpsearch.space import PREPROCESSING
-from hpsearch.spec import Criterion, StudySpec, first_difference
+from hpsearch.spec import Criterion, StudySpec
 from hpsearch.storage import load_study
 from hpsearch.study import StudyRun, run_study
 from hpsearch.study_dir import StudyDir
@@ -107,14 +107,13 @@ class _ProgressAlone(SilentListener):
         self._listener.progress(what, done, total)
 
 
-def _checked(study: TableStudy, runs: Path, prepare: Callable[[StudySpec], Prepared]) -> Outcome:
+def _checked(study: TableStudy, runs: Path, prepare: Callable[..., Prepared]) -> Outcome:
     """Everything but the running: the outcome of a study that has not been begun."""
     outcome = Outcome(study, StudyDir(runs / study.spec.study_name), {})
     try:
-        prepared = prepare(study.spec)
+        prepared = prepare(study.spec, folder=outcome.folder)
     except DataError as error:
         return replace(outcome, absent=str(error))
-    _require_same_settings(outcome.folder, study.spec)
     return replace(outcome, notes=(*study.notes, *pixel_notes(prepared.dataset)))
 
 
@@ -135,17 +134,6 @@ def _run(outcome: Outcome, where: _Where, listener: Listener) -> Outcome:
 def _searched(study: TableStudy, where: _Where, listener: Listener) -> dict[Criterion, Answer]:
     ran = run_study(study.spec, listener=listener, criteria=study.criteria, **where)
     return {criterion: _answer(ran, study.spec, criterion) for criterion in study.criteria}
-
-
-def _require_same_settings(folder: StudyDir, spec: StudySpec) -> None:
-    if not folder.spec_file.exists():
-        return
-    difference = first_difference(folder.spec(), spec)
-    if difference is not None:
-        raise StudyError(
-            f"study {folder.path.name} in {folder.path}: {difference}; "
-            "go on with the old settings, or give another --study-name"
-        )
 
 
 def _answer(ran: StudyRun, spec: StudySpec, criterion: Criterion) -> Answer:

@@ -145,24 +145,38 @@ def test_round_trip_through_yaml() -> None:
 
 def test_first_difference_is_the_first_in_reading_order() -> None:
     old = build_spec(NAMED, {})
-    new = build_spec(NAMED, {"search": {"seed": 3}, "labels": {"n_examples": 9}})
-    assert first_difference(old, new) == "labels.n_examples is 20 there and 9 now"
+    new = build_spec(NAMED, {"search": {"seed": 3}, "dataset": {"seed": 9}})
+    assert first_difference(old, new) == "dataset.seed is 0 there and 9 now"
+
+
+def test_another_protocol_is_a_difference() -> None:
+    official = {"search": {"protocol": "official", "folds": "/one"}}
+    one, two = build_spec(NAMED, {}), build_spec(NAMED, official)
+    assert str(first_difference(one, two)).startswith("search.protocol is 'clean' there")
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "says"),
+    ("old", "new", "differs"),
     [
-        ({}, {"protocol": "official", "folds": "/one"}, "search.folds is None there and '/one'"),
+        ({"dataset": {"name": "/a/m.csv"}}, {"dataset": {"name": "/b/m.csv"}}, False),
+        ({"dataset": {"name": "m.csv"}}, {"dataset": {"name": "/b"}}, False),
+        ({"dataset": {"name": "digits"}}, {"dataset": {"name": "/b"}}, True),
+        ({"dataset": {"name": "digits"}}, {"dataset": {"name": "nih-pa"}}, True),
+        ({"dataset": {"root": "/a"}}, {"dataset": {"root": "/b"}}, False),
+        ({}, {"dataset": {"root": "/b"}}, False),
+        ({"backbone": {"weights": "/a"}}, {"backbone": {"weights": "/b"}}, False),
+        ({"backbone": {"name": "vgg19"}}, {"backbone": {"name": "vgg-mini"}}, True),
         (
-            {"protocol": "official", "folds": "/one"},
-            {"protocol": "official", "folds": "/two"},
-            "search.folds is '/one' there and '/two' now",
+            {"search": {"protocol": "official", "folds": "/one"}},
+            {"search": {"protocol": "official", "folds": "/two"}},
+            False,
         ),
     ],
 )
-def test_other_folds_are_a_difference(old: Any, new: Any, says: str) -> None:
-    one, two = (build_spec(NAMED, {"search": search}) for search in (old, new))
-    assert str(first_difference(one, two)).startswith(says)
+def test_another_place_is_no_difference_yet(old: Any, new: Any, differs: bool) -> None:
+    """The content that lies there is compared, once it is read."""
+    found = first_difference(build_spec(NAMED, old), build_spec(NAMED, new))
+    assert (found is not None) == differs
 
 
 def test_a_leak_that_is_allowed_is_no_difference() -> None:
@@ -181,7 +195,12 @@ def test_a_choice_more_is_a_difference() -> None:
 
 @pytest.mark.parametrize(
     "more",
-    [{"search": {"n_trials": 3}}, {"search": {"timeout": 60}}, {"final": {"n_runs": 5}}],
+    [
+        {"search": {"n_trials": 3}},
+        {"search": {"timeout": 60}},
+        {"final": {"n_runs": 5}},
+        {"labels": {"n_examples": 9}},
+    ],
 )
 def test_what_only_lengthens_a_study_is_no_difference(more: dict[str, Any]) -> None:
     assert first_difference(build_spec(NAMED, {}), build_spec(NAMED, more)) is None

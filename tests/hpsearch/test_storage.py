@@ -8,6 +8,7 @@ from pathlib import Path
 import optuna
 import pytest
 
+from hpsearch.dashboard.database import open_storage
 from hpsearch.errors import StudyError
 from hpsearch.storage import (
     DATABASE,
@@ -161,3 +162,19 @@ def test_a_second_writer_is_told_of_the_first_until_that_is_killed(tmp_path: Pat
     with sole_writer_of(tmp_path):
         assert (tmp_path / "study.owner").read_text() == f"{os.getpid()}\n"
     assert time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize("name", ["a?b=c", "a%20b", "a#b", "a b", "a{b}", "a%b", "ü@h:1", "a+b"])
+def test_any_folder_name_holds_a_study(name: str, tmp_path: Path) -> None:
+    folder = tmp_path / name
+    study = create_or_load_study(folder, "study", pruner=PRUNER)
+    study.tell(study.ask(), 0.5)
+    assert [trial.value for trial in load_study(folder).get_trials()] == [0.5]
+    with open_database(folder).connect() as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM trials").scalar() == 1
+    for write in (False, True):
+        storage = open_storage(folder, write=write)
+        assert len(storage.get_all_trials(study._study_id)) == 1
+        storage.engine.dispose()
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert [path.name for path in folder.iterdir()] == [DATABASE]

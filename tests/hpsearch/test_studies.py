@@ -70,6 +70,9 @@ BOMB = "a: &a [x, x]\nb: &b [*a, *a, *a]\nc: &c [*b, *b, *b]\n"
         ("when: 2024-13-45", "not a plain YAML"),
         ("? [a, b]\n: c", "not a plain YAML"),
         ("\x00", "not a plain YAML"),
+        ("seed: 1\ndetector: dpa\nseed: 2", "'seed' comes twice"),
+        ("space: {dpa: {latent_dim: [4], layers: [r12], latent_dim: [8]}}", "'latent_dim' comes"),
+        ("space: {dpa: {layers: [{8: r12, 8: r22}]}}", "8 comes twice"),
     ],
 )
 def test_a_hostile_file_is_refused_in_one_line(

@@ -41,7 +41,8 @@ def test_the_same_study_goes_on(begun: StudyDir) -> None:
     ("changes", "table", "facts", "says"),
     [
         ({"search": {"seed": 1}}, TABLE, FACTS, "search.seed is 0 there and 1 now"),
-        ({"labels": {"n_examples": 5}}, TABLE, FACTS, "labels.n_examples is 20 there and 5 now"),
+        ({"training": {"max_steps": 5}}, TABLE, FACTS, "training.max_steps is 100000 there"),
+        ({}, TABLE, FACTS | {"recipe": 2}, "another version of hpsearch began it"),
         ({}, TABLE, FACTS | {"backbone_digest": "x"}, "the backbone weights are others"),
         ({}, TABLE, FACTS | {"statistics_digest": "x"}, "the channel statistics of the backbone"),
         ({}, TABLE, FACTS | {"folds_digest": "x"}, "the fold files list other images"),

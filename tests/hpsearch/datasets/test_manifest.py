@@ -24,6 +24,7 @@ def folder(tmp_path: Path) -> Path:
     (data / "link.png").symlink_to(outside / "secret.png")
     (data / "folder_link").symlink_to(outside)
     (data / "loop.png").symlink_to(data / "loop.png")
+    (data / "dangling.png").symlink_to(outside / "not fetched")
     return data
 
 
@@ -101,8 +102,8 @@ def test_another_root_and_absolute_paths_inside_it(folder: Path, tmp_path: Path)
         ("deep/../../outside/secret.png,0,train", "leads out of"),
         ("../../../../../../etc/passwd,0,train", "leads out of"),
         ("/etc/passwd,0,train", "leads out of"),
-        ("link.png,0,train", "leads out of"),
-        ("folder_link/secret.png,0,train", "leads out of"),
+        ("folder_link/../../outside/secret.png,0,train", "leads out of"),
+        ("dangling.png,0,train", "fetch that file"),
         ("loop.png,0,train", "cannot be opened|does not exist"),
         ("absent.png,0,train", "does not exist"),
         (f"{'x' * 300}.png,0,train", "cannot be opened"),
@@ -166,3 +167,71 @@ def test_what_is_no_file(folder: Path) -> None:
     assert "is a directory" in refusal(folder)
     os.mkfifo(folder / "pipe.csv")
     assert "is not a regular file" in refusal(folder / "pipe.csv")
+
+
+@pytest.mark.parametrize("written", ["link.png", "folder_link/secret.png"])
+def test_a_link_out_of_the_root_is_followed_and_told_or_refused(folder: Path, written: str) -> None:
+    manifest = write(folder, HEADER, f"{written},0,train", "a.png,0,train")
+    dataset = load_manifest(manifest)
+    assert list(dataset.table["path"]) == [written, "a.png"]
+    assert dataset.open(0).size == (8, 8)
+    (note,) = dataset.notes
+    assert note.startswith("1 files in")
+    assert written in note
+    assert "outside/secret.png; --links refuse" in note
+    with pytest.raises(DataError, match=r"row 2: image_path .* is a link that leads out of"):
+        load_manifest(manifest, links="refuse")
+
+
+def test_links_to_equal_content_of_a_store_are_images_of_their_own(folder: Path) -> None:
+    store = folder / ".annex" / "ab12"
+    store.parent.mkdir()
+    (folder / "a.png").rename(store)
+    for name in ("one.png", "two.png"):
+        (folder / name).symlink_to(store)
+    manifest = write(folder, HEADER, "one.png,0,train", "two.png,0,train")
+    dataset = load_manifest(manifest, links="refuse")  # they do not leave the root
+    assert list(dataset.table["path"]) == ["one.png", "two.png"]
+    assert dataset.notes == ()
+    assert [dataset.open(position).size for position in (0, 1)] == [(8, 8)] * 2
+    again = write(folder, HEADER, "one.png,0,train", "./one.png,0,train")
+    assert "the file of row 2 again" in refusal(again)
+
+
+def test_absolute_paths_by_another_name_of_the_root(folder: Path, tmp_path: Path) -> None:
+    alias = tmp_path / "alias"
+    alias.symlink_to(folder)
+    rows = [f"{alias}/a.png,0,train", f"{folder}/deep/b.png,0,test"]
+    for root in (alias, folder):
+        dataset = load_manifest(write(folder, HEADER, *rows), root)
+        assert list(dataset.table["path"]) == ["a.png", "deep/b.png"]
+
+
+@pytest.mark.parametrize(
+    ("column", "optional", "so"),
+    [
+        ("groups", "group", "every image is a group of its own"),
+        ("Group", "group", "every image is a group of its own"),
+        ("group_id", "group", "every image is a group of its own"),
+        ("anomaly_typ", "anomaly_type", "all anomalies are of one type"),
+        ("Anomaly Type", "anomaly_type", "all anomalies are of one type"),
+        ("type", "anomaly_type", "all anomalies are of one type"),
+        ("mask", "mask_path", "no masks are read"),
+    ],
+)
+def test_a_column_that_may_be_misspelt_is_told(
+    folder: Path, column: str, optional: str, so: str
+) -> None:
+    header = f"{HEADER},{column}"
+    warning, ignored = load_manifest(write(folder, header, "a.png,0,train,x")).notes
+    assert warning.startswith(f"warning: column {column} is not read, so {so}; name it {optional}")
+    assert ignored == f"columns that are ignored: {column}"
+    header = f"{header},{optional}"
+    assert load_manifest(write(folder, header, "a.png,1,train,x,")).notes == (ignored,)
+
+
+def test_other_columns_are_listed(folder: Path) -> None:
+    header = f"{HEADER},fold,,note[/b]\t"
+    (note,) = load_manifest(write(folder, header, "a.png,0,train,1,2,3")).notes
+    assert note == "columns that are ignored: fold, (without a name), note[/b]"
+    assert load_manifest(write(folder, HEADER, "a.png,0,train")).notes == ()

@@ -7,7 +7,7 @@ from hpsearch.errors import SpecError
 from hpsearch.final_store import read_winner
 from hpsearch.listener import SilentListener
 from hpsearch.loggers import logged as room
-from hpsearch.loggers.logged import logged, write_missing
+from hpsearch.loggers.logged import LoggingListener, logged, write_missing
 from hpsearch.loggers.logger import open_loggers
 from hpsearch.loggers.record import Record, final_record, trial_record
 from hpsearch.results import read_result
@@ -146,6 +146,42 @@ def test_a_server_that_does_not_answer_is_refused_in_one_line(
     with pytest.raises(SpecError, match=r"--log mlflow: .*; set MLFLOW_TRACKING_URI") as caught:
         open_loggers(["mlflow"], tmp_path / "study")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "http://user:canary@127.0.0.1:9",
+        "http://user:can@canary/x?@127.0.0.1:9",
+        "http://user:canary@[::1",
+        "foo://user:canary@host",
+        "mysql+nodriver://user:canary@h/db",
+        "http://127.0.0.1:9/?token=canary",
+    ],
+)
+def test_no_error_of_mlflow_shows_its_password(
+    uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+    pytest.importorskip("mlflow", reason="needs hpsearch[mlflow]")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    with pytest.raises(SpecError, match=r"^--log mlflow: .+; set MLFLOW_TRACKING_URI") as caught:
+        open_loggers(["mlflow"], tmp_path / "study")
+    assert "canary" not in str(caught.value)
+    assert "canary" not in caplog.text
+
+
+def test_a_tracker_that_fails_later_shows_no_password(folder: StudyDir) -> None:
+    class Leaky(ListLogger):
+        def write(self, record: Record) -> None:
+            raise ConnectionError("POST http://user:canary@host/api failed")
+
+    notes = Notes()
+    LoggingListener(notes, [Leaky()], folder).catch_up()
+    assert notes.messages == [
+        "Leaky failed, it is left out from here on: POST http://***@host/api failed"
+    ]
 
 
 @pytest.mark.parametrize("name", ["wandb", "tensorboard", "mlflow"])
