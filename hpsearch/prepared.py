@@ -12,7 +12,7 @@ from hpsearch.budget import LabelledAnomalies, TestRoles, test_roles
 from hpsearch.datasets.pixels import Preprocessing, load_pixels
 from hpsearch.datasets.registry import load_dataset, request_of
 from hpsearch.datasets.table import Dataset
-from hpsearch.detectors.base import detector_names, load_detector
+from hpsearch.detectors.base import detector_names, faults_of, load_detector
 from hpsearch.errors import SpecError
 from hpsearch.final import REFERENCES
 from hpsearch.fold_files import OfficialFolds
@@ -126,7 +126,8 @@ def prepare_study(
     """
     detector = load_detector(spec.detector)
     _check_sections(spec)
-    space = build_space(spec, detector.axes)
+    with faults_of(spec.detector, "axes"):
+        space = build_space(spec, detector.axes)
     dataset = load_dataset(
         request_of(spec.dataset), cache_dir=cache_dir, progress=listener.progress
     )
@@ -134,7 +135,8 @@ def prepare_study(
     roles = test_roles(dataset.table, parts.labelled)
     backbone = load_backbone(spec.backbone.name, weights_file=spec.backbone.weights)
     for params in space.grid:
-        detector.check(params, backbone.architecture, spec.training)
+        with faults_of(spec.detector, "check"):
+            detector.check(params, backbone.architecture, spec.training)
     variants = {preprocessing_of(params) for params in space.grid}
     pixels = {
         variant: _stored(dataset, variant, cache_dir, workers, listener)

@@ -55,6 +55,8 @@ def run(
     study_name: options.StudyNameOption = None,
     n_trials: options.TrialsOption = None,
     timeout: options.TimeoutOption = None,
+    fold_timeout: options.FoldTimeoutOption = None,
+    retry_failed: options.RetryOption = False,
     sampler: options.SamplerOption = None,
     pruner: options.PrunerOption = None,
     criterion: options.CriterionOption = None,
@@ -76,7 +78,8 @@ def run(
 ) -> None:
     """Search, train the winner, and say how good it is; goes on where it was stopped.
 
-    Without options it runs the quickstart study on images that come with the package.
+    Without options it runs the quickstart study on images that come with the package. Exit code 3
+    where no configuration was completed.
     """
     spec = _asked(context.params)
     # Importing torch takes seconds: `--help` and a bad option should not wait for it.
@@ -95,6 +98,7 @@ def run(
             listener=listener,
             device=device,
             workers=workers,
+            retry_failed=retry_failed,
         )
     print_summary(ran.folder, ran.result, json=json)
 

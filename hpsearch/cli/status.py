@@ -1,7 +1,6 @@
 """`hpsearch status`: how far the studies are."""
 
 import json as json_format
-from collections import Counter
 from typing import Any
 
 from rich.console import Console
@@ -10,9 +9,11 @@ from rich.table import Table
 from hpsearch.cli.listeners import FIGURES, figure, one_line
 from hpsearch.cli.options import DEFAULT_RUNS, JsonOption, RunArgument, RunsOption
 from hpsearch.cli.summary import varied
+from hpsearch.failures import message_of, reason_of
 from hpsearch.spec import Criterion
 from hpsearch.storage import load_study
 from hpsearch.study_dir import StudyDir, find_study, list_studies
+from hpsearch.trials import ledger_of
 
 _COUNTS = ("complete", "pruned", "failed", "open")
 
@@ -38,7 +39,9 @@ def status(
     console.print(table)
     for row in rows:
         for number, reason in row["failures"]:
-            console.print(f"{row['study']}: trial {number} failed: {reason}", highlight=False)
+            console.print(
+                f"{row['study']}: trial {number} failed: {reason}", highlight=False, markup=False
+            )
 
 
 def _best(criterion: Criterion, value: float | None) -> str:
@@ -46,24 +49,20 @@ def _best(criterion: Criterion, value: float | None) -> str:
 
 
 def _row(folder: StudyDir) -> dict[str, Any]:
-    trials = load_study(folder.path).get_trials(deepcopy=False)
-    counts = Counter(trial.state.name for trial in trials)
-    complete = [trial for trial in trials if trial.state.name == "COMPLETE"]
-    top = max(complete, key=lambda trial: (trial.value, -trial.number), default=None)
+    ledger = ledger_of(load_study(folder.path))
+    top = max(ledger.completed, key=lambda trial: (trial.value, -trial.number), default=None)
     return {
         "study": folder.path.name,
         "run_dir": str(folder.path.absolute()),
-        "complete": counts["COMPLETE"],
-        "pruned": counts["PRUNED"],
-        "failed": counts["FAIL"],
-        "open": counts["RUNNING"] + counts["WAITING"],
+        "complete": len(ledger.completed),
+        "pruned": len(ledger.pruned),
+        "failed": len(ledger.failed),
+        "open": len(ledger.under_way),
         "criterion": folder.spec().search.criterion,
         "best": top.value if top else None,
         "best_params": one_line(varied(top)) if top else "",
         "final": top is not None and (folder.final / str(top.number)).is_dir(),
         "failures": [
-            (trial.number, trial.user_attrs.get("failure_message", "unknown"))
-            for trial in trials
-            if trial.state.name == "FAIL"
+            (trial.number, f"{reason_of(trial)}: {message_of(trial)}") for trial in ledger.failed
         ],
     }

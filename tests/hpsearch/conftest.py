@@ -134,7 +134,9 @@ class InlineEngine:
 
     trained: ClassVar[list[str]] = []  # digests, over all engines of a test
 
-    def __init__(self, context: TaskContext, workers: Workers) -> None:
+    def __init__(
+        self, context: TaskContext, workers: Workers, *, fold_timeout: float | None = None
+    ) -> None:
         self.context = context
         self.waiting: list[Task] = []
 
@@ -145,7 +147,7 @@ class InlineEngine:
     def submit(self, task: Task) -> None:
         self.waiting.append(task)
 
-    def wait(self) -> list[Finished]:
+    def wait(self, timeout: float | None = None) -> list[Finished]:
         task = self.waiting.pop(0)
         if not (self.context.tasks / task.digest).is_dir():
             InlineEngine.trained.append(task.digest)

@@ -65,7 +65,7 @@ class Trainings:
         self.under_way.append(task)
         self.beside.append(Counter(other.params["width"] for other in self.under_way))
 
-    def wait(self) -> list[Finished]:
+    def wait(self, timeout: float | None = None) -> list[Finished]:
         self.bomb.tick()
         task = self.under_way.pop()  # the last comes first: folds end in any order
         error = self.fails(task)
