@@ -51,7 +51,7 @@ def completed_trials(study: optuna.Study) -> list[FrozenTrial]:
     name = f"study {study.study_name}: no trial was completed"
     if not ledger.failed:
         raise NothingCompletedError(f"{name}; give it more time")
-    why = failures_sentence(ledger.failed, tried=ledger.ended)
+    why = failures_sentence(ledger.failed, tried=len(ledger.ended))
     raise NothingCompletedError(
         f"{name}: {why}; mend what failed and run the same command with --retry-failed"
     )

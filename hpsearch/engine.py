@@ -166,9 +166,7 @@ class LocalEngine:
             code = worker.end()
             lost = self._lose(task, code)
             return None if lost is None else Finished(task, lost)
-        if isinstance(outcome, TaskError) and outcome.reason != "non_finite":
-            # What such a failure leaves behind, a broken CUDA context or memory that is still
-            # held, must not reach the next task.
+        if isinstance(outcome, TaskError) and worker.is_spoilt_by(outcome):
             worker.end()
         worker.task = worker.future = None
         return Finished(task, outcome)
@@ -215,6 +213,12 @@ class _Worker:
                 self.end()
                 self.task = task
                 self.future = self._submit(task, context)
+
+    def is_spoilt_by(self, failure: TaskError) -> bool:
+        """Whether the next task must not run in this process: memory is still held, or an error
+        has broken the process's access to its GPU."""
+        on_gpu = self.device.startswith("cuda")
+        return failure.reason == "out_of_memory" or (on_gpu and failure.reason == "error")
 
     def end(self) -> int | None:
         """Kill the process and forget its task; what the process ended with."""

@@ -12,7 +12,7 @@ from hpsearch.listener import EndState, TrialReport
 from hpsearch.results import FoldResult
 from hpsearch.space import Params
 from hpsearch.spec import Criterion
-from hpsearch.trials import TASKS
+from hpsearch.trials import RETRY_OF, TASKS
 
 _STATES: Mapping[TrialState, EndState] = {
     TrialState.COMPLETE: "complete",
@@ -39,6 +39,12 @@ class OpenTrial:
     def number(self) -> int:
         """Optuna's number of the trial."""
         return self.trial.number
+
+    @property
+    def retry_of(self) -> Collection[int]:
+        """Numbers of the failed trials that this one stands for."""
+        found: list[int] = self.trial.user_attrs.get(RETRY_OF, [])
+        return found
 
     @property
     def value(self) -> float:

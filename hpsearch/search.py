@@ -104,7 +104,7 @@ class Search:
         if self.plan.exhaustive:
             queue_grid(self.study, self.plan)
         self._tell_of_foreign(ledger)
-        self._folds_done = ledger.ended * self.plan.n_folds
+        self._folds_done = len(ledger.ended) * self.plan.n_folds
         for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             self._take_up(optuna.Trial(self.study, trial._trial_id), trial.intermediate_values)
         while True:
@@ -176,7 +176,7 @@ class Search:
         ledger = ledger_of(self.study)
         if any(trial.state is TrialState.WAITING for trial in ledger.under_way):
             return True
-        used = ledger.ended + len(ledger.under_way)
+        used = len(ledger.ended) + len(ledger.under_way)
         return not self.plan.exhaustive and used < self.plan.n_trials
 
     def _take_up(self, trial: optuna.Trial, reported: Collection[int] = ()) -> None:
@@ -213,7 +213,7 @@ class Search:
     def _score_fold(self, trial: OpenTrial, fold: int, result: FoldResult) -> None:
         values = self.criteria(result, fold)
         trial.results[fold], trial.values[fold] = result, values
-        self.records.add(FoldRecord(trial.number, fold, values), result)
+        self.records.add(FoldRecord(trial.number, fold, values), result, instead_of=trial.retry_of)
         for note in result.notes:
             self.listener.note(note)
         self._folds_done += 1

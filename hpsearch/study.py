@@ -160,6 +160,6 @@ def _tell_failures(study: optuna.Study, listener: Listener) -> None:
     ledger = ledger_of(study)
     if ledger.completed and ledger.failed:
         listener.note(
-            f"{failures_sentence(ledger.failed, tried=ledger.ended)}; `hpsearch run "
+            f"{failures_sentence(ledger.failed, tried=len(ledger.ended))}; `hpsearch run "
             "--retry-failed` tries them again"
         )

@@ -41,14 +41,14 @@ class Ledger:
     foreign: tuple[FrozenTrial, ...]
 
     @property
-    def ended(self) -> int:
-        """How many trials have been used up."""
-        return len(self.completed) + len(self.pruned) + len(self.failed)
+    def ended(self) -> tuple[FrozenTrial, ...]:
+        """The trials that count as tried."""
+        return (*self.completed, *self.pruned, *self.failed)
 
     @property
     def ours(self) -> tuple[FrozenTrial, ...]:
-        """Every trial but foreign ones, in no order."""
-        return (*self.completed, *self.pruned, *self.failed, *self.retried, *self.under_way)
+        """Every trial but foreign ones."""
+        return (*self.ended, *self.retried, *self.under_way)
 
     def to_retry(self, *, all_failed: bool) -> tuple[tuple[FrozenTrial, ...], ...]:
         """The failed trials to try again, by configuration.

@@ -76,7 +76,7 @@ def print_summary(folder: StudyDir, result: FinalResult, *, json: bool) -> None:
     ledger = ledger_of(study)
     console.print(_best_trials(ledger, criterion))
     if ledger.failed:
-        line = failures_sentence(ledger.failed, tried=ledger.ended)
+        line = failures_sentence(ledger.failed, tried=len(ledger.ended))
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     if criterion == "weak":
         for line in _decision(result):
@@ -99,7 +99,7 @@ def _best_trials(ledger: Ledger, criterion: Criterion) -> Table:
     trials = sorted(
         ledger.completed, key=lambda trial: (-trial.user_attrs[criterion], trial.number)
     )
-    counts = f"{len(trials)} of {ledger.ended}" if ledger.failed else str(len(trials))
+    counts = f"{len(trials)} of {len(ledger.ended)}" if ledger.failed else str(len(trials))
     table = Table(title=f"best {min(_SHOWN, len(trials))} of {counts} configurations")
     for column in ("trial", f"validation {FIGURES[criterion]}", "fold spread", "configuration"):
         table.add_column(column)
