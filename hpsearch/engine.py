@@ -206,13 +206,15 @@ class _Worker:
         """Run a task."""
         self.task, self._began = task, None
         context = replace(context, device=self.device)
-        with interrupts_ignored():  # the first submission starts the process
-            try:
+        try:
+            with interrupts_ignored():  # the first submission starts the process
                 self.future = self._submit(task, context)
-            except BrokenProcessPool:  # it died while it was idle
-                self.end()
-                self.task = task
-                self.future = self._submit(task, context)
+        except BrokenProcessPool:  # it died while it was idle
+            self.end()
+            self.start(task, context)
+        except Exception as error:  # no process can be started, for memory is short
+            self._pool, self.future = None, Future()
+            self.future.set_exception(error)
 
     def is_spoilt_by(self, failure: TaskError) -> bool:
         """Whether the next task must not run in this process: memory is still held, or an error
