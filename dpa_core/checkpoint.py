@@ -69,7 +69,7 @@ def _entries(folder: Path) -> list[dict[str, Any]]:
         entries = json.loads((folder / _INDEX).read_text())
     except FileNotFoundError:
         return []
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         raise CheckpointError(f"{folder / _INDEX} is not JSON; delete the folder") from error
     if not (isinstance(entries, list) and all(_is_entry(entry) for entry in entries)):
         raise CheckpointError(

@@ -125,8 +125,22 @@ def resume(
     if found is None:
         return
     tensors, values = found
-    if values["configuration"] != belongs_to:
+    if values.get("configuration") != belongs_to:
         raise CheckpointError(f"{folder}: written with another configuration; delete the folder")
+    try:
+        _restore(state, learners, tensors, values)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise CheckpointError(
+            f"{folder}: holds no state of this training; delete the folder"
+        ) from error
+
+
+def _restore(
+    state: TrainingState,
+    learners: Mapping[str, Learner],
+    tensors: dict[str, Tensor],
+    values: Mapping[str, Any],
+) -> None:
     state.best_weights = with_prefix(tensors, "best.")
     for name, learner in learners.items():
         learner.load(with_prefix(tensors, f"{name}."))

@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING
 
 import optuna
 import pandas as pd
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from hpsearch.criteria import CRITERIA
-from hpsearch.errors import StudyError
+from hpsearch.errors import NothingCompletedError, StudyError
 from hpsearch.estimate import Estimate, estimate, mean_auroc
+from hpsearch.failures import failures_sentence
 from hpsearch.results import FoldResult
 from hpsearch.spec import Criterion
+from hpsearch.trials import ledger_of
 
 if TYPE_CHECKING:
     from hpsearch.budget import TestRoles
@@ -38,18 +40,21 @@ class Choice:
 
 
 def completed_trials(study: optuna.Study) -> list[FrozenTrial]:
-    """The trials that one may choose from.
+    """The trials that one may choose from: none that another program ended.
 
     Raises:
-        StudyError: there are none.
+        NothingCompletedError: there are none.
     """
-    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    if not complete:
-        raise StudyError(
-            f"study {study.study_name}: no trial was completed, see `hpsearch status`; "
-            "mend what failed, or give it more time"
-        )
-    return complete
+    ledger = ledger_of(study)
+    if ledger.completed:
+        return list(ledger.completed)
+    name = f"study {study.study_name}: no trial was completed"
+    if not ledger.failed:
+        raise NothingCompletedError(f"{name}; give it more time")
+    why = failures_sentence(ledger.failed, tried=len(ledger.ended))
+    raise NothingCompletedError(
+        f"{name}: {why}; mend what failed and run the same command with --retry-failed"
+    )
 
 
 def winner(study: optuna.Study, criterion: Criterion) -> FrozenTrial:

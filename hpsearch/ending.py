@@ -1,8 +1,8 @@
 """The end of a study: choose, train the choice on all normals, and say how good it is."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import optuna
@@ -10,10 +10,17 @@ from optuna.trial import FrozenTrial
 
 from hpsearch.choices import Choice, compare_choices, winner
 from hpsearch.deciding import decide, held_out_scores, threshold_of
-from hpsearch.detectors.base import load_detector
+from hpsearch.detectors.base import size_of
 from hpsearch.engine import Engine
-from hpsearch.errors import StudyError
-from hpsearch.final import FinalResult, final_result, mean_best_step, run_tasks
+from hpsearch.errors import StudyError, TaskError
+from hpsearch.final import (
+    REFERENCES,
+    FinalResult,
+    final_result,
+    mean_best_step,
+    require_results,
+    run_tasks,
+)
 from hpsearch.final_store import read_final, rewrite_final, write_final
 from hpsearch.flagging import Flagging, flagged
 from hpsearch.listener import Listener
@@ -40,6 +47,7 @@ class Ending:
         prepared, folder: of the study.
         engine: where final models are trained.
         listener: told of progress.
+        retry_failed: train reference rows that failed before.
     """
 
     study: optuna.Study
@@ -47,6 +55,7 @@ class Ending:
     folder: StudyDir
     engine: Engine
     listener: Listener
+    retry_failed: bool = False
 
     def results(self, criteria: Sequence[Criterion]) -> dict[Criterion, FinalResult]:
         """The choice of each criterion, trained; that of the study's own is its winner."""
@@ -66,7 +75,7 @@ class Ending:
         return decide(
             self._stored,
             self.prepared.labelled,
-            size_of=load_detector(spec.detector).size,
+            size_of=partial(size_of, spec.detector),
             rule=spec.search.pick,
             seed=spec.search.seed,
         )
@@ -100,7 +109,11 @@ class Ending:
     def _finished(self, trial: FrozenTrial) -> FinalResult:
         """Train a chosen configuration and the reference rows, unless an earlier run has."""
         known = read_final(self.folder.final, trial.number)
-        if known is None or len(known.runs) != self.prepared.spec.final.n_runs:
+        if (
+            known is None
+            or len(known.runs) != self.prepared.spec.final.n_runs
+            or (self.retry_failed and len(known.references) < len(REFERENCES))
+        ):
             return self._train(trial)
         first = read_result(self.folder.tasks, known.tasks[0])
         current = replace(known, choices=self._choices, verdict=self._verdict)
@@ -119,26 +132,42 @@ class Ending:
             for run in range(spec.final.n_runs)
         ]
         references = self.prepared.reference_tasks(trial.params)
-        tasks = [*references.values(), *finals]
-        done = run_tasks(tasks, self.engine, self.listener, "training the winner")
-        first = done[finals[0].digest]
+        tasks, what = [*references.values(), *finals], "training the winner"
+        done = run_tasks(tasks, self.engine, self.listener, what)
+        runs = require_results(done, finals, f"{what}, trial {trial.number}")
         result = final_result(
             trial,
-            [done[task.digest] for task in finals],
-            {name: done[task.digest] for name, task in references.items()},
+            runs,
+            self._references(references, done),
             choices=self._choices,
             verdict=self._verdict,
-            flagging=self._flagging(trial, first),
+            flagging=self._flagging(trial, runs[0]),
             table=self.prepared.dataset.table,
             roles=self.prepared.roles,
             steps=steps,
             seed=spec.search.seed,
         )
         saved = self.folder.tasks / finals[0].digest / "model"
-        calibration = self._calibration(trial, first)
+        calibration = self._calibration(trial, runs[0])
         facts = self._facts(finals[0], result).model_copy(update={"calibration": calibration})
         write_final(self.folder.final, result, saved=saved, facts=facts)
         return result
+
+    def _references(
+        self, tasks: Mapping[str, Task], done: Mapping[str, FoldResult | TaskError]
+    ) -> dict[str, FoldResult]:
+        """The reference rows that there are: one that failed costs itself alone."""
+        found = {}
+        for name, task in tasks.items():
+            outcome = done[task.digest]
+            if isinstance(outcome, TaskError):
+                self.listener.note(
+                    f"warning: no reference row {name}: {outcome.reason}: {outcome.message}; "
+                    "--retry-failed tries it again"
+                )
+            else:
+                found[name] = outcome
+        return found
 
     def _flagging(self, trial: FrozenTrial, first: FoldResult) -> Flagging | None:
         rate = self.prepared.spec.final.false_positive_rate

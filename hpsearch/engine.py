@@ -1,6 +1,8 @@
 """Where tasks run: processes of this machine, each with its share of the cores or its own GPU."""
 
 import multiprocessing
+import signal
+import time
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
@@ -10,11 +12,12 @@ import joblib
 import torch
 
 from hpsearch.errors import SpecError, TaskError
+from hpsearch.failures import failure_of
 from hpsearch.processes import end_with_parent, interrupts_ignored
 from hpsearch.results import FoldResult
 from hpsearch.task import Task, TaskContext, run_task
 
-_ATTEMPTS = 3  # at a task whose worker dies, before it is given up
+_ATTEMPTS = 3  # at a task whose process dies, before it is given up
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,11 +38,15 @@ class Engine(Protocol):
     def submit(self, task: Task) -> None:
         """Start a task."""
 
-    def wait(self) -> list[Finished]:
-        """Block until tasks have finished, and return them; empty when none is under way."""
+    def wait(self, timeout: float | None = None) -> list[Finished]:
+        """Block until tasks have finished, and return them.
+
+        Empty where none is under way, and may be empty otherwise: look again. Returns after
+        `timeout` seconds at the latest where one is given.
+        """
 
     def close(self) -> None:
-        """Stop the workers; tasks under way are abandoned."""
+        """Stop the workers; tasks under way are abandoned. Submitting starts workers again."""
 
 
 @dataclass(frozen=True)
@@ -89,116 +96,181 @@ def _devices(device: str) -> tuple[str, ...]:
 
 
 class LocalEngine:
-    """A pool of processes on this machine.
+    """Processes of this machine, each with one task at a time.
 
-    A worker that is killed takes the pool with it. The pool is made anew, and the tasks that were
-    under way run again, one at a time: so the one that kills its workers is found, and given up
-    after three attempts, and the others end well.
+    A process that dies takes its own task with it and no other. That task runs again when nothing
+    else does, for memory may have been short, and is given up after three attempts.
+
+    Args:
+        context: where tasks find what they name.
+        workers: how many processes, and what each may use.
+        fold_timeout: seconds that a training may take, None for no limit. The process of one that
+            takes longer is ended.
     """
 
-    def __init__(self, context: TaskContext, workers: Workers) -> None:
-        self.context = context
-        self.workers = workers
-        self._pool: ProcessPoolExecutor | None = None
-        self._running: dict[Future[FoldResult], Task] = {}
+    def __init__(
+        self, context: TaskContext, workers: Workers, *, fold_timeout: float | None = None
+    ) -> None:
+        self.fold_timeout = fold_timeout
+        self._context = context
+        self._workers = [
+            _Worker(workers.devices[number % len(workers.devices)], workers.threads)
+            for number in range(workers.count)
+        ]
         self._attempts: dict[str, int] = {}
         self._suspects: list[Task] = []  # the first of them is under way, alone
 
     @property
     def idle(self) -> int:
         """Workers that may take a task."""
-        return 0 if self._suspects else self.workers.count - len(self._running)
+        return 0 if self._suspects else sum(worker.task is None for worker in self._workers)
 
     def submit(self, task: Task) -> None:
         """Give a task to a worker."""
-        if self._pool is None:
-            self._pool = self._start()
-        try:
-            with interrupts_ignored():  # the first submission starts the processes
-                future = self._pool.submit(_work, task, self.context)
-        except BrokenProcessPool as error:  # a worker died since; `wait` finds that out
-            future = Future()
-            future.set_exception(error)
-        self._running[future] = task
+        next(worker for worker in self._workers if worker.task is None).start(task, self._context)
 
-    def wait(self) -> list[Finished]:
+    def wait(self, timeout: float | None = None) -> list[Finished]:
         """Tasks that have finished since."""
-        done, _ = wait(self._running, return_when=FIRST_COMPLETED)
-        lost = any(_is_lost(future) for future in done)
-        ready = list(self._running) if lost else done
-        if lost:
-            self.close()
-        alone = len(self._running) == 1
-        finished = []
-        for future in ready:
-            task = self._running.pop(future)
-            ended = self._lose(task, alone=alone) if _is_lost(future) else _outcome(future)
-            if ended is not None:
-                finished.append(Finished(task, ended))
+        busy = [worker for worker in self._workers if worker.future is not None]
+        limits = [timeout, *(self._left(worker) for worker in busy)]
+        known = [max(0.0, limit) for limit in limits if limit is not None]
+        futures = [worker.future for worker in busy if worker.future is not None]
+        wait(futures, timeout=min(known, default=None), return_when=FIRST_COMPLETED)
+        finished = [ended for worker in busy if (ended := self._ended(worker)) is not None]
         self._next_suspect({result.task.digest for result in finished})
         return finished
 
     def close(self) -> None:
-        """End the workers at once."""
-        if self._pool is not None:
-            for process in list((self._pool._processes or {}).values()):
-                process.terminate()
-            self._pool.shutdown(cancel_futures=True)
-            self._pool = None
+        """End the workers at once, and forget their tasks."""
+        for worker in self._workers:
+            worker.end()
+        self._suspects.clear()
 
-    def _start(self) -> ProcessPoolExecutor:
-        # Spawned, for a forked child of a process that has used CUDA or threads can hang.
-        method = multiprocessing.get_context("spawn")
-        numbers = method.Queue()
-        for number in range(self.workers.count):
-            numbers.put(number)
-        return ProcessPoolExecutor(
-            self.workers.count,
-            mp_context=method,
-            initializer=_start_worker,
-            # Small, for a child reads it only after its imports, and the parent waits that long.
-            initargs=(self.workers, numbers),
-        )
+    def _left(self, worker: "_Worker") -> float | None:
+        """Seconds that a worker's task may still take."""
+        return None if self.fold_timeout is None else self.fold_timeout - worker.seconds
 
-    def _lose(self, task: Task, *, alone: bool) -> TaskError | None:
+    def _ended(self, worker: "_Worker") -> Finished | None:
+        """What became of a worker's task, None where it goes on or is to run again."""
+        task, future = worker.task, worker.future
+        if task is None or future is None:
+            return None
+        if not future.done():
+            left = self._left(worker)
+            if left is None or left > 0:
+                return None
+            worker.end()
+            return Finished(task, _took_too_long(self.fold_timeout))
+        outcome = _outcome(future)
+        if outcome is None:
+            code = worker.end()
+            lost = self._lose(task, code)
+            return None if lost is None else Finished(task, lost)
+        if isinstance(outcome, TaskError) and worker.is_spoilt_by(outcome):
+            worker.end()
+        worker.task = worker.future = None
+        return Finished(task, outcome)
+
+    def _lose(self, task: Task, code: int | None) -> TaskError | None:
         """Note that a worker died while the task was under way; give the task up in the end."""
         attempts = self._attempts[task.digest] = self._attempts.get(task.digest, 0) + 1
-        if alone and attempts >= _ATTEMPTS:
-            return TaskError("worker_lost", f"its worker died {attempts} times")
+        if attempts >= _ATTEMPTS:
+            return TaskError("worker_lost", f"its process ended {attempts} times{_by(code)}")
         if task not in self._suspects:
             self._suspects.append(task)
         return None
 
     def _next_suspect(self, ended: set[str]) -> None:
         self._suspects = [task for task in self._suspects if task.digest not in ended]
-        if self._suspects and not self._running:
+        if self._suspects and all(worker.task is None for worker in self._workers):
             self.submit(self._suspects[0])
 
 
-def _is_lost(future: Future[FoldResult]) -> bool:
-    if not future.done() or future.cancelled():
-        return True
-    return isinstance(future.exception(), BrokenProcessPool)
+class _Worker:
+    """A process that runs one task at a time; it is started when needed, also after its end."""
+
+    def __init__(self, device: str, threads: int) -> None:
+        self.device = device
+        self.threads = threads
+        self.task: Task | None = None
+        self.future: Future[FoldResult] | None = None
+        self._pool: ProcessPoolExecutor | None = None
+        self._began: float | None = None
+
+    @property
+    def seconds(self) -> float:
+        """How long its task has been running; its own start does not count."""
+        return 0.0 if self._began is None else time.monotonic() - self._began
+
+    def start(self, task: Task, context: TaskContext) -> None:
+        """Run a task."""
+        self.task, self._began = task, None
+        context = replace(context, device=self.device)
+        try:
+            with interrupts_ignored():  # the first submission starts the process
+                self.future = self._submit(task, context)
+        except BrokenProcessPool:  # it died while it was idle
+            self.end()
+            self.start(task, context)
+        except Exception as error:  # no process can be started, for memory is short
+            self._pool, self.future = None, Future()
+            self.future.set_exception(error)
+
+    def is_spoilt_by(self, failure: TaskError) -> bool:
+        """Whether the next task must not run in this process: memory is still held, or an error
+        has broken the process's access to its GPU."""
+        on_gpu = self.device.startswith("cuda")
+        return failure.reason == "out_of_memory" or (on_gpu and failure.reason == "error")
+
+    def end(self) -> int | None:
+        """Kill the process and forget its task; what the process ended with."""
+        pool, self._pool, self.task, self.future = self._pool, None, None, None
+        if pool is None:
+            return None
+        processes = list((pool._processes or {}).values())
+        for process in processes:
+            process.kill()  # no gentler: what hangs may not hear, and results appear whole
+        pool.shutdown(cancel_futures=True)
+        return next((process.exitcode for process in processes), None)
+
+    def _submit(self, task: Task, context: TaskContext) -> Future[FoldResult]:
+        if self._pool is None:
+            self._pool = ProcessPoolExecutor(
+                1,
+                # Spawned, for a forked child of a process that has used CUDA or threads can hang.
+                mp_context=multiprocessing.get_context("spawn"),
+                initializer=_start_worker,
+                initargs=(self.threads,),
+            )
+        self._pool.submit(_ready).add_done_callback(self._begin)
+        return self._pool.submit(run_task, task, context)
+
+    def _begin(self, _: Future[None]) -> None:
+        self._began = time.monotonic()
 
 
-def _outcome(future: Future[FoldResult]) -> FoldResult | TaskError:
+def _outcome(future: Future[FoldResult]) -> FoldResult | TaskError | None:
+    """What a task gave, None where its worker died."""
     error = future.exception()
-    if isinstance(error, TaskError):
-        return error
-    return future.result()
+    if error is None:
+        return future.result()
+    return None if isinstance(error, BrokenProcessPool) else failure_of(error)
 
 
-_device: str | None = None  # of this worker; a pool's worker has no other place to keep it
+def _took_too_long(seconds: float | None) -> TaskError:
+    return TaskError("timeout", f"took longer than the {seconds:g} s of --fold-timeout")
 
 
-def _start_worker(workers: Workers, numbers: "multiprocessing.Queue[int]") -> None:
-    global _device
-    _device = workers.devices[numbers.get() % len(workers.devices)]
-    torch.set_num_threads(workers.threads)
+def _by(code: int | None) -> str:
+    if code is None:
+        return ""
+    return f", by {signal.Signals(-code).name}" if code < 0 else f", with exit code {code}"
+
+
+def _start_worker(threads: int) -> None:
+    torch.set_num_threads(threads)
     end_with_parent()
 
 
-def _work(task: Task, context: TaskContext) -> FoldResult:
-    if _device is None:
-        raise RuntimeError("the worker was not started by LocalEngine")
-    return run_task(task, replace(context, device=_device))
+def _ready() -> None:
+    """Ends when the process has started."""

@@ -4,8 +4,12 @@ Everything is written under a temporary name in the target's own folder, flushed
 then renamed, so that a kill, a full disk or a power cut leaves the old state or the new one.
 """
 
+import hashlib
 import os
+import platform
+import re
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +18,12 @@ from uuid import uuid4
 from hpsearch.redaction import redacted
 
 _TEMPORARY = ".tmp-"
+_NAME = re.compile(r"\.tmp-([0-9a-f]{6})-(\d+)-")  # host and process of the writer
+_HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:6]
+_LONGEST_WRITE = 24 * 3600  # seconds; of writers elsewhere nothing else tells whether they live
+
+_writing: set[Path] = set()  # temporary names of this process
+_tidied: set[Path] = set()  # folders in which this process has looked for leftovers
 
 
 @contextmanager
@@ -24,14 +34,14 @@ def atomic_path(target: Path) -> Iterator[Path]:
     replaced. On an exception the temporary file is removed and the target is left as it was.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _temporary_name(target)
-    try:
-        yield temporary
-        _sync(temporary)
-        os.replace(temporary, target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with _temporary_name(target) as temporary:
+        try:
+            yield temporary
+            _sync(temporary)
+            os.replace(temporary, target)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
     _sync(target.parent)
 
 
@@ -50,19 +60,19 @@ def write_directory_atomic(target: Path) -> Iterator[Path]:
     """
     _refuse_existing(target)
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _temporary_name(target)
-    temporary.mkdir()
-    try:
-        yield temporary
-        for folder, _, names in os.walk(temporary):
-            for name in names:
-                _sync(Path(folder, name))
-            _sync(Path(folder))
-        _refuse_existing(target)
-        os.rename(temporary, target)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
+    with _temporary_name(target) as temporary:
+        temporary.mkdir()
+        try:
+            yield temporary
+            for folder, _, names in os.walk(temporary):
+                for name in names:
+                    _sync(Path(folder, name))
+                _sync(Path(folder))
+            _refuse_existing(target)
+            os.rename(temporary, target)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
     _sync(target.parent)
 
 
@@ -72,10 +82,33 @@ def remove_leftovers(target: Path) -> None:
         return
     for entry in target.parent.iterdir():
         if entry.name.startswith(_TEMPORARY) and entry.name.endswith(f"-{target.name}"):
-            if entry.is_dir() and not entry.is_symlink():
-                shutil.rmtree(entry, ignore_errors=True)
-            else:
-                entry.unlink(missing_ok=True)
+            remove(entry)
+
+
+def tidy(folder: Path, *, locked: bool = False) -> None:
+    """Remove from `folder` the temporary files whose writers are gone.
+
+    Done by itself where a process writes to a folder for the first time.
+
+    Args:
+        folder: need not exist.
+        locked: the caller holds the lock of everything in it, so that nobody else is writing.
+    """
+    try:
+        entries = [entry for entry in folder.iterdir() if entry.name.startswith(_TEMPORARY)]
+        for entry in entries:
+            if (locked and entry not in _writing) or _is_abandoned(entry):
+                remove(entry)
+    except OSError:  # whatever keeps it from being tidied, what is written there will tell of
+        return
+
+
+def remove(path: Path) -> None:
+    """Remove a file, or a folder with all that it holds, where it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def printable(thing: object) -> str:
@@ -91,8 +124,34 @@ def printable(thing: object) -> str:
     )
 
 
-def _temporary_name(target: Path) -> Path:
-    return target.with_name(f"{_TEMPORARY}{uuid4().hex[:12]}-{target.name}")
+@contextmanager
+def _temporary_name(target: Path) -> Iterator[Path]:
+    """A name beside `target` that tells who writes it, for as long as the block lasts."""
+    folder = target.parent
+    if folder not in _tidied:
+        _tidied.add(folder)
+        tidy(folder)
+    temporary = folder / f"{_TEMPORARY}{_HOST}-{os.getpid()}-{uuid4().hex[:6]}-{target.name}"
+    _writing.add(temporary)
+    try:
+        yield temporary
+    finally:
+        _writing.discard(temporary)
+
+
+def _is_abandoned(temporary: Path) -> bool:
+    writer = _NAME.match(temporary.name)
+    if writer is None or writer[1] != _HOST:
+        return time.time() - temporary.stat().st_mtime > _LONGEST_WRITE
+    if int(writer[2]) == os.getpid():  # in a container each process may have the same number
+        return temporary not in _writing
+    try:
+        os.kill(int(writer[2]), 0)
+    except ProcessLookupError:
+        return True
+    except OSError:  # it lives, and is another user's
+        return False
+    return False
 
 
 def _refuse_existing(target: Path) -> None:

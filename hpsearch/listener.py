@@ -26,6 +26,7 @@ class TrialReport:
         seconds: of training, over the folds.
         best: completed, with a higher value than any before it in the study.
         failure: the reason, where it failed.
+        failure_message: what happened, where it failed, in one line.
     """
 
     number: int
@@ -39,6 +40,7 @@ class TrialReport:
     seconds: float
     best: bool
     failure: str | None = None
+    failure_message: str | None = None
 
 
 class Listener(Protocol):

@@ -7,10 +7,12 @@ import optuna
 from optuna.trial import TrialState
 
 from hpsearch.criteria import CRITERIA, Values, mean_values
+from hpsearch.errors import TaskError
 from hpsearch.listener import EndState, TrialReport
 from hpsearch.results import FoldResult
 from hpsearch.space import Params
 from hpsearch.spec import Criterion
+from hpsearch.trials import RETRY_OF, TASKS
 
 _STATES: Mapping[TrialState, EndState] = {
     TrialState.COMPLETE: "complete",
@@ -31,11 +33,18 @@ class OpenTrial:
     under_way: set[int] = field(default_factory=set)  # folds that a worker has
     results: dict[int, FoldResult] = field(default_factory=dict)
     values: dict[int, Values] = field(default_factory=dict)  # of the folds scored so far
+    failure: TaskError | None = None  # of a fold
 
     @property
     def number(self) -> int:
         """Optuna's number of the trial."""
         return self.trial.number
+
+    @property
+    def retry_of(self) -> Collection[int]:
+        """Numbers of the failed trials that this one stands for."""
+        found: list[int] = self.trial.user_attrs.get(RETRY_OF, [])
+        return found
 
     @property
     def value(self) -> float:
@@ -60,14 +69,16 @@ class OpenTrial:
         folds = {criterion: list(self.fold_values(criterion)) for criterion in CRITERIA}
         self.trial.set_user_attr("fold_values", folds)
         self.trial.set_user_attr("fold_aurocs", folds["weak"])
-        self.trial.set_user_attr("tasks", [result.digest for result in results])
+        self.trial.set_user_attr(TASKS, [result.digest for result in results])
         self.trial.set_user_attr("best_steps", [result.best_step for result in results])
         self.trial.set_user_attr("seconds", self.seconds)
         self.trial.set_user_attr("devices", sorted({result.device for result in results}))
+        if self.failure:
+            self.trial.set_user_attr("failure", self.failure.reason)
+            self.trial.set_user_attr("failure_message", self.failure.message)
+            self.trial.set_user_attr("failure_traceback", list(self.failure.traceback))
 
-    def report(
-        self, state: TrialState, searched: Collection[str], *, best: bool, failure: str | None
-    ) -> TrialReport:
+    def report(self, state: TrialState, searched: Collection[str], *, best: bool) -> TrialReport:
         """How the trial ended, for whoever listens."""
         return TrialReport(
             number=self.number,
@@ -80,5 +91,6 @@ class OpenTrial:
             criteria=mean_values(self.values) if self.values else {},
             seconds=self.seconds,
             best=best,
-            failure=failure,
+            failure=self.failure.reason if self.failure else None,
+            failure_message=self.failure.message if self.failure else None,
         )

@@ -15,7 +15,7 @@ from hpsearch.budget import LabelledAnomalies, TestRoles, test_roles
 from hpsearch.datasets.pixels import Preprocessing, load_pixels
 from hpsearch.datasets.registry import load_dataset, request_of
 from hpsearch.datasets.table import Dataset
-from hpsearch.detectors.base import detector_names, load_detector
+from hpsearch.detectors.base import detector_names, faults_of, load_detector
 from hpsearch.errors import SpecError
 from hpsearch.final import REFERENCES
 from hpsearch.fold_files import OfficialFolds
@@ -149,7 +149,8 @@ def prepare_study(
     """
     detector = load_detector(spec.detector)
     _check_sections(spec)
-    space = build_space(spec, detector.axes)
+    with faults_of(spec.detector, "axes"):
+        space = build_space(spec, detector.axes)
     if folder is not None:
         folder.require_same_settings(spec, recipe=RECIPE)
     dataset = load_dataset(
@@ -161,7 +162,8 @@ def prepare_study(
     roles = test_roles(dataset.table, parts.labelled)
     backbone, statistics_file = _load_backbone(spec, space, cache_dir, listener)
     for params in space.grid:
-        detector.check(params, backbone.architecture, spec.training)
+        with faults_of(spec.detector, "check"):
+            detector.check(params, backbone.architecture, spec.training)
     if folder is not None:
         digest = parts.official.digest if parts.official else None
         found = inputs(dataset, backbone, folds_digest=digest)

@@ -3,7 +3,7 @@
 The table is a copy: the task directories are the truth, and it is filled from them again.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from sqlalchemy import Column, Engine, Float, Integer, MetaData, String, Table, inspect, select
@@ -57,8 +57,10 @@ class FoldRecords:
                 "another --study-name"
             )
 
-    def add(self, record: FoldRecord, result: FoldResult) -> None:
-        """Write one row; a row of the same task stays as it is."""
+    def add(
+        self, record: FoldRecord, result: FoldResult, *, instead_of: Collection[int] = ()
+    ) -> None:
+        """Write one row; a row of the same task stays, and goes over from trials `instead_of`."""
         values: Mapping[str, object] = {
             "task": result.digest,
             "trial": record.trial,
@@ -72,7 +74,15 @@ class FoldRecords:
             "directory": f"tasks/{result.digest}",
         }
         with self.engine.begin() as connection:
-            connection.execute(insert(fold_results).values(values).on_conflict_do_nothing())
+            connection.execute(
+                insert(fold_results)
+                .values(values)
+                .on_conflict_do_update(
+                    index_elements=["task"],
+                    set_={"trial": record.trial},
+                    where=fold_results.c.trial.in_(instead_of),
+                )
+            )
 
     def of_trial(self, trial: int) -> list[FoldRecord]:
         """The rows of a trial, by fold."""

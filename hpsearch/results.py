@@ -38,6 +38,7 @@ class FoldResult:
         seconds: of training and scoring.
         peak_memory_mb: of the device on CUDA, else of the process.
         device: such as `cpu` or the name of a GPU.
+        notes: what was out of the ordinary, a line each.
     """
 
     digest: str
@@ -48,6 +49,7 @@ class FoldResult:
     seconds: float
     peak_memory_mb: float
     device: str
+    notes: tuple[str, ...] = ()
 
     def of_role(self, role: Role) -> NDArray[np.float64]:
         """Scores `(n,)` of the rows of one role."""
@@ -78,6 +80,7 @@ def write_result(
         "seconds": result.seconds,
         "peak_memory_mb": result.peak_memory_mb,
         "device": result.device,
+        "notes": result.notes,
     }
     with write_directory_atomic(tasks / result.digest) as folder:
         (folder / "task.json").write_text(json.dumps(task, indent=1, sort_keys=True))
@@ -110,6 +113,7 @@ def read_result(tasks: Path, digest: str) -> FoldResult | None:
             keep_default_na=False,
         )
         curve = pd.read_csv(folder / "curve.csv")
+        facts["notes"] = tuple(facts.get("notes", ()))  # an earlier version kept none
         return FoldResult(scores=scores, curve=curve, **facts)
     except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
         raise StudyError(

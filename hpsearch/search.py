@@ -14,6 +14,7 @@ from optuna.trial import TrialState
 from hpsearch.criteria import Criteria
 from hpsearch.engine import Engine, Finished
 from hpsearch.errors import TaskError
+from hpsearch.failures import message_of, reason_of
 from hpsearch.listener import Listener
 from hpsearch.open_trial import OpenTrial
 from hpsearch.records import FoldRecord, FoldRecords
@@ -21,9 +22,10 @@ from hpsearch.results import FoldResult
 from hpsearch.space import Params, SearchSpace, config_digest
 from hpsearch.spec import Criterion
 from hpsearch.task import Task
+from hpsearch.trials import CONFIG, RETRY_OF, Ledger, ledger_of
 
-CONFIG = "config_digest"  # user attribute of a trial
-_ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+GRACE_SECONDS = 60.0
+"""How long trainings may go on when the time of a search is up, before they are ended."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,10 @@ class SearchPlan:
         n_folds: of the cross-validation.
         exhaustive: the sampler is the grid, every point once.
         pruning: a pruner is at work, so that the folds of a trial run one after another.
-        timeout: seconds after which no fold is started, None for no limit.
+        timeout: seconds after which no fold is started, None for no limit; folds under way may
+            take `GRACE_SECONDS` more.
+        retry_failed: try every failed configuration again, not only those that failed for a cause
+            of the environment.
     """
 
     space: SearchSpace
@@ -47,6 +52,7 @@ class SearchPlan:
     exhaustive: bool
     pruning: bool
     timeout: float | None = None
+    retry_failed: bool = False
 
 
 class Search:
@@ -88,20 +94,53 @@ class Search:
         self._deadline = time.monotonic() + plan.timeout if plan.timeout else None
 
     def run(self) -> None:
-        """Search until the plan is fulfilled or its time is up."""
+        """Search until the plan is fulfilled or its time is up.
+
+        What is still under way `GRACE_SECONDS` after that is ended, and its trials stay open: the
+        same search goes on with them.
+        """
+        ledger = ledger_of(self.study)
+        self._queue_retries(ledger)
         if self.plan.exhaustive:
             queue_grid(self.study, self.plan)
-        ended = self.study.get_trials(deepcopy=False, states=_ENDED)
-        self._folds_done = len(ended) * self.plan.n_folds
+        self._tell_of_foreign(ledger)
+        self._folds_done = len(ledger.ended) * self.plan.n_folds
         for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             self._take_up(optuna.Trial(self.study, trial._trial_id), trial.intermediate_values)
         while True:
             self._fill()
-            finished = self.engine.wait() if self._under_way else []
-            if not finished and not self._under_way:
+            if not self._under_way:
                 return
-            for result in finished:
+            for result in self.engine.wait(self._patience()):
                 self._receive(result)
+            if self._under_way and self._patience() == 0:
+                self._abandon()
+                return
+
+    def _queue_retries(self, ledger: Ledger) -> None:
+        """Queue each failed configuration that is to be tried again as a trial of its own."""
+        for failed in ledger.to_retry(all_failed=self.plan.retry_failed):
+            last = failed[-1]
+            facts = {CONFIG: last.user_attrs[CONFIG], RETRY_OF: [one.number for one in failed]}
+            self.study.enqueue_trial(last.params, user_attrs=facts)
+            self.listener.note(
+                f"trial {last.number} is tried again: {reason_of(last)}: {message_of(last)}"
+            )
+
+    def _tell_of_foreign(self, ledger: Ledger) -> None:
+        if ledger.foreign:
+            numbers = ", ".join(str(trial.number) for trial in ledger.foreign)
+            self.listener.note(f"warning: ignored, for another program ended it: trial {numbers}")
+
+    def _abandon(self) -> None:
+        """End what is under way; its trials stay open."""
+        count = len(self._under_way)
+        self.engine.close()
+        self._under_way.clear()
+        self.listener.note(
+            f"the time is up: {count} trainings that took {GRACE_SECONDS:g} s more were ended; "
+            "the same command goes on with them"
+        )
 
     def _fill(self) -> None:
         """Give every idle worker a fold."""
@@ -134,9 +173,11 @@ class Search:
         ]
 
     def _may_ask(self) -> bool:
-        if self.plan.exhaustive:
-            return bool(self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,)))
-        return len(self.study.get_trials(deepcopy=False)) < self.plan.n_trials
+        ledger = ledger_of(self.study)
+        if any(trial.state is TrialState.WAITING for trial in ledger.under_way):
+            return True
+        used = len(ledger.ended) + len(ledger.under_way)
+        return not self.plan.exhaustive and used < self.plan.n_trials
 
     def _take_up(self, trial: optuna.Trial, reported: Collection[int] = ()) -> None:
         """Open a trial, new or left by a killed run; folds that are on disk are not run again."""
@@ -149,7 +190,7 @@ class Search:
             result = self.known(self.make_task(params, fold))
             if result is not None and trial.number in self.open:
                 opened.pending.remove(fold)
-                self._score_fold(opened, fold, result)
+                self._settle(opened, fold, result)
 
     def _receive(self, finished: Finished) -> None:
         for number, fold in self._under_way.pop(finished.task.digest):
@@ -157,15 +198,24 @@ class Search:
             if trial is None:  # pruned or failed by another fold meanwhile
                 continue
             trial.under_way.remove(fold)
-            if isinstance(finished.outcome, TaskError):
-                self._fail(trial, finished.outcome)
+            self._settle(trial, fold, finished.outcome)
+
+    def _settle(self, trial: OpenTrial, fold: int, outcome: FoldResult | TaskError) -> None:
+        try:
+            if isinstance(outcome, TaskError):
+                trial.failure = outcome
+                self._end(trial, TrialState.FAIL)
             else:
-                self._score_fold(trial, fold, finished.outcome)
+                self._score_fold(trial, fold, outcome)
+        except optuna.exceptions.UpdateFinishedTrialError:
+            self._lose_to_another(trial)
 
     def _score_fold(self, trial: OpenTrial, fold: int, result: FoldResult) -> None:
         values = self.criteria(result, fold)
         trial.results[fold], trial.values[fold] = result, values
-        self.records.add(FoldRecord(trial.number, fold, values), result)
+        self.records.add(FoldRecord(trial.number, fold, values), result, instead_of=trial.retry_of)
+        for note in result.notes:
+            self.listener.note(note)
         self._folds_done += 1
         self._tell_progress()
         if len(trial.values) == self.plan.n_folds:
@@ -176,27 +226,32 @@ class Search:
         if self.plan.pruning and trial.trial.should_prune():
             self._end(trial, TrialState.PRUNED)
 
-    def _fail(self, trial: OpenTrial, error: TaskError) -> None:
-        trial.trial.set_user_attr("failure", error.reason)
-        trial.trial.set_user_attr("failure_message", error.message)
-        self._end(trial, TrialState.FAIL, failure=error.reason)
-
-    def _end(self, trial: OpenTrial, state: TrialState, *, failure: str | None = None) -> None:
+    def _end(self, trial: OpenTrial, state: TrialState) -> None:
         """Every trial ends here, in exactly one state."""
-        trial.store_facts()
         value = trial.value if state is TrialState.COMPLETE else None
         best = value is not None and all(value > before for before in self._completed_values())
+        trial.store_facts()
         self.study.tell(trial.trial, value, state)
         del self.open[trial.number]
         if len(trial.values) < self.plan.n_folds:
             self._folds_done += self.plan.n_folds - len(trial.values)
             self._tell_progress()
         searched = self.plan.space.searched
-        self.listener.trial(trial.report(state, searched, best=best, failure=failure))
+        self.listener.trial(trial.report(state, searched, best=best))
+
+    def _lose_to_another(self, trial: OpenTrial) -> None:
+        """Another program has ended the trial: its configuration gets another one."""
+        del self.open[trial.number]
+        self.listener.note(
+            f"warning: ignored, for another program ended it: trial {trial.number}; its "
+            "configuration gets another trial"
+        )
+        facts = {CONFIG: config_digest(trial.params)}
+        self.study.enqueue_trial(dict(trial.params), user_attrs=facts)
 
     def _completed_values(self) -> list[float]:
-        trials = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        return [trial.value for trial in trials if trial.value is not None]
+        completed = ledger_of(self.study).completed
+        return [trial.value for trial in completed if trial.value is not None]
 
     def _tell_progress(self) -> None:
         total = self.plan.n_trials * self.plan.n_folds
@@ -205,11 +260,17 @@ class Search:
     def _out_of_time(self) -> bool:
         return self._deadline is not None and time.monotonic() >= self._deadline
 
+    def _patience(self) -> float | None:
+        """Seconds that trainings under way may still take."""
+        if self._deadline is None:
+            return None
+        return max(0.0, self._deadline + GRACE_SECONDS - time.monotonic())
+
 
 def queue_grid(study: optuna.Study, plan: SearchPlan) -> None:
     """Queue each point of the grid that no trial of the study has, up to `n_trials` in all."""
     # Optuna's GridSampler repeats and skips points after failures; this ledger of hashes does not.
-    trials = study.get_trials(deepcopy=False)
+    trials = ledger_of(study).ours
     taken = {trial.user_attrs[CONFIG] for trial in trials if CONFIG in trial.user_attrs}
     for params in plan.space.grid:
         if len(taken) >= plan.n_trials:

@@ -39,6 +39,7 @@ EXECUTION_FIELDS = frozenset(
         "labels.anomalies",
         "search.n_trials",
         "search.timeout",
+        "search.fold_timeout",
         "search.allow_leak",
         "search.pick",
         "final.n_runs",
@@ -162,6 +163,7 @@ class SearchSpec(_Model):
     pruner: Literal["none", "median", "hyperband"] = "none"
     n_trials: int | None = Field(None, ge=1)  # None: the whole grid
     timeout: float | None = Field(None, gt=0)  # seconds after which no training is started
+    fold_timeout: float | None = Field(None, gt=0)  # seconds that one training may take
     n_folds: int = Field(3, ge=2, le=10)
     criterion: Criterion = "weak"
     pick: Pick = "parsimonious"  # by the criterion weak

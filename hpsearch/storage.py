@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 from sqlalchemy import URL, Engine, create_engine, event
 
 from hpsearch.errors import StudyError
-from hpsearch.files import atomic_path, remove_leftovers, write_text_atomic
+from hpsearch.files import atomic_path, remove_leftovers, tidy, write_text_atomic
 
 DATABASE = "study.db"
 _BUSY_SECONDS = 60  # a reader such as the dashboard may hold the file for a moment
@@ -37,6 +37,10 @@ def sole_writer_of(run_dir: Path) -> Iterator[None]:
             "or choose another --study-name"
         ) from None
     try:
+        for folder in (run_dir, run_dir / "tasks", run_dir / "final"):
+            tidy(folder, locked=True)
+        for folder in (run_dir / "report", *(run_dir / "final").glob("*")):
+            tidy(folder)  # reports and exports are written without the lock
         write_text_atomic(owner, f"{os.getpid()}\n")
         yield
     finally:

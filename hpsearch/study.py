@@ -9,6 +9,7 @@ import optuna
 from hpsearch.criteria import Criteria
 from hpsearch.ending import Ending
 from hpsearch.engine import LocalEngine, Workers, plan_workers
+from hpsearch.failures import failures_sentence
 from hpsearch.final import FinalResult
 from hpsearch.listener import Listener
 from hpsearch.prepared import Prepared, prepare_study
@@ -22,6 +23,7 @@ from hpsearch.selection.visible import visible_difference
 from hpsearch.spec import Criterion, StudySpec
 from hpsearch.storage import create_or_load_study, open_database, sole_writer_of
 from hpsearch.study_dir import StudyDir
+from hpsearch.trials import ledger_of
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,7 @@ def run_study(
     device: str = "auto",
     workers: int | None = None,
     criteria: Sequence[Criterion] | None = None,
+    retry_failed: bool = False,
 ) -> StudyRun:
     """Run a study, or go on with it, to its final result.
 
@@ -63,8 +66,11 @@ def run_study(
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         workers: processes, None for as many as are useful.
         criteria: those whose choices are trained on all normals, None for the study's own alone.
+        retry_failed: try every failed configuration again, and reference rows that failed; else
+            only configurations that failed for a cause of the environment.
 
     Raises:
+        NothingCompletedError: every configuration failed, or the time was up before the first.
         UserError: a mistake that the user can mend, in one line.
     """
     plan = plan_workers(device, workers)
@@ -89,10 +95,15 @@ def run_study(
         folder.begin(prepared.spec, prepared.dataset.table, facts)
         if moved := _on_another_device(folder, plan):
             listener.note(moved)
-        engine = LocalEngine(prepared.context(folder.tasks, cache_dir), plan)
+        engine = LocalEngine(
+            prepared.context(folder.tasks, cache_dir),
+            plan,
+            fold_timeout=spec.search.fold_timeout,
+        )
         try:
-            study = _search(prepared, folder, engine, plan, listener)
-            ending = Ending(study, prepared, folder, engine, listener)
+            study = _search(prepared, folder, engine, listener, retry_failed=retry_failed)
+            _tell_failures(study, listener)
+            ending = Ending(study, prepared, folder, engine, listener, retry_failed)
             return StudyRun(folder, ending.results(criteria or [spec.search.criterion]))
         finally:
             engine.close()
@@ -122,7 +133,12 @@ def _opening(prepared: Prepared, plan: Workers) -> str:
 
 
 def _search(
-    prepared: Prepared, folder: StudyDir, engine: LocalEngine, workers: Workers, listener: Listener
+    prepared: Prepared,
+    folder: StudyDir,
+    engine: LocalEngine,
+    listener: Listener,
+    *,
+    retry_failed: bool,
 ) -> optuna.Study:
     spec = prepared.spec.search
     n_trials = spec.n_trials or len(prepared.space.grid)
@@ -148,6 +164,7 @@ def _search(
         exhaustive=sampler == "grid",
         pruning=spec.pruner != "none",
         timeout=spec.timeout,
+        retry_failed=retry_failed,
     )
     Search(
         study,
@@ -160,3 +177,12 @@ def _search(
         listener=listener,
     ).run()
     return study
+
+
+def _tell_failures(study: optuna.Study, listener: Listener) -> None:
+    ledger = ledger_of(study)
+    if ledger.completed and ledger.failed:
+        listener.note(
+            f"{failures_sentence(ledger.failed, tried=len(ledger.ended))}; `hpsearch run "
+            "--retry-failed` tries them again"
+        )

@@ -26,7 +26,8 @@ from hpsearch.backbones.registry import load_backbone
 from hpsearch.cutpaste import counterparts
 from hpsearch.datasets.pixels import Preprocessing
 from hpsearch.detectors.base import Detector, ImageView, Setup, load_detector
-from hpsearch.errors import TaskError
+from hpsearch.detectors.output import checked_scores, checked_training
+from hpsearch.failures import failure_of
 from hpsearch.files import remove_leftovers
 from hpsearch.results import FoldResult, read_result, write_result
 from hpsearch.space import Params, preprocessing_of
@@ -120,21 +121,27 @@ def run_task(task: Task, context: TaskContext) -> FoldResult:
     """Train and score, or read the result where it is there already.
 
     Raises:
-        TaskError: the training failed; nothing is left behind but its checkpoints.
+        TaskError: whatever ended the training; nothing is left behind but its checkpoints.
     """
-    known = read_result(context.tasks, task.digest)
-    if known is not None:
-        return known
+    try:
+        return read_result(context.tasks, task.digest) or _run(task, context)
+    except (Exception, SystemExit) as error:
+        raise failure_of(error) from error
+
+
+def _run(task: Task, context: TaskContext) -> FoldResult:
     started = time.monotonic()
     _reset_peak_memory(context.device)
     checkpoints = context.tasks / f".checkpoints-{task.digest}"
     detector, images = _build(task, context)
     fold = _fold(task, context)
-    training = detector.fit(
-        images(fold.train),
-        images(fold.early_stop) if len(fold.early_stop) else None,
-        max_steps=task.steps or task.training.max_steps,
-        checkpoints=checkpoints,
+    training = checked_training(
+        detector.fit(
+            images(fold.train),
+            images(fold.early_stop) if len(fold.early_stop) else None,
+            max_steps=task.steps or task.training.max_steps,
+            checkpoints=checkpoints,
+        )
     )
     result = FoldResult(
         digest=task.digest,
@@ -145,6 +152,7 @@ def run_task(task: Task, context: TaskContext) -> FoldResult:
         seconds=time.monotonic() - started,
         peak_memory_mb=_peak_memory_mb(context.device),
         device=_device_name(context.device),
+        notes=training.notes,
     )
     save_model = detector.save if task.fold is None else None
     remove_leftovers(context.tasks / task.digest)
@@ -215,20 +223,19 @@ def _scores(
     role.iloc[fold.early_stop] = "early_stop"
     role.iloc[fold.scored] = "normal"
     positions = np.flatnonzero(role != "")
-    scores = detector.score(images(positions))
+    scores = checked_scores(detector.score(images(positions)), len(positions))
     roles = role.to_numpy()[positions]
     if len(fold.scored):
-        made = detector.score(images.synthetic(fold.scored, seed=seed))
+        synthetic = images.synthetic(fold.scored, seed=seed)
+        made = checked_scores(detector.score(synthetic), len(fold.scored))
         positions = np.concatenate([positions, fold.scored])
         scores = np.concatenate([scores, made])
         roles = np.concatenate([roles, np.full(len(made), "synthetic", dtype=object)])
-    if not np.isfinite(scores).all():
-        raise TaskError("non_finite", f"{(~np.isfinite(scores)).sum()} scores are not finite")
     return pd.DataFrame(
         {
             "image_id": table["image_id"].to_numpy()[positions],
             "role": roles,
-            "score": scores.astype(np.float64),  # as read back, for a mean must be the same
+            "score": scores,
         }
     )
 

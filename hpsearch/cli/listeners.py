@@ -117,7 +117,8 @@ def trial_line(report: TrialReport) -> str:
     """A trial on one line, told by the axes that differ; the best so far is marked."""
     head = f"trial {report.number:>3}  "
     if report.state == "failed":
-        return f"{head}failed: {report.failure}  {one_line(report.varied)}"
+        why = f"{report.failure}: {report.failure_message}"
+        return f"{head}failed  {one_line(report.varied)}  {why}"
     folds = " ".join(figure(report.criterion, value) for value in report.fold_values)
     mark = "*" if report.best else " "
     state = "" if report.state == "complete" else f"  {report.state}"

@@ -1,5 +1,6 @@
 """Entry point of `hpsearch`: the commands, and how errors end."""
 
+import signal
 import sys
 from importlib.metadata import version
 from typing import Annotated
@@ -19,10 +20,11 @@ from hpsearch.cli.report import report
 from hpsearch.cli.reproduce import reproduce
 from hpsearch.cli.run import run
 from hpsearch.cli.status import status
-from hpsearch.errors import HpsearchError, UserError
+from hpsearch.errors import HpsearchError, NothingCompletedError, UserError
 from hpsearch.files import printable
 
-USER_MISTAKE, FAILURE, INTERRUPTED = 2, 1, 130
+FAILURE, USER_MISTAKE, NOTHING_COMPLETED = 1, 2, 3
+INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
 
 app = typer.Typer(
     name="hpsearch",
@@ -63,18 +65,30 @@ def _common(
 
 
 def main() -> None:
-    """Run the command line; an expected error is one line on standard error."""
+    """Run the command line; an expected error is one line on standard error.
+
+    Exit codes: 0 done, 1 failed, 2 a mistake that the user can mend, 3 no configuration was
+    completed, 130 and 143 stopped by SIGINT and SIGTERM.
+    """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         app()
+    except NothingCompletedError as error:
+        _fail(f"hpsearch: {error}", NOTHING_COMPLETED)
     except UserError as error:
         _fail(f"hpsearch: {error}", USER_MISTAKE)
     except HpsearchError as error:
         _fail(f"hpsearch: {error}", FAILURE)
     except SystemExit as end:
-        if end.code == INTERRUPTED:  # what typer makes of Ctrl-C
-            _fail("hpsearch: stopped; the same command goes on from here", INTERRUPTED)
+        if end.code in (INTERRUPTED, TERMINATED):  # the first is what typer makes of Ctrl-C
+            _fail("hpsearch: stopped; the same command goes on from here", int(end.code))
         raise
+
+
+def _terminate(*_: object) -> None:
+    """End as by Ctrl-C: what is open is closed on the way, and workers are ended."""
+    sys.exit(TERMINATED)
 
 
 def _fail(message: str, code: int) -> None:

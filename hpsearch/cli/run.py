@@ -60,6 +60,8 @@ def run(
     study_name: options.StudyNameOption = None,
     n_trials: options.TrialsOption = None,
     timeout: options.TimeoutOption = None,
+    fold_timeout: options.FoldTimeoutOption = None,
+    retry_failed: options.RetryOption = False,
     sampler: options.SamplerOption = None,
     pruner: options.PrunerOption = None,
     criterion: options.CriterionOption = None,
@@ -83,7 +85,8 @@ def run(
     """Search, train the winner, and say how good it is; goes on where it was stopped.
 
     Without options it runs the quickstart study on images that come with the package. With the
-    --study-name of a study that is there it goes on with that one, by its own settings.
+    --study-name of a study that is there it goes on with that one, by its own settings. Exit code 3
+    where no configuration was completed.
     """
     spec = _asked(context.params)
     # Importing torch takes seconds: `--help` and a bad option should not wait for it.
@@ -102,6 +105,7 @@ def run(
             listener=listener,
             device=device,
             workers=workers,
+            retry_failed=retry_failed,
         )
     print_summary(ran.folder, ran.result, json=json)
 

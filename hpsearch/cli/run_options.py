@@ -37,7 +37,22 @@ AxisOption = Annotated[
 StudyNameOption = Annotated[str | None, typer.Option(help="Name of the run directory.")]
 TrialsOption = Annotated[int | None, typer.Option(help="Configurations to try.")]
 TimeoutOption = Annotated[
-    float | None, typer.Option(help="Seconds after which no training is started.")
+    float | None,
+    typer.Option(
+        help="Seconds after which the search starts no training; those under way have 60 s more."
+    ),
+]
+FoldTimeoutOption = Annotated[
+    float | None,
+    typer.Option(help="Seconds that one training may take; it is ended then, and has failed."),
+]
+RetryOption = Annotated[
+    bool,
+    typer.Option(
+        "--retry-failed",
+        help="Try every failed configuration again. Those that a lost worker, memory or a full "
+        "disk ended are tried again without it, up to three times in all.",
+    ),
 ]
 SamplerOption = Annotated[str | None, typer.Option(help="auto, grid, tpe or random.")]
 PrunerOption = Annotated[str | None, typer.Option(help="none, median or hyperband.")]
@@ -87,6 +102,7 @@ SETTINGS = {
     "backbone_statistics": "backbone.statistics",
     "n_trials": "search.n_trials",
     "timeout": "search.timeout",
+    "fold_timeout": "search.fold_timeout",
     "sampler": "search.sampler",
     "pruner": "search.pruner",
     "criterion": "search.criterion",

@@ -1,7 +1,6 @@
 """`hpsearch status`: how far the studies are."""
 
 import json as json_format
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,10 +11,12 @@ from hpsearch.cli.options import DEFAULT_RUNS, JsonOption, RunArgument, RunsOpti
 from hpsearch.cli.screen import Screen
 from hpsearch.cli.summary import varied
 from hpsearch.errors import UserError
+from hpsearch.failures import message_of, reason_of
 from hpsearch.files import printable
 from hpsearch.spec import Criterion
 from hpsearch.storage import load_study
 from hpsearch.study_dir import StudyDir, find_study, list_studies
+from hpsearch.trials import ledger_of
 
 _COUNTS = ("complete", "pruned", "failed", "open")
 
@@ -73,20 +74,18 @@ def _row_or_error(folder: StudyDir) -> dict[str, Any]:
 
 
 def _row(folder: StudyDir) -> dict[str, Any]:
-    trials = load_study(folder.path).get_trials(deepcopy=False)
-    counts = Counter(trial.state.name for trial in trials)
-    complete = [trial for trial in trials if trial.state.name == "COMPLETE"]
-    top = max(complete, key=lambda trial: (trial.value, -trial.number), default=None)
+    ledger = ledger_of(load_study(folder.path))
+    top = max(ledger.completed, key=lambda trial: (trial.value, -trial.number), default=None)
     number = folder.winner() if folder.winner_file.exists() else None
-    winner = next((trial for trial in complete if trial.number == number), None)
+    winner = next((trial for trial in ledger.completed if trial.number == number), None)
     shown = winner or top
     return {
         "study": folder.path.name,
         "run_dir": str(folder.path.absolute()),
-        "complete": counts["COMPLETE"],
-        "pruned": counts["PRUNED"],
-        "failed": counts["FAIL"],
-        "open": counts["RUNNING"] + counts["WAITING"],
+        "complete": len(ledger.completed),
+        "pruned": len(ledger.pruned),
+        "failed": len(ledger.failed),
+        "open": len(ledger.under_way),
         "criterion": folder.spec().search.criterion,
         "best": top.value if top else None,
         "best_trial": top.number if top else None,
@@ -96,8 +95,7 @@ def _row(folder: StudyDir) -> dict[str, Any]:
         "params": one_line(varied(shown)) if shown else "",
         "final": winner is not None and (folder.final / str(winner.number) / "model").is_dir(),
         "failures": [
-            (trial.number, printable(trial.user_attrs.get("failure_message", "unknown")))
-            for trial in trials
-            if trial.state.name == "FAIL"
+            (trial.number, printable(f"{reason_of(trial)}: {message_of(trial)}"))
+            for trial in ledger.failed
         ],
     }

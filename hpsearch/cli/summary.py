@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 import optuna
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 from rich.table import Table
 
 from hpsearch.cli.advice import next_steps
@@ -13,17 +13,21 @@ from hpsearch.cli.listeners import FIGURES, figure, one_line
 from hpsearch.cli.screen import Screen
 from hpsearch.deciding import varied_axes
 from hpsearch.estimate import Estimate
+from hpsearch.failures import failures_sentence, message_of, reason_of
 from hpsearch.final import FinalResult
 from hpsearch.space import Params
 from hpsearch.spec import Criterion
 from hpsearch.storage import DATABASE, load_study
 from hpsearch.study_dir import StudyDir
+from hpsearch.trials import Ledger, ledger_of
 
 _SHOWN = 5
 
 
 def summary_json(folder: StudyDir, result: FinalResult, study: optuna.Study) -> dict[str, Any]:
     """What `hpsearch best --json` prints."""
+
+    ledger = ledger_of(study)
 
     def brief(estimate: Estimate | None) -> dict[str, Any] | None:
         return asdict(estimate) if estimate else None
@@ -39,7 +43,11 @@ def summary_json(folder: StudyDir, result: FinalResult, study: optuna.Study) -> 
         "criteria": dict(result.criteria),
         "fold_aurocs": list(result.fold_aurocs),
         "trial": result.trial,
-        "n_trials": len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))),
+        "n_trials": len(ledger.completed),
+        "n_failed": len(ledger.failed),
+        "failures": [
+            [trial.number, reason_of(trial), message_of(trial)] for trial in ledger.failed
+        ],
         "steps": result.steps,
         "test_auroc": result.test.auroc,
         "test_auroc_ci": result.test.interval,
@@ -66,7 +74,11 @@ def print_summary(folder: StudyDir, result: FinalResult, *, json: bool) -> None:
         line = f"warning: {warning}"
         console.print(line, soft_wrap=True)
     console.print()
-    console.print(_best_trials(study, criterion))
+    ledger = ledger_of(study)
+    console.print(_best_trials(ledger, criterion))
+    if ledger.failed:
+        line = failures_sentence(ledger.failed, tried=len(ledger.ended))
+        console.print(line, soft_wrap=True)
     if criterion == "weak":
         for line in _decision(result):
             console.print(line, soft_wrap=True)
@@ -84,10 +96,12 @@ def warnings_of(folder: StudyDir) -> list[str]:
     return warnings
 
 
-def _best_trials(study: optuna.Study, criterion: Criterion) -> Table:
-    trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    trials.sort(key=lambda trial: (-trial.user_attrs[criterion], trial.number))
-    table = Table(title=f"best {min(_SHOWN, len(trials))} of {len(trials)} configurations")
+def _best_trials(ledger: Ledger, criterion: Criterion) -> Table:
+    trials = sorted(
+        ledger.completed, key=lambda trial: (-trial.user_attrs[criterion], trial.number)
+    )
+    counts = f"{len(trials)} of {len(ledger.ended)}" if ledger.failed else str(len(trials))
+    table = Table(title=f"best {min(_SHOWN, len(trials))} of {counts} configurations")
     for column in ("trial", f"validation {FIGURES[criterion]}", "fold spread", "configuration"):
         table.add_column(column)
     for trial in trials[:_SHOWN]:

@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 
 import optuna
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from hpsearch.dashboard.artifacts import Shelf, artifacts_of
 from hpsearch.dashboard.database import open_storage
@@ -22,6 +22,7 @@ from hpsearch.final_store import read_final
 from hpsearch.progress import Progress, silent
 from hpsearch.storage import sole_writer_of
 from hpsearch.study_dir import StudyDir
+from hpsearch.trials import ledger_of
 
 _ROC = "roc.png"
 _NOTES = "notes.json"
@@ -79,7 +80,7 @@ def publish_unless_running(folder: StudyDir, *, progress: Progress = silent) -> 
 
 def _write_notes(folder: StudyDir, study: optuna.Study, finals: Mapping[int, FinalResult]) -> None:
     spec = folder.spec()
-    ended = [trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()]
+    ended = [trial for trial in ledger_of(study).ours if trial.state.is_finished()]
     notes: dict[int | None, str] = {
         trial._trial_id: trial_note(
             trial, n_folds=spec.search.n_folds, final=finals.get(trial.number)
@@ -136,8 +137,8 @@ def _finals(folder: StudyDir) -> tuple[dict[int, FinalResult], list[str]]:
     return finals, remarks
 
 
-def _complete(study: optuna.Study) -> list[FrozenTrial]:
-    return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+def _complete(study: optuna.Study) -> tuple[FrozenTrial, ...]:
+    return ledger_of(study).completed
 
 
 def _shelf(folder: StudyDir, study: optuna.Study) -> Shelf:

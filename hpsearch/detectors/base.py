@@ -1,6 +1,7 @@
 """What the search asks of a detector, and how one is found by its name."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -13,7 +14,8 @@ from torch import nn
 
 from dpa_core.features import VGGArchitecture
 from hpsearch.backbones.backbone import Backbone
-from hpsearch.errors import SpecError
+from hpsearch.errors import HpsearchError, SpecError
+from hpsearch.failures import failure_of
 from hpsearch.space import Params
 from hpsearch.spec import AxisChoices, TrainingSpec
 
@@ -66,11 +68,13 @@ class Training:
         best_step: the step whose weights were kept; 0 for a detector without steps.
         best_loss: on the images held out for early stopping, None where there were none.
         curve: one row a validation, columns `CURVE_COLUMNS`.
+        notes: what was out of the ordinary, a line each.
     """
 
     best_step: int
     best_loss: float | None
     curve: pd.DataFrame
+    notes: tuple[str, ...] = ()
 
 
 class Detector(Protocol):
@@ -141,12 +145,43 @@ def load_detector(name: str) -> type[Detector]:
     """The detector class registered under `name` in the entry point group `hpsearch.detectors`.
 
     Raises:
-        SpecError: there is none of that name.
+        SpecError: there is none of that name, or it cannot be imported.
     """
     found = entry_points(group=_GROUP, name=name)
     if not found:
         raise SpecError(
             f"detector {name!r}: none of that name; choose {', '.join(detector_names())}"
         )
-    detector: type[Detector] = next(iter(found)).load()
+    with faults_of(name, "module"):
+        detector: type[Detector] = next(iter(found)).load()
     return detector
+
+
+def size_of(name: str, params: Params) -> float | None:
+    """How many numbers a configuration of a detector squeezes an image into, None for no such.
+
+    Raises:
+        SpecError: the detector cannot say.
+    """
+    detector = load_detector(name)
+    with faults_of(name, "size"):
+        size = detector.size(params)
+        return None if size is None else float(size)
+
+
+@contextmanager
+def faults_of(name: str, part: str) -> Iterator[None]:
+    """Blame whatever a part of a detector raises on the detector: it may be of another package.
+
+    Raises:
+        SpecError: in one line, for anything but an error of this toolkit.
+    """
+    try:
+        yield
+    except HpsearchError:
+        raise
+    except Exception as error:
+        raise SpecError(
+            f"detector {name}: its {part} raised {failure_of(error).message}; mend the detector, "
+            "or choose another"
+        ) from error

@@ -16,7 +16,7 @@ from dpa_core.autoencoder import Autoencoder
 from dpa_core.config import AutoencoderConfig, FitConfig, LossConfig
 from dpa_core.errors import CheckpointError, ConfigError, DivergedError
 from dpa_core.features import LayerStatistics, VGGArchitecture
-from dpa_core.fit import fit, require_time_to_grow
+from dpa_core.fit import Fit, fit, require_time_to_grow
 from dpa_core.growth import schedule_of
 from dpa_core.loss import ReconstructionLoss
 from dpa_core.score import Scorer, maps, score
@@ -32,6 +32,7 @@ from hpsearch.detectors.base import CURVE_COLUMNS, ImageView, Setup, Training
 from hpsearch.detectors.saved import damaged, load_tensors, save_tensors
 from hpsearch.detectors.weighted_sum import known_weights, layer_schedule
 from hpsearch.errors import SpecError, TaskError
+from hpsearch.files import remove
 from hpsearch.space import Params
 from hpsearch.spec import AxisChoices, TrainingSpec
 
@@ -102,27 +103,18 @@ class DPADetector:
     ) -> Training:
         """Train the autoencoder; see `dpa_core.fit.fit`."""
         try:
-            fitted = fit(
-                self.network,
-                self._training(max_steps),
-                self.loss,
-                train.array(),
-                held_out=early_stop.array() if early_stop is not None else None,
-                checkpoints=checkpoints,
-            )
+            fitted, notes = self._train(train, early_stop, max_steps, checkpoints)
         except DivergedError as error:
             raise TaskError("non_finite", str(error)) from error
         except torch.OutOfMemoryError as error:
             raise TaskError(
                 "out_of_memory", f"batch_size too large for {self.setup.device}"
             ) from error
-        except CheckpointError as error:
-            raise TaskError("bad_data", str(error)) from error
         self.autoencoder = fitted.autoencoder
         curve = pd.DataFrame(
             [asdict(check) for check in fitted.history], columns=list(CURVE_COLUMNS)
         )
-        return Training(fitted.best_step, fitted.best_loss, curve)
+        return Training(fitted.best_step, fitted.best_loss, curve, notes)
 
     def score(self, images: ImageView) -> NDArray[np.float64]:
         """The reconstruction loss of each image, `(n,)`."""
@@ -173,6 +165,33 @@ class DPADetector:
         if self.autoencoder is None:
             raise ValueError("the detector is not fitted yet; call fit first")
         return self.autoencoder
+
+    def _train(
+        self,
+        train: ImageView,
+        early_stop: ImageView | None,
+        max_steps: int,
+        checkpoints: Path | None,
+    ) -> tuple[Fit, tuple[str, ...]]:
+        """The training, and a note where its checkpoint was of no use and it began again."""
+
+        def run() -> Fit:
+            return fit(
+                self.network,
+                self._training(max_steps),
+                self.loss,
+                train.array(),
+                held_out=early_stop.array() if early_stop is not None else None,
+                checkpoints=checkpoints,
+            )
+
+        try:
+            return run(), ()
+        except CheckpointError as error:
+            if checkpoints is None:
+                raise
+            remove(checkpoints)
+            return run(), (f"{error}: it was removed, and the training began again",)
 
     def _training(self, max_steps: int) -> FitConfig:
         config = _fit_config(self.setup.params, self.setup.training, max_steps=max_steps)

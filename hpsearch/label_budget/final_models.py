@@ -6,7 +6,7 @@ from pathlib import Path
 from optuna.trial import FrozenTrial
 
 from hpsearch.engine import LocalEngine, plan_workers
-from hpsearch.final import mean_best_step, run_tasks
+from hpsearch.final import mean_best_step, require_results, run_tasks
 from hpsearch.listener import Listener
 from hpsearch.prepared import prepare_study
 from hpsearch.provenance import environment
@@ -59,7 +59,8 @@ def train_final_models(
         folder.begin(prepared.spec, prepared.dataset.table, facts)
         engine = LocalEngine(prepared.context(folder.tasks, cache_dir), plan)
         try:
-            run_tasks(tasks, engine, listener, "training final models")
+            what = "training final models"
+            require_results(run_tasks(tasks, engine, listener, what), tasks, what)
         finally:
             engine.close()
 

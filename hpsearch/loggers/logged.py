@@ -6,7 +6,6 @@ from functools import cached_property
 from pathlib import Path
 
 import optuna
-from optuna.trial import TrialState
 
 from hpsearch.errors import UserError
 from hpsearch.files import printable
@@ -16,8 +15,7 @@ from hpsearch.loggers.logger import Logger, open_loggers
 from hpsearch.loggers.record import final_name, final_record, trial_name, trial_record
 from hpsearch.storage import load_study
 from hpsearch.study_dir import StudyDir
-
-_ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+from hpsearch.trials import ledger_of
 
 
 @contextmanager
@@ -82,8 +80,8 @@ class LoggingListener:
 
 def write_missing(logger: Logger, study: optuna.Study, folder: StudyDir) -> None:
     """Write the ended trials and the final model of a study that a tracker does not have yet."""
-    for trial in study.get_trials(deepcopy=False, states=_ENDED):
-        if not logger.has(trial_name(trial)):
+    for trial in ledger_of(study).ours:
+        if trial.state.is_finished() and not logger.has(trial_name(trial)):
             logger.write(trial_record(trial, folder.tasks))
     try:
         result = read_winner(folder)

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from hpsearch.backbones.backbone import Backbone
 from hpsearch.backbones.registry import load_backbone
-from hpsearch.detectors.base import Detector, ImageView, Setup, load_detector
+from hpsearch.detectors.base import Detector, ImageView, Setup, faults_of, load_detector
 from hpsearch.errors import SpecError, WeightsError
 from hpsearch.files import printable
 from hpsearch.model.bundle import read_bundle
@@ -135,7 +135,8 @@ def load_model(
         device=usable_device(device),
         cache_dir=Path(os.devnull),  # a model that is only used keeps nothing
     )
-    return Model(facts, detector.load(folder, setup))
+    with faults_of(facts.detector, "load"):
+        return Model(facts, detector.load(folder, setup))
 
 
 def usable_device(device: str) -> str:

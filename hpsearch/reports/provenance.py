@@ -6,13 +6,12 @@ from hpsearch.backbones.statistics_axis import statistics_in_words
 from hpsearch.files import printable
 from hpsearch.reports.document import Code, Section, Table
 from hpsearch.reports.study_data import StudyData
+from hpsearch.trials import ledger_of
 
 
 def stage_seconds(data: StudyData) -> tuple[tuple[str, int, float], ...]:
     """Stage, trainings and seconds of training and scoring, of the trials and the winner."""
-    trials = [
-        trial for trial in data.study.get_trials(deepcopy=False) if "seconds" in trial.user_attrs
-    ]
+    trials = ledger_of(data.study).ended
     searched = sum(len(trial.user_attrs["tasks"]) for trial in trials)
     return (
         ("search", searched, sum(trial.user_attrs["seconds"] for trial in trials)),

@@ -134,7 +134,9 @@ class InlineEngine:
 
     trained: ClassVar[list[str]] = []  # digests, over all engines of a test
 
-    def __init__(self, context: TaskContext, workers: Workers) -> None:
+    def __init__(
+        self, context: TaskContext, workers: Workers, *, fold_timeout: float | None = None
+    ) -> None:
         self.context = context
         self.waiting: list[Task] = []
 
@@ -145,7 +147,7 @@ class InlineEngine:
     def submit(self, task: Task) -> None:
         self.waiting.append(task)
 
-    def wait(self) -> list[Finished]:
+    def wait(self, timeout: float | None = None) -> list[Finished]:
         task = self.waiting.pop(0)
         if not (self.context.tasks / task.digest).is_dir():
             InlineEngine.trained.append(task.digest)
@@ -180,12 +182,17 @@ def context(tmp_path: Path, cache: Path) -> Callable[[Prepared], TaskContext]:
 
 
 PLUGIN = """
-import os, signal, time
+import os, signal, sys, time
 import numpy as np, pandas as pd
 from hpsearch.detectors.base import CURVE_COLUMNS, Training
 from hpsearch.errors import TaskError
 from hpsearch.listener import SilentListener
 from hpsearch.prepared import Prepared, prepare_study
+
+class Unpicklable(Exception):
+    def __init__(self, one, two):
+        super().__init__(one + two)
+        self.cannot = lambda: None
 
 class Fragile:
     axes = {"mode": ("calm",)}
@@ -195,7 +202,8 @@ class Fragile:
 
     @staticmethod
     def check(params, architecture, training):
-        pass
+        if params["mode"] == "unchecked":
+            raise ZeroDivisionError("by nought")
 
     @staticmethod
     def size(params):
@@ -212,13 +220,24 @@ class Fragile:
             raise TaskError("non_finite", "it diverged")
         if self.mode == "sleeps":
             time.sleep(600)
+        if self.mode == "raises":
+            raise Unpicklable("one\\x1b[31m", "\\n" * 500)
+        if self.mode == "memory":
+            raise MemoryError
+        if self.mode == "exits":
+            sys.exit(3)
+        if self.mode == "nothing":
+            return None
+        if self.mode == "curve":
+            return Training(0, None, pd.DataFrame({"step": [lambda: 1]}))
         return Training(0, None, pd.DataFrame(columns=list(CURVE_COLUMNS)))
 
     def score(self, images):
         scores = images.array().mean(axis=(1, 2, 3)).astype(float)
         if self.mode == "single":
             return scores.astype(np.float32)
-        return scores * np.nan if self.mode == "blank" else scores
+        wrong = {"none": None, "short": scores[1:], "column": scores[:, None]}
+        return scores * np.nan if self.mode == "blank" else wrong.get(self.mode, scores)
 
     def save(self, folder):
         folder.mkdir()

@@ -7,10 +7,11 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState
 
 from hpsearch.budget import TestRoles as Roles
-from hpsearch.choices import compare_choices, winner
+from hpsearch.choices import compare_choices, completed_trials, winner
 from hpsearch.criteria import CRITERIA
-from hpsearch.errors import StudyError
+from hpsearch.errors import NothingCompletedError, StudyError
 from hpsearch.results import FoldResult
+from hpsearch.trials import TASKS
 
 TABLE = pd.DataFrame({"image_id": [str(n) for n in range(7)], "group": [str(n) for n in range(7)]})
 ROLES = Roles(
@@ -23,7 +24,10 @@ def _study(*ends: tuple[float, float, float] | None) -> optuna.Study:
     study = optuna.create_study(direction="maximize")
     for values in ends:
         trial = study.ask()
+        trial.set_user_attr(TASKS, [])
         if values is None:
+            trial.set_user_attr("failure", "error")
+            trial.set_user_attr("failure_message", "ValueError: no\x1b[31m")
             study.tell(trial, state=TrialState.FAIL)
             continue
         for criterion, value in zip(CRITERIA, values, strict=True):
@@ -60,15 +64,31 @@ def test_running_and_pruned_trials_do_not_win() -> None:
     assert winner(study, "weak").number == 0
 
 
-@pytest.mark.parametrize("ends", [(), (None, None)])
-def test_no_completed_trial_is_one_line(ends: tuple[None, ...]) -> None:
-    with pytest.raises(StudyError, match=r"^study .*no trial was completed.*hpsearch status"):
-        winner(_weak(*ends), "synthetic")
+@pytest.mark.parametrize(
+    ("n_failed", "says"),
+    [
+        (0, r"no trial was completed; give it more time$"),
+        (2, r"2 of 2 configurations failed: trial 0 error: ValueError: no\\x1b\[31m; trial 1 "),
+        (5, r"5 of 5 configurations failed: .*; and 2 more; mend what failed .* --retry-failed$"),
+    ],
+)
+def test_no_completed_trial_says_how_many_failed_and_why(n_failed: int, says: str) -> None:
+    with pytest.raises(NothingCompletedError, match=rf"^study [^\n]*{says}"):
+        winner(_weak(*[None] * n_failed), "synthetic")
+
+
+def test_a_trial_that_another_program_completed_is_not_chosen_from() -> None:
+    study = _weak(0.4, 0.3)
+    study.tell(study.ask(), 0.99)
+    assert [trial.number for trial in completed_trials(study)] == [0, 1]
+    assert winner(study, "weak").number == 0
 
 
 def test_a_trial_of_an_earlier_version_is_one_line() -> None:
     study = optuna.create_study(direction="maximize")
-    study.tell(study.ask(), 0.5)
+    trial = study.ask()
+    trial.set_user_attr(TASKS, [])
+    study.tell(trial, 0.5)
     with pytest.raises(StudyError, match=r"an earlier version .*--study-name$"):
         winner(study, "weak")
 

@@ -13,7 +13,7 @@ import joblib
 import pytest
 
 from hpsearch.engine import Engine, LocalEngine, Workers, plan_workers
-from hpsearch.errors import SpecError, TaskError
+from hpsearch.errors import SpecError
 from hpsearch.prepared import Prepared
 from hpsearch.results import FoldResult
 from hpsearch.task import Task, TaskContext
@@ -52,7 +52,7 @@ def test_one_worker_for_each_gpu(monkeypatch: pytest.MonkeyPatch, cores: int) ->
     assert plan_workers("cpu", None).devices == ("cpu",)
 
 
-def _run(engine: Engine, tasks: list[Task]) -> dict[str, FoldResult | TaskError]:
+def _run(engine: Engine, tasks: list[Task]) -> dict[str, Any]:
     """Outcomes by the task's mode and fold."""
     waiting, outcomes = list(tasks), {}
     while len(outcomes) < len(tasks):
@@ -67,7 +67,7 @@ def _run(engine: Engine, tasks: list[Task]) -> dict[str, FoldResult | TaskError]
 def tasks(
     plugin: Path, tiny_spec: Any, prepare: Callable[..., Prepared]
 ) -> tuple[Prepared, dict[str, Task]]:
-    modes = ["calm", "once", "always", "diverges", "sleeps"]
+    modes = ["calm", "once", "always", "diverges", "sleeps", "raises"]
     prepared = prepare(tiny_spec(detector="fragile", space={"fragile": {"mode": modes}}))
     points = {str(params["mode"]): params for params in prepared.space.grid}
     return prepared, {mode: prepared.task(params, 0) for mode, params in points.items()}
@@ -81,21 +81,25 @@ def test_a_killed_worker_costs_no_result(
 ) -> None:
     prepared, by_mode = tasks
     calm = [replace(by_mode["calm"], fold=fold) for fold in range(3)]
-    engine = LocalEngine(context(prepared), Workers(2, 1, ("cpu",)))
+    engine = LocalEngine(context(prepared), Workers(2, 1, ("cpu",)), fold_timeout=4)
     bystander = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     try:
-        killers = [by_mode["always"], by_mode["once"], by_mode["diverges"]]
+        killers = [by_mode[mode] for mode in ("sleeps", "always", "once", "diverges", "raises")]
         outcomes = _run(engine, [*killers, *calm])
     finally:
         engine.close()
         assert bystander.poll() is None, "a process of someone else was ended"
         bystander.kill()
         bystander.wait()
-    lost, diverged = outcomes.pop("always 0"), outcomes.pop("diverges 0")
-    assert isinstance(lost, TaskError)
-    assert lost.reason == "worker_lost"
-    assert isinstance(diverged, TaskError)
-    assert (diverged.reason, diverged.message) == ("non_finite", "it diverged")
+    modes = ("sleeps", "always", "diverges", "raises")
+    failed = {mode: outcomes.pop(f"{mode} 0") for mode in modes}
+    found = {mode: (error.reason, error.message) for mode, error in failed.items()}
+    assert found.pop("raises")[0] == "error"
+    assert found == {
+        "sleeps": ("timeout", "took longer than the 4 s of --fold-timeout"),
+        "always": ("worker_lost", "its process ended 3 times, by SIGKILL"),
+        "diverges": ("non_finite", "it diverged"),
+    }
     assert set(outcomes) == {"once 0", "calm 0", "calm 1", "calm 2"}
     assert all(isinstance(outcome, FoldResult) for outcome in outcomes.values())
     assert len((cache / "fitted-always").read_text().split()) == 3

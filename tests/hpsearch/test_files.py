@@ -2,6 +2,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from hpsearch.files import (
     atomic_path,
     printable,
     remove_leftovers,
+    tidy,
     write_directory_atomic,
     write_text_atomic,
 )
@@ -85,6 +87,43 @@ def test_leftovers_of_a_killed_writer_are_removed(tmp_path: Path) -> None:
     assert len(names(tmp_path)) == 2
     remove_leftovers(target)
     assert names(tmp_path) == ["other.npy"]
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from hpsearch.files import *
+with atomic_path(Path(sys.argv[1]) / "a.npy") as file, write_directory_atomic(
+    Path(sys.argv[1]) / "graph"
+) as folder:
+    file.write_bytes(b"half")
+    (folder / "half").touch()
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_the_next_start_removes_what_killed_writers_left_and_nothing_else(tmp_path: Path) -> None:
+    ended = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], env={**os.environ})
+    assert ended.returncode == -signal.SIGKILL
+    left = names(tmp_path)
+    assert len(left) == 2
+    host = left[0].split("-")[1]
+    elsewhere = tmp_path / f".tmp-ffffff-{os.getpid()}-abcdef-of-another-machine"
+    earlier = tmp_path / ".tmp-0123456789ab-of-an-earlier-version"
+    mine = tmp_path / f".tmp-{host}-{os.getpid()}-abcdef-of-an-earlier-container"
+    for path in (elsewhere, earlier, mine):
+        path.touch()
+    with atomic_path(tmp_path / "under-way") as under_way:  # the first write here tidies
+        under_way.touch()
+        assert set(names(tmp_path)) == {elsewhere.name, earlier.name, under_way.name}
+        yesterday = time.time() - 25 * 3600
+        os.utime(elsewhere, (yesterday, yesterday))
+        tidy(tmp_path)
+        assert set(names(tmp_path)) == {earlier.name, under_way.name}
+        tidy(tmp_path, locked=True)
+        assert names(tmp_path) == [under_way.name]
+    assert names(tmp_path) == ["under-way"]
+    tidy(tmp_path / "missing")
 
 
 @pytest.mark.parametrize(

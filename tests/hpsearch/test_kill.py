@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -57,17 +58,21 @@ def test_nothing_that_had_finished_is_lost_or_done_again(
 ) -> None:
     run_dir, chance = runs / spec.study_name, random.Random(1)
     seen: dict[str, tuple[int, int]] = {}
-    for reached in (
-        lambda: run_dir.exists(),
-        lambda: len(_finished(run_dir)) >= 2,
-        lambda: len(_finished(run_dir)) >= FOLDS + 1,
+    for reached, gently in (
+        (lambda: run_dir.exists(), False),
+        (lambda: len(_finished(run_dir)) >= 2, True),
+        (lambda: len(_finished(run_dir)) >= FOLDS + 1, False),
     ):
         process = start()
         try:
             _until(reached, process)
             time.sleep(chance.uniform(0, 0.3))
+            if gently:
+                process.terminate()
+                assert process.wait(timeout=60) == 128 + signal.SIGTERM
         finally:
-            os.killpg(process.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
             process.wait()
         time.sleep(0.2)
         finished = _finished(run_dir)
@@ -77,6 +82,7 @@ def test_nothing_that_had_finished_is_lost_or_done_again(
     assert process.wait(timeout=120) == 0
     assert _finished(run_dir).items() >= seen.items()
     assert not [path.name for path in (run_dir / "tasks").iterdir() if path.name.startswith(".")]
+    assert not list(run_dir.rglob(".tmp-*"))
     connection = sqlite3.connect(run_dir / DATABASE)
     assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     rows = connection.execute("SELECT trial, fold FROM fold_results ORDER BY trial, fold")

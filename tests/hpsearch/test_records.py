@@ -40,6 +40,15 @@ def test_a_row_of_the_same_task_stays_as_it_is(records: FoldRecords) -> None:
     assert records.of_trial(0) == [FoldRecord(0, 0, _values(0.75))]
 
 
+def test_a_row_goes_over_from_a_failed_trial_to_the_one_that_tried_it_again(
+    records: FoldRecords,
+) -> None:
+    for trial, instead_of in ((0, ()), (1, ()), (5, (0, 2))):
+        records.add(FoldRecord(trial, 0, _values(0.75)), _result("a"), instead_of=instead_of)
+    assert records.of_trial(0) == records.of_trial(1) == []
+    assert records.of_trial(5) == [FoldRecord(5, 0, _values(0.75))]
+
+
 def test_a_study_can_be_asked_in_sql(records: FoldRecords, tmp_path: Path) -> None:
     records.add(FoldRecord(0, 2, _values(0.9)), _result("abc"))
     FoldRecords(records.engine)  # a second opening keeps the rows

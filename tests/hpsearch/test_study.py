@@ -1,5 +1,6 @@
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,14 +9,16 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from hpsearch.errors import SpecError, StudyError
+import hpsearch.task
+from hpsearch.errors import NothingCompletedError, SpecError, StudyError
+from hpsearch.final import REFERENCES
 from hpsearch.listener import SilentListener
 from hpsearch.prepared import Prepared
-from hpsearch.results import read_result
+from hpsearch.results import FoldResult, read_result
 from hpsearch.storage import load_study
 from hpsearch.study import StudyRun, run_study
 from hpsearch.study_dir import StudyDir
-from hpsearch.task import RECIPE
+from hpsearch.task import RECIPE, Task, TaskContext
 
 Run = Callable[..., StudyRun]
 
@@ -148,8 +151,50 @@ def test_a_damaged_result_stops_the_study_and_its_deletion_mends_it(
 
 
 def test_every_trial_failed(run: Run, tiny_spec: Any, plugin: Path) -> None:
-    with pytest.raises(StudyError, match=r"no trial was completed"):
+    says = r"no trial was completed: 1 of 1 configurations failed: trial 0 non_finite"
+    with pytest.raises(NothingCompletedError, match=says):
         run(tiny_spec(detector="fragile", space={"fragile": {"mode": ["blank"]}}))
+
+
+def test_a_check_of_a_plug_in_that_raises_is_one_line(
+    run: Run, tiny_spec: Any, plugin: Path, runs: Path
+) -> None:
+    with pytest.raises(SpecError, match=r"^detector fragile: its check raised ZeroDivision[^\n]*$"):
+        run(tiny_spec(detector="fragile", space={"fragile": {"mode": ["unchecked"]}}))
+    assert not runs.exists()
+
+
+def test_a_failing_reference_row_costs_itself_alone_and_a_failing_final_is_one_line(
+    run: Run, tiny_spec: Any, monkeypatch: pytest.MonkeyPatch, inline: list[str]
+) -> None:
+    spec = tiny_spec(space={"features": {"kind": ["knn"], "layer": ["colour"]}})
+    trained = hpsearch.task._run
+
+    def fails(*configurations: str) -> None:
+        def short_of_memory(task: Task, context: TaskContext) -> FoldResult:
+            name = "{kind} {layer}".format_map(task.params)
+            if task.fold is None and name in configurations:
+                raise MemoryError
+            return trained(task, context)
+
+        monkeypatch.setattr("hpsearch.task._run", short_of_memory)
+
+    fails("knn colour")
+    with pytest.raises(StudyError, match=r"^training the winner, trial 0: out_of_memory: [^\n]*$"):
+        run(spec)
+    fails("mahalanobis r32")
+    first = run(spec).result
+    assert [name for name, _ in first.references] == [
+        name for name in REFERENCES if name != "frozen VGG r32, Mahalanobis"
+    ]
+    fails()
+    inline.clear()
+    assert run(spec).result == first
+    assert not inline
+    again = run(spec, retry_failed=True).result
+    assert dict(again.references).keys() == REFERENCES.keys()
+    assert len(inline) == 1
+    assert replace(again, references=first.references) == first
 
 
 def test_a_plug_in_is_searched_like_our_own(run: Run, tiny_spec: Any, plugin: Path) -> None:

@@ -1,5 +1,6 @@
 import json
 import pickle
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -213,15 +214,40 @@ def test_another_process_gives_the_same_scores_of_a_dpa(
     assert np.isfinite(here.scores["score"]).all()
 
 
-@pytest.mark.parametrize("mode", ["blank", "diverges"])
-def test_a_failed_training_leaves_nothing(
-    mode: str, plugin: Path, tiny_spec: Any, prepare: Prepare, context: Context
+@pytest.mark.parametrize(
+    ("mode", "reason", "says"),
+    [
+        ("blank", "non_finite", r"^\d+ scores are not finite$"),
+        ("diverges", "non_finite", r"^it diverged$"),
+        ("raises", "error", r"^Unpicklable: one\\x1b\[31m\\n.{,300}…$"),
+        ("memory", "out_of_memory", r"^MemoryError$"),
+        ("exits", "error", r"^SystemExit: 3$"),
+        ("nothing", "bad_output", r"^fit returned None, not a Training$"),
+        ("curve", "bad_output", r"^fit returned a Training that is none: .*float"),
+        ("none", "bad_output", r"^score returned None, not \d+ floats \(\d+,\)$"),
+        ("short", "bad_output", r"^score returned an array of float64 \(\d+,\), not \d+ floats"),
+        ("column", "bad_output", r"^score returned an array of float64 \(\d+, 1\), not"),
+    ],
+)
+def test_a_failed_training_has_a_reason_and_leaves_nothing(
+    mode: str,
+    reason: str,
+    says: str,
+    plugin: Path,
+    tiny_spec: Any,
+    prepare: Prepare,
+    context: Context,
 ) -> None:
     prepared = prepare(tiny_spec(detector="fragile", space={"fragile": {"mode": [mode]}}))
     place = context(prepared)
     with pytest.raises(TaskError) as caught:
         run_task(_first(prepared), place)
-    assert caught.value.reason == "non_finite"
+    error = pickle.loads(pickle.dumps(caught.value))  # as it crosses processes
+    assert error.reason == reason
+    assert re.search(says, error.message)
+    assert error.message.isprintable()
+    assert sum(map(len, error.traceback)) < 3000
+    assert (reason == "error") <= any("fragile.py" in line for line in error.traceback)
     assert not place.tasks.exists() or not list(place.tasks.iterdir())
 
 

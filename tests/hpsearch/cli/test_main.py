@@ -1,5 +1,8 @@
+import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -7,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from hpsearch.errors import HpsearchError
+from hpsearch.errors import HpsearchError, NothingCompletedError
 
 Command = Callable[..., Any]
 
@@ -32,6 +35,7 @@ def test_version(hpsearch: Command) -> None:
     ("error", "code", "says"),
     [
         (KeyboardInterrupt(), 130, "the same command goes on from here"),
+        (NothingCompletedError("study x: no trial"), 3, "hpsearch: study x: no trial"),
         (HpsearchError("no room"), 1, "hpsearch: no room"),
     ],
 )
@@ -46,6 +50,27 @@ def test_how_other_ends_end(
     assert ended.code == code
     assert says in ended.err
     assert ended.err.count("\n") == 1
+
+
+def test_a_signal_to_terminate_ends_as_one_to_interrupt(
+    hpsearch: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def is_told_to_end(*_: Any, **__: Any) -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(10)
+        finally:
+            ended.append("tidied up")
+
+    ended: list[str] = []
+    monkeypatch.setattr("hpsearch.study.run_study", is_told_to_end)
+    heard = signal.getsignal(signal.SIGTERM)
+    try:
+        code, _, err = hpsearch("run")
+    finally:
+        signal.signal(signal.SIGTERM, heard)
+    assert (code, err) == (143, "hpsearch: stopped; the same command goes on from here\n")
+    assert ended == ["tidied up"]
 
 
 COMMANDS = (

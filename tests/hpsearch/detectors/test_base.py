@@ -1,10 +1,11 @@
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from hpsearch.detectors.base import ImageView, detector_names, load_detector
+from hpsearch.detectors.base import ImageView, detector_names, faults_of, load_detector
 from hpsearch.detectors.dpa import DPADetector
 from hpsearch.detectors.features import FeaturesDetector
 from hpsearch.errors import SpecError
@@ -24,6 +25,20 @@ def test_a_plug_in_is_found_by_its_entry_point(plugin: Path) -> None:
 def test_an_unknown_name_lists_the_known(name: str) -> None:
     with pytest.raises(SpecError, match=r"^detector .*choose dpa, features$"):
         load_detector(name)
+
+
+def test_what_a_plug_in_raises_is_blamed_on_it_in_one_line(
+    plugin: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    says = r"^detector d: its check raised ValueError: a\\nb; mend"
+    with pytest.raises(SpecError, match=says), faults_of("d", "check"):
+        raise ValueError("a\nb")
+    with pytest.raises(SpecError, match=r"^space: no$"), faults_of("d", "check"):
+        raise SpecError("space: no")
+    monkeypatch.delitem(sys.modules, "fragile", raising=False)
+    (plugin / "fragile.py").write_text("import nowhere")
+    with pytest.raises(SpecError, match=r"^detector fragile: its module raised ModuleNotFound"):
+        load_detector("fragile")
 
 
 def test_a_view_reads_its_rows_in_its_order() -> None:

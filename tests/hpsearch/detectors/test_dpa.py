@@ -1,17 +1,23 @@
+import hashlib
+import json
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from safetensors.torch import save
 
 import hpsearch.detectors.dpa
 from dpa_core.autoencoder import Autoencoder
 from dpa_core.config import AutoencoderConfig, LossConfig
-from dpa_core.errors import CheckpointError, DivergedError
+from dpa_core.errors import DivergedError
 from dpa_core.features import VGG19, VGG_MINI
+from dpa_core.training_state import configuration
 from hpsearch.backbones.statistics import compute_statistics
 from hpsearch.detectors.base import CURVE_COLUMNS, ImageView, Setup
 from hpsearch.detectors.dpa import DPADetector, batch_size, learning_rate
@@ -162,7 +168,6 @@ def test_several_layers_and_a_rate_of_ones_own(setup: Callable[..., Setup], view
     [
         (DivergedError(7), "non_finite"),
         (torch.OutOfMemoryError("CUDA out of memory"), "out_of_memory"),
-        (CheckpointError("of another training"), "bad_data"),
     ],
 )
 def test_a_failed_training_keeps_its_reason(
@@ -180,6 +185,47 @@ def test_a_failed_training_keeps_its_reason(
         _fitted(setup(QUICK, **SMALL), view)
     assert caught.value.reason == reason
     assert caught.value.message
+
+
+@pytest.mark.parametrize(
+    "junk",
+    ["not JSON", '[{"file": "a", "sha256": "b", "state": {}}]', None, "keys"],
+)
+def test_a_damaged_checkpoint_costs_the_steps_that_it_held(
+    junk: str | None, setup: Callable[..., Setup], view: View, tmp_path: Path
+) -> None:
+    def fitted(folder: Path) -> Any:
+        detector = DPADetector(setup(QUICK, **SMALL))
+        sets = view(slice(0, 30)), view(slice(30, 36))
+        return detector.fit(*sets, max_steps=30, checkpoints=folder)
+
+    folder = tmp_path / "checkpoints"
+    index = folder / "checkpoint.json"
+    folder.mkdir()
+    if junk is None:
+        index.mkdir()  # where a file should be
+    elif junk == "keys":
+        tensors = save({"a": torch.zeros(1)})
+        (folder / "a.safetensors").write_bytes(tensors)
+        config = json.loads(json.dumps(_configuration(setup(QUICK, **SMALL))))
+        entry = {"file": "a.safetensors", "sha256": hashlib.sha256(tensors).hexdigest()}
+        index.write_text(json.dumps([entry | {"state": {"configuration": config}}]))
+    else:
+        index.write_text(junk)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of each file that is missing
+        training = fitted(folder)
+    (note,) = training.notes
+    assert "the training began again" in note
+    undisturbed = fitted(tmp_path / "another")
+    assert undisturbed.notes == ()
+    losses = ["step", "train_loss", "held_out_loss"]
+    pd.testing.assert_frame_equal(training.curve[losses], undisturbed.curve[losses])
+
+
+def _configuration(setup: Setup) -> Any:
+    detector = DPADetector(setup)
+    return configuration(detector.network, detector._training(30), detector.loss.config)
 
 
 def test_a_rate_that_blows_up_is_non_finite(setup: Callable[..., Setup], view: View) -> None:

@@ -51,6 +51,8 @@ class Trainings:
         self.started: list[Task] = []
         self.finished: list[str] = []
         self.fails: Callable[[Task], TaskError | None] = lambda task: None
+        self.hangs: Callable[[Task], bool] = lambda task: False
+        self.seconds = 0.0  # on its clock: a training takes 100
         self.bomb = Bomb(None)
         self.under_way: list[Task] = []
         self.beside: list[Counter[Any]] = []  # configurations under way after each submission
@@ -65,9 +67,16 @@ class Trainings:
         self.under_way.append(task)
         self.beside.append(Counter(other.params["width"] for other in self.under_way))
 
-    def wait(self) -> list[Finished]:
+    def wait(self, timeout: float | None = None) -> list[Finished]:
         self.bomb.tick()
-        task = self.under_way.pop()  # the last comes first: folds end in any order
+        ending = [task for task in self.under_way if not self.hangs(task)]
+        if not ending:
+            assert timeout is not None, "it hangs for ever"
+            self.seconds += timeout
+            return []
+        self.seconds += 100
+        task = ending[-1]  # the last comes first: folds end in any order
+        self.under_way.remove(task)
         error = self.fails(task)
         if error is not None:
             return [Finished(task, error)]
@@ -104,12 +113,16 @@ class Listener(SilentListener):
     def __init__(self) -> None:
         self.reports: list[TrialReport] = []
         self.shown: list[tuple[int, int]] = []
+        self.notes: list[str] = []
 
     def trial(self, report: TrialReport) -> None:
         self.reports.append(report)
 
     def progress(self, what: str, done: int, total: int) -> None:
         self.shown.append((done, total))
+
+    def note(self, message: str) -> None:
+        self.notes.append(message)
 
 
 class Desk:
