@@ -7,7 +7,7 @@ import numpy as np
 from hpsearch.budget import LabelledAnomalies, test_roles
 from hpsearch.engine import LocalEngine, plan_workers
 from hpsearch.estimate import estimate, mean_auroc
-from hpsearch.final import run_tasks
+from hpsearch.final import require_results, run_tasks
 from hpsearch.listener import Listener
 from hpsearch.prepared import prepare_study
 from hpsearch.provenance import environment
@@ -17,6 +17,7 @@ from hpsearch.study_dir import StudyDir
 from hpsearch.tables.answer import Answer
 from hpsearch.tables.growing import STEPS_PER_PHASE
 
+_WHAT = "training the published configuration"
 _NOTHING = LabelledAnomalies(np.empty(0, dtype=np.intp), (), "shared")
 
 
@@ -59,10 +60,10 @@ def train_fixed(
         folder.begin(prepared.spec, prepared.dataset.table, facts, latest=False)
         engine = LocalEngine(prepared.context(folder.tasks, cache_dir), plan)
         try:
-            done = run_tasks(tasks, engine, listener, "training the published configuration")
+            done = run_tasks(tasks, engine, listener, _WHAT)
         finally:
             engine.close()
-    results = [done[task.digest] for task in tasks]
+    results = require_results(done, tasks, _WHAT)
     table = prepared.dataset.table
     roles = test_roles(table, _NOTHING)  # every test anomaly: the choice has seen none
     return Answer(
