@@ -25,7 +25,7 @@ def failure_of(error: BaseException) -> TaskError:
     if isinstance(error, TaskError):
         return TaskError(error.reason, shortened(error.message), error.traceback)
     name = "" if isinstance(error, HpsearchError) else f"{type(error).__name__}: "
-    lines = "".join(traceback.format_exception(error)).splitlines()
+    lines = "".join(traceback.format_tb(error.__traceback__)).splitlines()  # a message may be long
     return TaskError(
         _reason(error),
         shortened(f"{name}{error}".removesuffix(": ")),

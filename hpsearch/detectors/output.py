@@ -37,7 +37,7 @@ def checked_training(found: object) -> Training:
     try:
         step = int(found.best_step)
         loss = None if found.best_loss is None else float(found.best_loss)
-        curve = found.curve.astype(_CURVE)[list(CURVE_COLUMNS)]
+        curve = found.curve[list(CURVE_COLUMNS)].astype(_CURVE)
         notes = tuple(map(str, found.notes))
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise TaskError("bad_output", f"fit returned a Training that is none: {error}") from error

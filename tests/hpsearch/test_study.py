@@ -179,7 +179,7 @@ def test_a_failing_reference_row_costs_itself_alone_and_a_failing_final_is_one_l
 
         monkeypatch.setattr("hpsearch.task._run", short_of_memory)
 
-    fails("knn colour")
+    fails("knn colour", "mahalanobis r32")
     with pytest.raises(StudyError, match=r"^training the winner, trial 0: out_of_memory: [^\n]*$"):
         run(spec)
     fails("mahalanobis r32")

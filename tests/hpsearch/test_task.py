@@ -223,7 +223,7 @@ def test_another_process_gives_the_same_scores_of_a_dpa(
         ("memory", "out_of_memory", r"^MemoryError$"),
         ("exits", "error", r"^SystemExit: 3$"),
         ("nothing", "bad_output", r"^fit returned None, not a Training$"),
-        ("curve", "bad_output", r"^fit returned a Training that is none: .*float"),
+        ("curve", "bad_output", r"^fit returned a Training that is none: .*train_loss"),
         ("none", "bad_output", r"^score returned None, not \d+ floats \(\d+,\)$"),
         ("short", "bad_output", r"^score returned an array of float64 \(\d+,\), not \d+ floats"),
         ("column", "bad_output", r"^score returned an array of float64 \(\d+, 1\), not"),

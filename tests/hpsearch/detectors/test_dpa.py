@@ -195,9 +195,9 @@ def test_a_damaged_checkpoint_costs_the_steps_that_it_held(
     junk: str | None, setup: Callable[..., Setup], view: View, tmp_path: Path
 ) -> None:
     def fitted(folder: Path) -> Any:
-        detector = DPADetector(setup(QUICK, **SMALL))
+        detector = DPADetector(setup(QUICK | {"max_steps": 4}, **SMALL))
         sets = view(slice(0, 30)), view(slice(30, 36))
-        return detector.fit(*sets, max_steps=30, checkpoints=folder)
+        return detector.fit(*sets, max_steps=4, checkpoints=folder)
 
     folder = tmp_path / "checkpoints"
     index = folder / "checkpoint.json"
@@ -207,7 +207,7 @@ def test_a_damaged_checkpoint_costs_the_steps_that_it_held(
     elif junk == "keys":
         tensors = save({"a": torch.zeros(1)})
         (folder / "a.safetensors").write_bytes(tensors)
-        config = json.loads(json.dumps(_configuration(setup(QUICK, **SMALL))))
+        config = json.loads(json.dumps(_configuration(setup(QUICK | {"max_steps": 4}, **SMALL))))
         entry = {"file": "a.safetensors", "sha256": hashlib.sha256(tensors).hexdigest()}
         index.write_text(json.dumps([entry | {"state": {"configuration": config}}]))
     else:
@@ -225,7 +225,7 @@ def test_a_damaged_checkpoint_costs_the_steps_that_it_held(
 
 def _configuration(setup: Setup) -> Any:
     detector = DPADetector(setup)
-    return configuration(detector.network, detector._training(30), detector.loss.config)
+    return configuration(detector.network, detector._training(4), detector.loss.config)
 
 
 def test_a_rate_that_blows_up_is_non_finite(setup: Callable[..., Setup], view: View) -> None:
