@@ -211,7 +211,7 @@ def _load_backbone(
         statistics, images = read_statistics(path)
         backbone = replace(backbone, statistics=statistics, statistics_source=images)
     natural_statistics(backbone)
-    listener.note(f"channel statistics over natural images: {backbone.statistics_source}")
+    listener.note(f"channel statistics: {backbone.statistics_source}")
     return backbone, path
 
 

@@ -74,7 +74,8 @@ is too slow, and quick searches on small images.
 - On CIFAR-10 itself it has seen every class labelled: a class held out as anomalous there is not
   unknown to it, so such results are too good and serve for trials only.
 - Channels that are zero on every training image, over all layers: {n_dead_channels}.
-- For other images compute the channel statistics anew.
+- Its channel statistics are those of CIFAR-10 at 32x32 on whatever images it is used;
+  `--backbone-statistics DIR` takes them over others.
 """
 
 

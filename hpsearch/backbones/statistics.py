@@ -63,9 +63,13 @@ def natural_statistics(backbone: Backbone) -> LayerStatistics:
         WeightsError: it has none.
     """
     if backbone.statistics is None:
-        what = f"backbone weights {backbone.source}: hold no channel statistics"
-        mend = "give a folder of natural images with --backbone-statistics"
-        raise WeightsError(printable(f"{what}; {mend}, or take --axis {AXIS}={OWN}"))
+        raise WeightsError(
+            printable(
+                f"backbone weights {backbone.source}: hold no channel statistics; give a folder of "
+                f"natural images with --backbone-statistics, or take --axis {AXIS}={OWN} "
+                f"({AXIS}='{OWN}')"
+            )
+        )
     return backbone.statistics
 
 

@@ -3,6 +3,7 @@ import pickle
 
 import numpy as np
 import pytest
+from safetensors.torch import save_file
 from sklearn.base import clone
 from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
@@ -10,6 +11,7 @@ from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import hpsearch.estimator
+from hpsearch.backbones.registry import load_backbone
 from hpsearch.estimator import DPADetector
 
 SMALL = {"layers": "r12", "resolution": 16, "max_steps": 30, "batch_size": 16, "random_state": 0}
@@ -128,3 +130,16 @@ def test_the_example_runs() -> None:
     result = doctest.testmod(hpsearch.estimator)
     assert result.attempted > 0
     assert result.failed == 0
+
+
+def test_statistics_are_of_the_images_only_where_asked(images: np.ndarray, tmp_path) -> None:
+    bare = tmp_path / "bare.safetensors"
+    save_file(dict(load_backbone("vgg-mini").weights), bare)
+    few = SMALL | {"max_steps": 2, "target_fpr": 0.2, "backbone_weights": bare}
+    with pytest.raises(ValueError, match=r"hold no channel statistics.*\(statistics='own'\)"):
+        DPADetector(**few).fit(images[:40])
+    own = DPADetector(**few, statistics="own").fit(images[:40])
+    natural = DPADetector(**(few | {"backbone_weights": None})).fit(images[:40])
+    assert not np.allclose(own.score_samples(images[:4]), natural.score_samples(images[:4]))
+    with pytest.raises(ValueError, match="statistics must be natural or own"):
+        DPADetector(**few, statistics="mine").fit(images[:40])

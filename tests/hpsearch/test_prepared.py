@@ -53,7 +53,7 @@ def _notes(spec: Any, cache: Path) -> list[str]:
 
 def test_a_study_says_which_images_its_statistics_are_of(tiny_spec: Any, cache: Path) -> None:
     assert _notes(tiny_spec(detector="dpa"), cache) == [
-        "channel statistics over natural images: natural images, stored in vgg-mini.safetensors"
+        "channel statistics: natural images, stored in vgg-mini.safetensors"
     ]
     assert not _notes(tiny_spec(), cache), "pooled features are not normalised by them"
 

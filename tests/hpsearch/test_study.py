@@ -9,7 +9,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+import hpsearch.study
 import hpsearch.task
+from hpsearch.engine import Workers
 from hpsearch.errors import NothingCompletedError, SpecError, StudyError
 from hpsearch.final import REFERENCES
 from hpsearch.listener import SilentListener
@@ -52,6 +54,24 @@ def test_a_study_from_start_to_answer(run: Run, tiny_spec: Any, inline: list[str
     assert facts["recipe"] == RECIPE
     assert facts["backbone"] == "vgg-mini"
     assert facts["versions"]["optuna"]
+
+
+@pytest.mark.parametrize(
+    ("began", "now", "says"),
+    [
+        ("cpu", ("cuda:0", "cuda:1"), "the study began on cpu and goes on on cuda:0, cuda:1"),
+        ("cuda:0", ("cpu",), "the study began on cuda:0 and goes on on cpu"),
+        ("cuda:0", ("cuda:0", "cuda:1"), None),
+    ],
+)
+def test_another_device_is_told(
+    began: str, now: tuple[str, ...], says: str | None, tmp_path: Path
+) -> None:
+    folder = StudyDir(tmp_path)
+    folder.environment_file.write_text(json.dumps({"device": began}))
+    told = hpsearch.study._on_another_device(folder, Workers(1, 1, now))
+    assert (told is None) == (says is None)
+    assert told is None or told.startswith(f"{says}: ")
 
 
 def test_running_again_trains_nothing_and_says_the_same(

@@ -33,7 +33,7 @@ def _shown(page: Path) -> list[tuple[str, str]]:
 def test_commands_and_options_exist(page: Path) -> None:
     known = _commands()
     shown = _shown(page)
-    assert len(shown) > 5
+    assert shown
     for words, rest in shown:
         (name,) = [name for name in known if f"{words} ".startswith(f"{name} ")] or [None]
         assert name, f"{page.name}: no command in 'hpsearch {words}'"

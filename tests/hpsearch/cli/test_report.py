@@ -89,6 +89,10 @@ def test_an_autoencoder_has_maps_and_learning_curves(
     assert "report_figures/learning.png" in links
     assert sum("overlay" in link for link in links) > 8
     assert all((runs / "tiny" / "report" / link).is_file() for link in links)
+    said = "natural images, stored in vgg-mini.safetensors"
+    assert f"| channel statistics | {said} |" in written.replace("\\", "")
+    (facts,) = (runs / "tiny" / "final").glob("*/model/model.json")
+    assert json.loads(facts.read_text())["backbone"]["statistics"] == said
 
 
 def test_pictures_are_made_once_and_anew_for_another_model(
