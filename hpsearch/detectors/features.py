@@ -19,7 +19,7 @@ from hpsearch.detectors.outlier_models import OUTLIER_MODELS, Matrix, OutlierMod
 from hpsearch.detectors.pooled import USUAL_LAYERS, pooled_features
 from hpsearch.detectors.pooled_graph import COLOUR, ColourStatistics, PooledGraph, PooledLayers
 from hpsearch.detectors.saved import damaged, load_tensors, save_tensors
-from hpsearch.errors import SpecError
+from hpsearch.errors import SpecError, TaskError
 from hpsearch.space import Params
 from hpsearch.spec import AxisChoices, TrainingSpec
 
@@ -133,10 +133,13 @@ class FeaturesDetector:
         return self.setup.backbone.architecture.channels(self.layer)
 
     def _vectors(self, images: ImageView) -> Matrix:
-        return pooled_features(
+        vectors = pooled_features(
             images,
             self.layer,
             self.setup.backbone,
             device=self.setup.device,
             cache_dir=self.setup.cache_dir,
         )
+        if not np.isfinite(vectors).all():
+            raise TaskError("non_finite", f"features of {self.layer} are not finite")
+        return vectors

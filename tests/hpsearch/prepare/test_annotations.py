@@ -65,7 +65,9 @@ def test_types_without_area_are_counted_and_are_no_outlines(
 
 
 def test_what_encloses_nothing_is_said_and_left_out(made: SimpleNamespace) -> None:
-    text = made.xml(("_0", OUTER), ("_0", OUTER[:2]), ("_2", ()), ("_2", ((0, 0), (9, 9), (40, 40))))
+    text = made.xml(
+        ("_0", OUTER), ("_0", OUTER[:2]), ("_2", ()), ("_2", ((0, 0), (9, 9), (40, 40)))
+    )
     annotations = parse_annotations(text.encode(), where="x.xml")
     assert len(annotations.tumour) == 1
     assert not annotations.cut_out
@@ -84,7 +86,10 @@ def test_what_encloses_nothing_is_said_and_left_out(made: SimpleNamespace) -> No
         (lambda text: "", "not well-formed XML"),
         (lambda text: BOMB, "DOCTYPE"),
         (lambda text: "<html></html>", "not ASAP_Annotations"),
-        (lambda text: text.replace('"_0"', '"stroma"'), "has PartOfGroup 'stroma'; make it one of _0"),
+        (
+            lambda text: text.replace('"_0"', '"stroma"'),
+            "has PartOfGroup 'stroma'; make it one of _0",
+        ),
         (lambda text: text.replace('"Polygon"', '"Heart"'), "has Type 'Heart'; make it one of Pol"),
         (lambda text: text.replace('Type="Polygon"', ""), "has Type ''; make it one of Polygon"),
         (lambda text: text.replace('X="100"', 'X="wide"'), "without a number"),
