@@ -19,7 +19,7 @@ from scipy.ndimage import binary_dilation, label
 
 TISSUE_RULE = 2  # raised when a slide may give other tiles; 1 was Otsu's threshold alone
 MIN_CONTRAST = 20.0  # grey levels between tissue and glass; a blank slide's noise has less
-DARK = 80  # the brightest channel of black pen, of a bubble's edge or of what was not scanned
+DARK = 100  # the brightest channel of black pen, of a bubble's edge or of what was not scanned
 MIN_SATURATION = 0.05  # (max - min) / max of the channels; a ring, a shadow, dust have less
 MAX_SATURATION = 0.75  # ink of any colour has more
 MAX_GREEN, MAX_BLUE = 1.15, 2.3  # over red; blue and green ink have more
