@@ -125,8 +125,21 @@ def resume(
     if found is None:
         return
     tensors, values = found
-    if values["configuration"] != belongs_to:
+    if values.get("configuration") != belongs_to:
         raise CheckpointError(f"{folder}: written with another configuration; delete the folder")
+    try:
+        _fill(state, learners, tensors, values)
+    except (LookupError, TypeError, ValueError, RuntimeError) as error:
+        what = f"does not hold this training ({str(error).splitlines()[0][:200]})"
+        raise CheckpointError(f"{folder}: {what}; delete the folder") from error
+
+
+def _fill(
+    state: TrainingState,
+    learners: Mapping[str, Learner],
+    tensors: dict[str, Tensor],
+    values: Mapping[str, Any],
+) -> None:
     state.best_weights = with_prefix(tensors, "best.")
     for name, learner in learners.items():
         learner.load(with_prefix(tensors, f"{name}."))

@@ -20,8 +20,9 @@ from dpa_core.fit import fit, require_time_to_grow
 from dpa_core.growth import schedule_of
 from dpa_core.loss import ReconstructionLoss
 from dpa_core.score import Scorer, maps, score
+from dpa_core.tensor_files import Form
 from hpsearch.backbones.extractor import build_extractor
-from hpsearch.backbones.safe_tensors import statistics_of, statistics_tensors
+from hpsearch.backbones.safe_tensors import statistics_forms, statistics_of, statistics_tensors
 from hpsearch.backbones.statistics import cached_statistics, compute_statistics
 from hpsearch.detectors.base import CURVE_COLUMNS, ImageView, Setup, Training
 from hpsearch.detectors.saved import damaged, load_tensors, save_tensors
@@ -136,21 +137,24 @@ class DPADetector:
         Raises:
             WeightsError: the file is damaged, or is not of this configuration.
         """
-        tensors = load_tensors(folder)
+        network = _network(setup.params, channels=setup.normals.pixels.shape[3])
+        layers = _loss(setup.params).every_layer
+        tensors = load_tensors(
+            folder,
+            _forms(folder, network) | statistics_forms(setup.backbone.architecture, layers),
+        )
         statistics = statistics_of(tensors) or {}
-        if lacking := set(_loss(setup.params).every_layer) - statistics.keys():
-            raise damaged(folder, f"lacks the statistics of {', '.join(sorted(lacking))}")
+        if not all((std > 0).all() for _, std in statistics.values()):
+            raise damaged(folder, "holds a standard deviation that is not above 0")
         detector = cls(replace(setup, backbone=replace(setup.backbone, statistics=statistics)))
-        weights = {
-            key.removeprefix(_AUTOENCODER): value
-            for key, value in tensors.items()
-            if key.startswith(_AUTOENCODER)
-        }
-        try:
-            autoencoder = Autoencoder(detector.network)
-            autoencoder.load_state_dict(weights)
-        except RuntimeError as error:
-            raise damaged(folder, f"is not of this configuration ({error})") from error
+        autoencoder = Autoencoder(network)
+        autoencoder.load_state_dict(
+            {
+                key.removeprefix(_AUTOENCODER): value
+                for key, value in tensors.items()
+                if key.startswith(_AUTOENCODER)
+            }
+        )
         autoencoder.to(setup.device)
         detector.autoencoder = autoencoder.to(memory_format=torch.channels_last).eval()
         return detector
@@ -183,6 +187,19 @@ def _network(params: Params, *, channels: int) -> AutoencoderConfig:
         latent_res=int(params["latent_res"]),
         start_resolution=int(params["start_resolution"]) or None,
     )
+
+
+def _forms(folder: Path, network: AutoencoderConfig) -> dict[str, Form]:
+    """What the weights of a saved autoencoder must be."""
+    try:
+        with torch.device("meta"):  # shapes alone, for they may be absurd
+            weights = Autoencoder(network).state_dict()
+    except (RuntimeError, TypeError, OverflowError) as error:
+        raise damaged(folder, f"has an impossible configuration ({error})") from error
+    return {
+        f"{_AUTOENCODER}{key}": Form(tuple(value.shape), (value.dtype,))
+        for key, value in weights.items()
+    }
 
 
 def _loss(params: Params) -> LossConfig:

@@ -13,6 +13,7 @@ from torch import nn
 
 from dpa_core.errors import ConfigError
 from dpa_core.features import VGGArchitecture
+from dpa_core.tensor_files import Form
 from hpsearch.backbones.extractor import build_extractor
 from hpsearch.detectors.base import CURVE_COLUMNS, ImageView, Setup, Training
 from hpsearch.detectors.outlier_models import OUTLIER_MODELS, Matrix, OutlierModel
@@ -111,18 +112,24 @@ class FeaturesDetector:
         Raises:
             WeightsError: the file is damaged, or is not of this configuration.
         """
-        tensors, detector = load_tensors(folder), cls(setup)
-        try:
-            normals, mean, scale = (
-                tensors[name].numpy().astype(np.float64) for name in ("normals", "mean", "scale")
+        detector = cls(setup)
+        forms = {
+            name: Form(shape, (torch.float64,))
+            for name, shape in (
+                ("normals", (None, detector._length)),
+                ("mean", (detector._length,)),
+                ("scale", (detector._length,)),
             )
-        except KeyError as error:
-            raise damaged(folder, f"lacks {error}") from error
-        if not mean.shape == scale.shape == normals.shape[1:] == (detector._length,):
-            raise damaged(folder, "holds vectors of another length than this configuration's")
-        detector.normals = normals
-        detector.scaler.mean_, detector.scaler.scale_ = mean, scale
-        detector.model.fit(normals)
+        }
+        arrays = {name: value.numpy() for name, value in load_tensors(folder, forms).items()}
+        if not (arrays["scale"] > 0).all():
+            raise damaged(folder, "holds a scale that is not above 0")
+        detector.normals = arrays["normals"]
+        detector.scaler.mean_, detector.scaler.scale_ = arrays["mean"], arrays["scale"]
+        try:
+            detector.model.fit(detector.normals)
+        except ValueError as error:  # a seed that scikit-learn does not take
+            raise damaged(folder, f"cannot be fitted again ({error})") from error
         return detector
 
     @property

@@ -176,12 +176,19 @@ def tile_name(corner: Corner) -> str:
 
 
 def read_record(folder: Path) -> SlideRecord | None:
-    """The record of a slide's folder; None where the slide is still to be tiled."""
+    """The record of a slide's folder; None where the slide is still to be tiled.
+
+    Raises:
+        DataError: it is damaged.
+    """
     try:
         found = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
+        return SlideRecord(tuple((x, y) for x, y in found["corners"]), found["left_out"])
     except FileNotFoundError:
         return None
-    return SlideRecord(tuple((x, y) for x, y in found["corners"]), found["left_out"])
+    except (ValueError, KeyError, TypeError) as error:
+        mend = f"remove the folder {printable(folder)} and run the same command again"
+        raise DataError(f"{printable(folder / _RECORD)}: is damaged; {mend}") from error
 
 
 def make_normaliser(stain: Stain, target: NDArray[np.uint8], device: str) -> Normalise:

@@ -110,7 +110,7 @@ def with_value(value: float) -> Callable[[State], State]:
         (with_value(float("inf")), "not finite"),
         (lambda s: {k: v for k, v in s.items() if k != "features.2.bias"}, "is missing"),
         (lambda s: {"encoder.weight": torch.ones(3)}, r"'features\.0\.weight' is missing"),
-        (lambda s: s | {"features.0.bias": torch.ones(16, dtype=torch.int8)}, "torch.int8"),
+        (lambda s: s | {"features.0.bias": torch.ones(16, dtype=torch.int8)}, "got int8"),
     ],
 )
 def test_weights_that_do_not_fit(

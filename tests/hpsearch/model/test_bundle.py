@@ -126,7 +126,7 @@ def test_truncated_tensors_are_refused(kept: int, vouched: bool, bundle: Path) -
         (lambda f: f["params"].update(latent_dim=4), "is not of this configuration"),
         (lambda f: f["params"].update(latent_dim=-1), "latent_dim must be at least 1"),
         (lambda f: f["params"].update(latent_dim="many"), "its configuration"),
-        (lambda f: f["params"].update(layers="r22"), "lacks the statistics of r22"),
+        (lambda f: f["params"].update(layers="r22"), "lacks 'statistics.r22.mean'"),
         (lambda f: f["params"].pop("layers"), "lacks the setting 'layers'"),
         (lambda f: f["params"].update(resolution=32), "another one in the preprocessing"),
         (lambda f: f["preprocessing"].update(central_crop=0), "central_crop"),
