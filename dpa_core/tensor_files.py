@@ -55,7 +55,7 @@ def check_size(path: Path) -> None:
     if not path.is_file():
         raise TensorFileError("is not a file")
     if size > MAX_BYTES:
-        raise TensorFileError(f"has {size / 1e9:.0f} GB, more than {MAX_BYTES / 1e9:.0f}")
+        raise TensorFileError(f"has more than {MAX_BYTES >> 30} GB")
 
 
 def read_header(path: Path) -> dict[str, Form]:
