@@ -47,6 +47,17 @@ def test_the_mask_is_the_tissue(
     assert overlap >= 0.9
 
 
+@pytest.mark.parametrize("stain", ["pink", "blue"])
+def test_on_a_clean_slide_otsu_alone_decides(made: SimpleNamespace, stain: str) -> None:
+    thumbnail = thumbnail_of(made.pixels(made.tissue, stain, 3))
+    grey = np.rint(thumbnail @ np.array([0.299, 0.587, 0.114])).astype(int)
+    threshold = otsu_threshold(np.bincount(grey.ravel(), minlength=256))
+    assert threshold is not None
+    np.testing.assert_array_equal(
+        whole_cells(tissue_mask(thumbnail), 3), whole_cells(grey <= threshold, 3)
+    )
+
+
 def test_a_slide_of_glass_has_none(made: SimpleNamespace) -> None:
     noise = np.random.default_rng(0).normal(240, 5, (60, 80, 3)).clip(0, 255).astype(np.uint8)
     assert not tissue_mask(noise).any()
