@@ -18,6 +18,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from dpa_core.errors import CheckpointError
+from dpa_core.tensor_files import check_finite, check_size, read_header
 
 _INDEX = "checkpoint.json"
 _KEPT = 2  # the newest and the one before
@@ -69,7 +70,7 @@ def _entries(folder: Path) -> list[dict[str, Any]]:
         entries = json.loads((folder / _INDEX).read_text())
     except FileNotFoundError:
         return []
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{folder / _INDEX} is not JSON; delete the folder") from error
     if not (isinstance(entries, list) and all(_is_entry(entry) for entry in entries)):
         raise CheckpointError(
@@ -91,12 +92,17 @@ def _is_entry(entry: object) -> bool:
 
 def _load_tensors(path: Path, sha256: str) -> dict[str, Tensor] | None:
     try:
+        check_size(path)
         content = path.read_bytes()
         if hashlib.sha256(content).hexdigest() != sha256:
             return None
-        return load(content)
+        read_header(path)
+        tensors = load(content)
+        for name, value in tensors.items():
+            check_finite(name, value)
     except (OSError, SafetensorError):
         return None
+    return tensors
 
 
 def _write_atomically(path: Path, content: bytes) -> None:

@@ -4,8 +4,11 @@ DpaError
 ├── ConfigError        a setting that the network or the training cannot have (also a ValueError)
 ├── WeightsError       backbone weights that do not fit the architecture or are not finite
 ├── DivergedError      the training loss became NaN or infinite
-└── CheckpointError    a checkpoint that is damaged or belongs to another training
+├── CheckpointError    a checkpoint that is damaged or belongs to another training
+└── TensorFileError    a file of tensors that are not what they should be (also a SafetensorError)
 """
+
+from safetensors import SafetensorError
 
 
 class DpaError(Exception):
@@ -36,3 +39,7 @@ class DivergedError(DpaError):
 
 class CheckpointError(DpaError):
     """A checkpoint cannot be read, or was written by a training with another configuration."""
+
+
+class TensorFileError(DpaError, SafetensorError):
+    """A file lacks a tensor, or has one of another shape or type or with values not finite."""

@@ -128,14 +128,13 @@ def resume(
     if values.get("configuration") != belongs_to:
         raise CheckpointError(f"{folder}: written with another configuration; delete the folder")
     try:
-        _restore(state, learners, tensors, values)
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise CheckpointError(
-            f"{folder}: holds no state of this training; delete the folder"
-        ) from error
+        _fill(state, learners, tensors, values)
+    except (LookupError, TypeError, ValueError, RuntimeError) as error:
+        what = f"does not hold this training ({' '.join(str(error).split())[:200]})"
+        raise CheckpointError(f"{folder}: {what}; delete the folder") from error
 
 
-def _restore(
+def _fill(
     state: TrainingState,
     learners: Mapping[str, Learner],
     tensors: dict[str, Tensor],

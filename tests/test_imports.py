@@ -22,7 +22,7 @@ ABOVE_THE_CORE = {
 }
 CORE_ORDER = (
     ("errors", "precision"),
-    "config",
+    ("config", "tensor_files"),
     "growth",
     ("blocks", "resampling", "features", "batches", "checkpoint", "learner"),
     ("autoencoder", "loss", "training_state"),

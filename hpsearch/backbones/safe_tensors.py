@@ -1,31 +1,42 @@
 """Safetensors files: how channel statistics lie in them beside weights."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from dpa_core.features import LayerStatistics
+from dpa_core.features import LayerStatistics, VGGArchitecture
+from dpa_core.tensor_files import FLOATS, Form
+from dpa_core.tensor_files import read_tensors as read_tensors
 from hpsearch.files import atomic_path
 
-_PREFIX = "statistics."
+STATISTICS = "statistics."
 
 
 def statistics_tensors(statistics: LayerStatistics) -> dict[str, Tensor]:
     """The statistics as tensors `statistics.<layer>.mean` and `statistics.<layer>.std`."""
     tensors: dict[str, Tensor] = {}
     for layer, (mean, std) in statistics.items():
-        tensors |= {f"{_PREFIX}{layer}.mean": mean, f"{_PREFIX}{layer}.std": std}
+        tensors |= {f"{STATISTICS}{layer}.mean": mean, f"{STATISTICS}{layer}.std": std}
     return tensors
+
+
+def statistics_forms(architecture: VGGArchitecture, layers: Iterable[str]) -> dict[str, Form]:
+    """What the tensors of `statistics_tensors` must be."""
+    return {
+        f"{STATISTICS}{layer}.{kind}": Form((architecture.channels(layer),), FLOATS)
+        for layer in layers
+        for kind in ("mean", "std")
+    }
 
 
 def statistics_of(tensors: Mapping[str, Tensor]) -> LayerStatistics | None:
     """The statistics among `tensors`, or None where there are none."""
-    means = [key for key in tensors if key.startswith(_PREFIX) and key.endswith(".mean")]
+    means = [key for key in tensors if key.startswith(STATISTICS) and key.endswith(".mean")]
     found = {
-        key.removeprefix(_PREFIX).removesuffix(".mean"): (
+        key.removeprefix(STATISTICS).removesuffix(".mean"): (
             tensors[key].float(),
             tensors[key.removesuffix("mean") + "std"].float(),
         )
@@ -33,16 +44,6 @@ def statistics_of(tensors: Mapping[str, Tensor]) -> LayerStatistics | None:
         if key.removesuffix("mean") + "std" in tensors
     }
     return found or None
-
-
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """All tensors of a file, on the CPU.
-
-    Raises:
-        OSError, safetensors.SafetensorError: the file is missing, unreadable or damaged.
-    """
-    with safe_open(path, framework="pt") as stored:
-        return {key: stored.get_tensor(key) for key in stored.keys()}  # noqa: SIM118 - not a mapping
 
 
 def read_metadata(path: Path) -> dict[str, str]:

@@ -2,21 +2,31 @@
 
 import pickle
 import warnings
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from dpa_core.errors import TensorFileError
 from dpa_core.features import LayerStatistics, VGGArchitecture
-from hpsearch.backbones.safe_tensors import read_tensors, statistics_of
+from dpa_core.tensor_files import (
+    FLOATS,
+    Form,
+    check_finite,
+    check_form,
+    check_size,
+    read_header,
+    read_tensors,
+)
+from hpsearch.backbones.safe_tensors import STATISTICS, statistics_forms, statistics_of
 from hpsearch.errors import WeightsError
 from hpsearch.files import printable
 
-_PRECISIONS = (torch.float16, torch.bfloat16, torch.float32)
-_MEND = "give a state dict with torchvision's keys, as .pth, .pt or .safetensors"
+_FEATURES = "features."
+_MEND = "give a state dict with torchvision's keys, best as .safetensors, or as .pth or .pt"
 
 
 def read_weights(
@@ -34,44 +44,69 @@ def read_weights(
         WeightsError: the file is missing, unreadable, damaged, holds code or something else than
             a state dict, or its tensors leave a gap, have another shape, or are not finite.
     """
-    stored = _read(path)
-    if not all(isinstance(key, str) and isinstance(stored[key], Tensor) for key in stored):
-        raise _bad(path, "holds other things than tensors", _MEND)
-    given = {
-        key if key.startswith("features.") else f"features.{key}": stored[key] for key in stored
-    }
-    shapes = _shapes(architecture)
-    present = [key for key in shapes if key in given]
-    up_to_deepest = list(shapes)[: 1 + list(shapes).index(present[-1])] if present else shapes
-    for key in up_to_deepest:
-        if key not in given:
-            raise _bad(path, f"{key!r} is missing", f"give weights of {architecture.name}")
-    weights = {key: _checked(path, key, given[key], shapes[key]) for key in present}
-    return weights, statistics_of(stored)
-
-
-def _read(path: Path) -> Mapping[Any, Any]:
     try:
-        if not path.is_file():
-            what = "is not a file" if path.exists() else "does not exist"
-            raise _bad(path, what, "name a .pth, .pt or .safetensors file")
-        if path.suffix.lower() == ".safetensors":
-            return read_tensors(path)
-        if path.suffix.lower() in (".pth", ".pt"):
-            return _unpickle(path)
+        return _read(path, architecture)
+    except TensorFileError as error:
+        raise _bad(path, str(error), f"give weights of {architecture.name}") from error
     except OSError as error:
         raise _bad(path, f"cannot be read ({error.strerror})", "mend its permissions") from error
     except SafetensorError as error:
         raise _bad(path, f"is damaged ({error})", "copy or download it again") from error
-    raise _bad(path, f"has the suffix {path.suffix!r}", _MEND)
 
 
-def _unpickle(path: Path) -> Mapping[Any, Any]:
+def _read(
+    path: Path, architecture: VGGArchitecture
+) -> tuple[dict[str, Tensor], LayerStatistics | None]:
+    if not path.is_file():
+        what = "is not a file" if path.exists() else "does not exist"
+        raise _bad(path, what, "name a .pth, .pt or .safetensors file")
+    kind = path.suffix.lower()
+    if kind == ".safetensors":
+        header = read_header(path)
+        forms = _expected(header, architecture)
+        stored = read_tensors(path, forms)
+    elif kind in (".pth", ".pt"):
+        check_size(path)
+        tensors = _unpickle(path)
+        header = {key: Form(tuple(value.shape), (value.dtype,)) for key, value in tensors.items()}
+        forms = _expected(header, architecture)
+        stored = {key: _checked(key, tensors[key], form) for key, form in forms.items()}
+    else:
+        raise _bad(path, f"has the suffix {path.suffix!r}", _MEND)
+    weights = {
+        key if key.startswith(_FEATURES) else f"{_FEATURES}{key}": value.detach().float()
+        for key, value in stored.items()
+        if not key.startswith(STATISTICS)
+    }
+    return weights, statistics_of(stored)
+
+
+def _expected(header: Mapping[str, Form], architecture: VGGArchitecture) -> dict[str, Form]:
+    """What is read of a file: the weights up to its deepest layer, and the statistics it has.
+
+    Raises:
+        TensorFileError: a layer before the deepest is missing.
+    """
+    shapes = _shapes(architecture)
+    named = {key: key if key in header else key.removeprefix(_FEATURES) for key in shapes}
+    present = [key for key in shapes if named[key] in header]
+    deepest = list(shapes).index(present[-1]) if present else len(shapes) - 1
+    forms: dict[str, Form] = {}
+    for key in list(shapes)[: deepest + 1]:
+        if named[key] not in header:
+            raise TensorFileError(f"{key!r} is missing")
+        forms[named[key]] = Form(tuple(shapes[key]), FLOATS)
+    statistics = statistics_forms(architecture, architecture.layers)
+    return forms | {key: form for key, form in statistics.items() if key in header}
+
+
+def _unpickle(path: Path) -> dict[str, Tensor]:
     try:
+        _refuse_compressed(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's remarks on a pickle that it then refuses
             stored = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError:
+    except (OSError, TensorFileError):
         raise
     except pickle.UnpicklingError as error:
         what = "is damaged, or holds code or objects, which are never loaded"
@@ -83,7 +118,17 @@ def _unpickle(path: Path) -> Mapping[Any, Any]:
         ) from error
     if not isinstance(stored, Mapping):
         raise _bad(path, f"holds a {type(stored).__name__}, not a state dict", _MEND)
-    return stored
+    if not all(isinstance(key, str) and isinstance(stored[key], Tensor) for key in stored):
+        raise _bad(path, "holds other things than tensors", _MEND)
+    return dict(stored)
+
+
+def _refuse_compressed(path: Path) -> None:
+    """torch compresses nothing: an archive that is compressed is made to grow when it is read."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if any(member.file_size > member.compress_size for member in archive.infolist()):
+                raise TensorFileError("is compressed, which torch does not do")
 
 
 def _shapes(architecture: VGGArchitecture) -> dict[str, torch.Size]:
@@ -92,16 +137,17 @@ def _shapes(architecture: VGGArchitecture) -> dict[str, torch.Size]:
     return {f"features.{key}": value.shape for key, value in features.state_dict().items()}
 
 
-def _checked(path: Path, key: str, value: Tensor, shape: torch.Size) -> Tensor:
-    if value.dtype not in _PRECISIONS or value.layout is not torch.strided:
-        what = f"{key!r} must be dense float16, bfloat16 or float32, got {value.dtype}"
-        raise _bad(path, what, _MEND)
-    if value.shape != shape:
-        what = f"{key!r} must have shape {tuple(shape)}, got {tuple(value.shape)}"
-        raise _bad(path, what, "give weights of that architecture")
-    if not torch.isfinite(value).all():
-        raise _bad(path, f"{key!r} holds values that are not finite", "copy or download it again")
-    return value.detach().float()
+def _checked(key: str, value: Tensor, form: Form) -> Tensor:
+    check_form(key, Form(tuple(value.shape), (value.dtype,)), form)
+    # A few bytes can say that they are billions of values, by strides of 0 or without storage.
+    if (
+        value.layout is not torch.strided
+        or value.device.type != "cpu"
+        or value.untyped_storage().nbytes() < value.numel() * value.element_size()
+    ):
+        raise TensorFileError(f"{key!r} must be dense")
+    check_finite(key, value)
+    return value
 
 
 def _bad(path: Path, what: str, mend: str) -> WeightsError:

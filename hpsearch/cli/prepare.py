@@ -21,7 +21,7 @@ from hpsearch.files import printable
 from hpsearch.prepare.camelyon16 import prepare_camelyon16
 from hpsearch.prepare.manifest import PreparedTiles
 from hpsearch.prepare.patches import WHAT_IS_LOST, prepare_patches
-from hpsearch.prepare.settings import STAINS, TilingSettings, parse_stain
+from hpsearch.prepare.settings import MAGNIFICATIONS, STAINS, TilingSettings, parse_stain
 
 KINDS = {NORMAL: "normal", ANOMALY: "tumour"}
 NIH_NAMES = tuple(source.name for source in NIH_SETS)
@@ -52,6 +52,9 @@ def camelyon16(
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the choice of tiles.")] = 0,
     tile_size: Annotated[int, typer.Option(help="Side of a tile at x40, in px.")] = 768,
+    magnification: Annotated[
+        int, typer.Option(help=f"Of the tiles: {', '.join(map(str, MAGNIFICATIONS))}.")
+    ] = MAGNIFICATIONS[0],
     tiles_per_slide: Annotated[int, typer.Option(help="At most so many of a slide.")] = 50,
     workers: Annotated[
         int | None, typer.Option(help="Processes; one a core by default.", show_default=False)
@@ -62,7 +65,9 @@ def camelyon16(
     """Cut the slides of Camelyon16 into the paper's tiles; goes on where it was stopped.
 
     At most 50 tiles of 768 px a slide at x40, tissue only; those of slides with a tumour lie wholly
-    inside its annotation. Then: hpsearch run --dataset camelyon16 --root OUT.
+    inside its annotation. OUT/thumbnails shows what of each slide is taken for tissue. Slides of
+    x20 give tiles with --magnification 20: the same tissue in 384 px.
+    Then: hpsearch run --dataset camelyon16 --root OUT.
     """
     with listener_for(json=json) as listener:
         if patches is not None:
@@ -76,7 +81,13 @@ def camelyon16(
             prepared = prepare_camelyon16(
                 slides,
                 out,
-                TilingSettings(seed, parse_stain(stain), tile_size, tiles_per_slide),
+                TilingSettings(
+                    seed,
+                    parse_stain(stain),
+                    tile_size,
+                    tiles_per_slide,
+                    magnification=magnification,
+                ),
                 target=target,
                 workers=workers,
                 device=device,
@@ -139,18 +150,21 @@ def _print_tiles(prepared: PreparedTiles, *, json: bool) -> None:
             for split in SPLITS
             for label in (NORMAL, ANOMALY)
         }
-        manifest = str(prepared.manifest.absolute())
-        say(
-            json_format.dumps(
-                {"manifest": manifest, "tiles": tiles, "left_out": dict(prepared.left_out)}
-            )
-        )
+        told = {
+            "manifest": str(prepared.manifest.absolute()),
+            "thumbnails": str(prepared.thumbnails.absolute()) if prepared.thumbnails else None,
+            "tiles": tiles,
+            "left_out": dict(prepared.left_out),
+        }
+        print(json_format.dumps(told))
         return
     for name, reason in prepared.left_out:
         say(f"left out: {name}: {reason}")
     for split in SPLITS:
         words = (f"{counts[split, label]:,} {KINDS[label]}" for label in (NORMAL, ANOMALY))
         say(f"{split}: {', '.join(words)} tiles")
+    if prepared.thumbnails is not None:
+        say(f"{prepared.thumbnails} shows the tissue and the tiles of each slide: look at them")
     say(f"{prepared.manifest} lists them; now:")
     folder = quote(str(prepared.manifest.parent))
     say(f"hpsearch run --dataset camelyon16 --root {folder} --n-anomaly-types 1 --n-examples 20")

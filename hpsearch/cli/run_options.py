@@ -24,7 +24,7 @@ AnomaliesOption = Annotated[
 DetectorOption = Annotated[str | None, typer.Option(help="dpa, features, or a plug-in.")]
 BackboneOption = Annotated[str | None, typer.Option(help="vgg19 or vgg-mini.")]
 WeightsOption = Annotated[
-    Path | None, typer.Option(help="File of its weights: .pth or .safetensors.")
+    Path | None, typer.Option(help="File of its weights: .safetensors, or a .pth of tensors alone.")
 ]
 StatisticsOption = Annotated[
     Path | None,

@@ -20,8 +20,9 @@ from dpa_core.fit import Fit, fit, require_time_to_grow
 from dpa_core.growth import schedule_of
 from dpa_core.loss import ReconstructionLoss
 from dpa_core.score import Scorer, maps, score
+from dpa_core.tensor_files import Form
 from hpsearch.backbones.extractor import build_extractor
-from hpsearch.backbones.safe_tensors import statistics_of, statistics_tensors
+from hpsearch.backbones.safe_tensors import statistics_forms, statistics_of, statistics_tensors
 from hpsearch.backbones.statistics import (
     cached_statistics,
     compute_statistics,
@@ -29,7 +30,7 @@ from hpsearch.backbones.statistics import (
 )
 from hpsearch.backbones.statistics_axis import AXIS, NATURAL, OWN
 from hpsearch.detectors.base import CURVE_COLUMNS, ImageView, Setup, Training
-from hpsearch.detectors.saved import damaged, load_tensors, save_tensors
+from hpsearch.detectors.saved import damaged, load_tensors, save_tensors, saved_forms
 from hpsearch.detectors.weighted_sum import known_weights, layer_schedule
 from hpsearch.errors import SpecError, TaskError
 from hpsearch.files import remove
@@ -141,21 +142,25 @@ class DPADetector:
         Raises:
             WeightsError: the file is damaged, or is not of this configuration.
         """
-        tensors = load_tensors(folder)
+        network = _network(setup.params, channels=setup.normals.pixels.shape[3])
+        network = _as_saved(folder, network)
+        layers = _loss(setup.params).every_layer
+        tensors = load_tensors(
+            folder,
+            _forms(folder, network) | statistics_forms(setup.backbone.architecture, layers),
+        )
         statistics = statistics_of(tensors) or {}
-        if lacking := set(_loss(setup.params).every_layer) - statistics.keys():
-            raise damaged(folder, f"lacks the statistics of {', '.join(sorted(lacking))}")
+        if not all((std > 0).all() for _, std in statistics.values()):
+            raise damaged(folder, "holds a standard deviation that is not above 0")
         detector = cls(setup, statistics)
-        weights = {
-            key.removeprefix(_AUTOENCODER): value
-            for key, value in tensors.items()
-            if key.startswith(_AUTOENCODER)
-        }
-        try:
-            autoencoder = Autoencoder(_as_saved(detector.network, weights))
-            autoencoder.load_state_dict(weights)
-        except RuntimeError as error:
-            raise damaged(folder, f"is not of this configuration ({error})") from error
+        autoencoder = Autoencoder(network)
+        autoencoder.load_state_dict(
+            {
+                key.removeprefix(_AUTOENCODER): value
+                for key, value in tensors.items()
+                if key.startswith(_AUTOENCODER)
+            }
+        )
         autoencoder.to(setup.device)
         detector.autoencoder = autoencoder.to(memory_format=torch.channels_last).eval()
         return detector
@@ -238,11 +243,27 @@ def _network(params: Params, *, channels: int) -> AutoencoderConfig:
     )
 
 
-def _as_saved(network: AutoencoderConfig, weights: Mapping[str, Tensor]) -> AutoencoderConfig:
-    """The network with the widths of its weights: older models grew without a cap on them."""
-    entry = weights.get(f"encoder.from_image.{network.image_size}.0.weight")
-    uncapped = entry is not None and len(entry) > network.width(network.image_size)
-    return replace(network, uncapped=uncapped)
+def _as_saved(folder: Path, network: AutoencoderConfig) -> AutoencoderConfig:
+    """The network with the widths of its file: older models grew without a cap on them."""
+    entry = saved_forms(folder).get(
+        f"{_AUTOENCODER}encoder.from_image.{network.image_size}.0.weight"
+    )
+    if entry is None or not entry.shape:
+        return network
+    return replace(network, uncapped=(entry.shape[0] or 0) > network.width(network.image_size))
+
+
+def _forms(folder: Path, network: AutoencoderConfig) -> dict[str, Form]:
+    """What the weights of a saved autoencoder must be."""
+    try:
+        with torch.device("meta"):  # shapes alone, for they may be absurd
+            weights = Autoencoder(network).state_dict()
+    except (RuntimeError, TypeError, OverflowError) as error:
+        raise damaged(folder, f"has an impossible configuration ({error})") from error
+    return {
+        f"{_AUTOENCODER}{key}": Form(tuple(value.shape), (value.dtype,))
+        for key, value in weights.items()
+    }
 
 
 def _loss(params: Params) -> LossConfig:

@@ -13,13 +13,14 @@ from torch import nn
 
 from dpa_core.errors import ConfigError
 from dpa_core.features import VGGArchitecture
+from dpa_core.tensor_files import Form
 from hpsearch.backbones.extractor import build_extractor
 from hpsearch.detectors.base import CURVE_COLUMNS, ImageView, Setup, Training
 from hpsearch.detectors.outlier_models import OUTLIER_MODELS, Matrix, OutlierModel
 from hpsearch.detectors.pooled import USUAL_LAYERS, pooled_features
 from hpsearch.detectors.pooled_graph import COLOUR, ColourStatistics, PooledGraph, PooledLayers
 from hpsearch.detectors.saved import damaged, load_tensors, save_tensors
-from hpsearch.errors import SpecError
+from hpsearch.errors import SpecError, TaskError
 from hpsearch.space import Params
 from hpsearch.spec import AxisChoices, TrainingSpec
 
@@ -111,18 +112,24 @@ class FeaturesDetector:
         Raises:
             WeightsError: the file is damaged, or is not of this configuration.
         """
-        tensors, detector = load_tensors(folder), cls(setup)
-        try:
-            normals, mean, scale = (
-                tensors[name].numpy().astype(np.float64) for name in ("normals", "mean", "scale")
+        detector = cls(setup)
+        forms = {
+            name: Form(shape, (torch.float64,))
+            for name, shape in (
+                ("normals", (None, detector._length)),
+                ("mean", (detector._length,)),
+                ("scale", (detector._length,)),
             )
-        except KeyError as error:
-            raise damaged(folder, f"lacks {error}") from error
-        if not mean.shape == scale.shape == normals.shape[1:] == (detector._length,):
-            raise damaged(folder, "holds vectors of another length than this configuration's")
-        detector.normals = normals
-        detector.scaler.mean_, detector.scaler.scale_ = mean, scale
-        detector.model.fit(normals)
+        }
+        arrays = {name: value.numpy() for name, value in load_tensors(folder, forms).items()}
+        if not (arrays["scale"] > 0).all():
+            raise damaged(folder, "holds a scale that is not above 0")
+        detector.normals = arrays["normals"]
+        detector.scaler.mean_, detector.scaler.scale_ = arrays["mean"], arrays["scale"]
+        try:
+            detector.model.fit(detector.normals)
+        except ValueError as error:  # a seed that scikit-learn does not take
+            raise damaged(folder, f"cannot be fitted again ({error})") from error
         return detector
 
     @property
@@ -133,10 +140,13 @@ class FeaturesDetector:
         return self.setup.backbone.architecture.channels(self.layer)
 
     def _vectors(self, images: ImageView) -> Matrix:
-        return pooled_features(
+        vectors = pooled_features(
             images,
             self.layer,
             self.setup.backbone,
             device=self.setup.device,
             cache_dir=self.setup.cache_dir,
         )
+        if not np.isfinite(vectors).all():
+            raise TaskError("non_finite", f"features of {self.layer} are not finite")
+        return vectors

@@ -1,4 +1,11 @@
-"""Outlier scores of vectors: fitted on those of normal images, rising with abnormality."""
+"""Outlier scores of vectors: fitted on those of normal images, rising with abnormality.
+
+Normals without spread (one, or all alike) tell nothing of how normal images differ, and a
+covariance or a tree then finds no direction to look in and scores every image alike. They are
+given a small spread of their own, so that the score becomes what it tends to: a distance from the
+normals. Nothing is refused, for the vectors of one configuration of a search may
+have no spread where those of the others do.
+"""
 
 from collections.abc import Mapping
 from typing import Protocol
@@ -17,6 +24,9 @@ from hpsearch.errors import SpecError
 Matrix = NDArray[np.float64]
 
 _NEIGHBOURS = 5
+_LEAST_VARIANCE = 1e-6  # of a direction, relative to the mean over all
+_JITTER = 1e-3  # deviation of a cloud around a vector; of scaled vectors it is 1
+_JITTERED = 256  # vectors in all clouds: as many as a tree draws
 
 
 class OutlierModel(Protocol):
@@ -39,24 +49,37 @@ class OutlierModel(Protocol):
 
 
 class Mahalanobis:
-    """Squared Mahalanobis distance under a Ledoit-Wolf covariance."""
+    """Squared Mahalanobis distance under a Ledoit-Wolf covariance.
+
+    With two distinct normals, or one, the estimator shrinks nothing and the covariance is singular:
+    variances are at least `_LEAST_VARIANCE` of their mean. Without any spread the distance is the
+    Euclidean one.
+    """
 
     def __init__(self, seed: int) -> None:
-        self.covariance = LedoitWolf()
+        self.location = np.empty(0)
+        self.precision: Matrix = np.empty((0, 0))
 
     def fit(self, normals: Matrix) -> None:
         """Estimate mean and covariance."""
-        self.covariance.fit(normals)
+        self.location = normals.mean(axis=0)
+        if len(normals) > 1:
+            covariance = LedoitWolf().fit(normals).covariance_
+        else:
+            covariance = np.zeros((len(self.location),) * 2)
+        variances, directions = np.linalg.eigh(covariance)
+        least = _LEAST_VARIANCE * variances.mean() or 1.0
+        self.precision = (directions / np.maximum(variances, least)) @ directions.T
 
     def score(self, vectors: Matrix) -> Matrix:
         """Distances `(m,)`."""
-        return np.asarray(self.covariance.mahalanobis(vectors))
+        centred = vectors - self.location
+        return np.asarray(np.einsum("ij,ij->i", centred @ self.precision, centred))
 
     def network(self) -> nn.Module:
         """The quadratic form."""
         return MahalanobisDistance(
-            torch.from_numpy(self.covariance.location_),
-            torch.from_numpy(self.covariance.get_precision()),
+            torch.from_numpy(self.location), torch.from_numpy(self.precision)
         )
 
 
@@ -87,10 +110,15 @@ class Forest:
     """Isolation forest, its score turned so that it rises with abnormality."""
 
     def __init__(self, seed: int) -> None:
+        self.seed = seed
         self.forest = IsolationForest(n_estimators=200, random_state=seed)
 
     def fit(self, normals: Matrix) -> None:
-        """Grow the trees."""
+        """Grow the trees, of one or two distinct normals on a small cloud around each."""
+        if len(np.unique(normals, axis=0)) <= 2:  # each in a leaf of its own, all of one depth
+            normals = np.repeat(normals, max(1, _JITTERED // len(normals)), axis=0)
+            rng = np.random.default_rng(self.seed)
+            normals = normals + _JITTER * rng.standard_normal(normals.shape)
         self.forest.fit(normals)
 
     def score(self, vectors: Matrix) -> Matrix:

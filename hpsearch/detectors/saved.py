@@ -1,13 +1,15 @@
 """What a detector saves of its fitted model: one file of tensors, which cannot run code."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from hpsearch.backbones.safe_tensors import read_tensors, write_tensors
+from dpa_core.errors import TensorFileError
+from dpa_core.tensor_files import Form, read_header, read_tensors
+from hpsearch.backbones.safe_tensors import write_tensors
 from hpsearch.errors import WeightsError
 from hpsearch.files import printable
 
@@ -19,20 +21,44 @@ def save_tensors(folder: Path, tensors: Mapping[str, Tensor]) -> None:
     write_tensors(folder / FILE, {key: value.detach().cpu() for key, value in tensors.items()})
 
 
-def load_tensors(folder: Path) -> dict[str, Tensor]:
+def load_tensors(folder: Path, expected: Mapping[str, Form] | None = None) -> dict[str, Tensor]:
     """The tensors that `save_tensors` wrote, on the CPU.
 
+    Args:
+        folder: that was written.
+        expected: the tensors that it must hold, no others, each in its form; checked before any is
+            read. None takes all of them as they are.
+
     Raises:
-        WeightsError: the file is missing or damaged, or holds values that are not finite.
+        WeightsError: the file is missing, damaged or not of this configuration, or holds values
+            that are not finite.
     """
+    with _faults_of(folder):
+        tensors = read_tensors(folder / FILE, expected)
+        others = read_header(folder / FILE).keys() - tensors.keys()
+        if others:
+            raise TensorFileError(f"holds {min(others)!r}, which has no use")
+        return tensors
+
+
+def saved_forms(folder: Path) -> dict[str, Form]:
+    """Shape and type of each tensor that `save_tensors` wrote; no value is read.
+
+    Raises:
+        WeightsError: the file is missing or damaged.
+    """
+    with _faults_of(folder):
+        return read_header(folder / FILE)
+
+
+@contextmanager
+def _faults_of(folder: Path) -> Iterator[None]:
     try:
-        tensors = read_tensors(folder / FILE)
+        yield
+    except TensorFileError as error:
+        raise damaged(folder, f"is not of this configuration: {error}") from error
     except (OSError, SafetensorError) as error:
         raise damaged(folder, f"is missing or damaged ({error})") from error
-    for key, value in tensors.items():
-        if not torch.isfinite(value).all():
-            raise damaged(folder, f"holds values in {key!r} that are not finite")
-    return tensors
 
 
 def damaged(folder: Path, what: str) -> WeightsError:

@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping
 from hpsearch.errors import SpecError
 
 _TERM = re.compile(r"(?:(?P<weight>[0-9.]+(?:e-?[0-9]+)?)\*)?(?P<name>[a-z][a-z0-9_]*)")
+_LEAST, _MOST = 1e-6, 1e6  # beyond it a sum in single precision is one of its terms alone
 _ENTRY = re.compile(r"(?P<resolution>[1-9][0-9]{0,4}):(?P<sum>\S+)")
 
 
@@ -17,16 +18,17 @@ def weighted_sum(text: str) -> dict[str, float]:
     """Weight of each name in `text`, 1 where none is written.
 
     Raises:
-        SpecError: not a sum of `NAME` or `WEIGHT*NAME`, a name twice, or a weight of 0.
+        SpecError: not a sum of `NAME` or `WEIGHT*NAME`, a name twice, or a weight that is not from
+            1e-6 to 1e6.
     """
     found: dict[str, float] = {}
     for part in text.split("+"):
         match = _TERM.fullmatch(part.strip())
         weight = _number(match["weight"]) if match else 0.0
-        if match is None or match["name"] in found or not weight > 0:
+        if match is None or match["name"] in found or not _LEAST <= weight <= _MOST:
             raise SpecError(
-                f"space: {text!r:.80}: write a sum of different names with weights above 0, "
-                "e.g. r32+0.5*r42"
+                f"space: {text!r:.80}: write a sum of different names with weights from "
+                f"{_LEAST:g} to {_MOST:g}, e.g. r32+0.5*r42"
             )
         found[match["name"]] = weight
     return found

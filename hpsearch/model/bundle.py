@@ -1,6 +1,7 @@
 """The model bundle: a folder with `model.json` and the tensors that it names with their SHA-256.
 
-Nothing in it can run code, and nothing of it is used before the hashes are checked.
+Nothing in it can run code, and nothing of it is used before the hashes are checked. Every file that
+lies in it must be named, or what is named by nobody would be used without a hash.
 """
 
 import hashlib
@@ -19,6 +20,7 @@ from hpsearch.selection.conformal import conformal_threshold
 
 FACTS = "model.json"
 MAX_JSON_BYTES = 64 * 1024**2  # about two million scores of calibration
+MAX_FILE_BYTES = 8 * 1024**3  # of a file that is named; larger ones are not even hashed
 
 
 def write_bundle(folder: Path, *, saved: Path, facts: ModelFacts) -> None:
@@ -45,16 +47,32 @@ def read_bundle(folder: Path) -> ModelFacts:
     """The facts of a bundle whose every file is as it was written.
 
     Raises:
-        WeightsError: it is no bundle, or a file is missing, damaged or another one.
+        WeightsError: it is no bundle, a file is missing, damaged or another one, or one lies there
+            that is not named.
     """
-    facts = _facts(folder)
-    for name, digest in facts.files.items():
-        path = folder / name
-        if Path(name).name != name or path.is_symlink() or not path.is_file():
-            raise _refused(folder, f"has no file {name!r} of its own")
-        if _sha256(path) != digest:
-            raise _refused(folder, f"{name} is not the file whose hash {FACTS} holds")
+    try:
+        facts = _facts(folder)
+        for name, digest in facts.files.items():
+            _check_file(folder, name, digest)
+        # Hidden files are what a desktop or a killed write leaves; no detector saves one.
+        there = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
+    except OSError as error:
+        raise _refused(folder, f"cannot be read ({error.strerror})") from error
+    if unnamed := there - facts.files.keys() - {FACTS}:
+        raise _refused(folder, f"holds {min(unnamed)!r}, of which {FACTS} has no hash")
+    if not facts.files:
+        raise _refused(folder, f"{FACTS} names no files")
     return facts
+
+
+def _check_file(folder: Path, name: str, digest: str) -> None:
+    path = folder / name
+    if Path(name).name != name or path.is_symlink() or not path.is_file():
+        raise _refused(folder, f"has no file {name!r} of its own")
+    if path.stat().st_size > MAX_FILE_BYTES:
+        raise _refused(folder, f"{name} has more than {MAX_FILE_BYTES >> 30} GB")
+    if _sha256(path) != digest:
+        raise _refused(folder, f"{name} is not the file whose hash {FACTS} holds")
 
 
 def calibrated(scores: ArrayLike, *, rate: float) -> Calibration:
@@ -94,8 +112,6 @@ def _facts(folder: Path) -> ModelFacts:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "it"
         raise _refused(folder, f"{FACTS} is damaged ({place}: {first['msg']})") from error
-    except OSError as error:
-        raise _refused(folder, f"{FACTS} cannot be read ({error.strerror})") from error
 
 
 def _sha256(path: Path) -> str:

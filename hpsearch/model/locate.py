@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from hpsearch.errors import WeightsError
+from hpsearch.files import printable
 from hpsearch.model.bundle import FACTS
 from hpsearch.storage import DATABASE
 from hpsearch.study_dir import find_study
@@ -16,10 +18,16 @@ def find_model(name: str | Path, runs: Path) -> Path:
 
     Raises:
         StudyError: there is no such study, or its winner is not trained yet.
+        WeightsError: the folder cannot be looked into.
     """
-    path = Path(name).expanduser()
-    if (path / FACTS).exists() or (path.is_dir() and not (path / DATABASE).exists()):
-        return path
+    try:
+        path = Path(name).expanduser()
+        if (path / FACTS).exists() or (path.is_dir() and not (path / DATABASE).exists()):
+            return path
+    except (OSError, RuntimeError) as error:  # RuntimeError: the home of a user who is none
+        what = error.strerror if isinstance(error, OSError) else str(error)
+        mend = "give the folder of a model, a run directory, or the name of a study"
+        raise WeightsError(printable(f"model {name}: cannot be opened ({what}); {mend}")) from error
     study = find_study(str(path), runs)
     model = study.final / str(study.winner()) / "model"
     if not (model / FACTS).exists():

@@ -161,7 +161,7 @@ def _check(folder: Path, facts: ModelFacts, detector: type[Detector], backbone: 
         if params["resolution"] != facts.preprocessing.resolution:
             raise SpecError("resolution is another one in the preprocessing")
         detector.check(params, backbone.architecture, TrainingSpec(max_steps=10**9))
-    except (SpecError, KeyError, ValueError, TypeError) as error:
+    except (SpecError, KeyError, ValueError, TypeError, OverflowError) as error:
         what = f"lacks the setting {error}" if isinstance(error, KeyError) else str(error)
         raise WeightsError(
             printable(f"model {folder}: its configuration: {what:.300}; train it again")

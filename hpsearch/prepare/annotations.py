@@ -6,6 +6,7 @@ which is held to be no tumour.
 """
 
 import zipfile
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -20,6 +21,8 @@ from hpsearch.prepare.polygons import Polygon, covers_square, touches_square
 
 TUMOUR_GROUPS = ("_0", "_1", "Tumor")
 CUT_OUT_GROUPS = ("_2", "Exclusion", "None")
+OUTLINE_TYPES = ("Polygon", "Spline", "Rectangle")  # a spline is taken as straight between points
+TYPES_WITHOUT_AREA = ("Dot", "PointSet", "Measurement", "None")
 MAX_BYTES = 64 * 1024**2  # the challenge's largest file has a few
 
 
@@ -75,7 +78,7 @@ def parse_annotations(text: bytes, *, where: str) -> Annotations:
 
     Raises:
         DataError: it is not well-formed XML of ASAP, is larger than `MAX_BYTES`, declares entities,
-            or has a group or a coordinate that is unknown.
+            or has a type, a group or a coordinate that is unknown.
     """
     if len(text) > MAX_BYTES:
         raise DataError(f"{where}: is larger than {MAX_BYTES // 1024**2} MB; download it again")
@@ -104,28 +107,45 @@ class _WithoutDoctype(ElementTree.TreeBuilder):
 
 def _sorted_by_group(root: ElementTree.Element, where: str) -> Annotations:
     tumour, cut_out, ignored = [], [], []
+    without_area = Counter[str]()
     for number, annotation in enumerate(root.iter("Annotation"), start=1):
         here = f"{where}: annotation {number}"
-        group = annotation.get("PartOfGroup", "")
+        kind = _known(annotation, "Type", OUTLINE_TYPES + TYPES_WITHOUT_AREA, here)
+        if kind in TYPES_WITHOUT_AREA:
+            without_area[kind] += 1
+            continue
+        group = _known(annotation, "PartOfGroup", TUMOUR_GROUPS + CUT_OUT_GROUPS, here)
         outline = _outline(annotation, here)
-        if group not in TUMOUR_GROUPS + CUT_OUT_GROUPS:
-            known = ", ".join(TUMOUR_GROUPS + CUT_OUT_GROUPS)
-            what = f"is of group '{printable(group)[:100]}'"
-            raise DataError(f"{here} {what}; put it in one of {known}")
-        if len(outline) < 3:
+        if np.linalg.matrix_rank(outline - outline[:1]) < 2:  # all on one line, or too few
             ignored.append(f"{here} has {len(outline)} points and encloses nothing; left out")
         elif group in TUMOUR_GROUPS:
             tumour.append(outline)
         else:
             cut_out.append(outline)
+    for kind, count in without_area.items():
+        ignored.append(f"{where}: {count} of type {kind}, which has no area; left out")
     return Annotations(tuple(tumour), tuple(cut_out), tuple(ignored))
 
 
+def _known(
+    annotation: ElementTree.Element, attribute: str, known: tuple[str, ...], here: str
+) -> str:
+    value = annotation.get(attribute, "")
+    if value not in known:
+        what = f"has {attribute} '{printable(value)[:100]}'"
+        raise DataError(f"{here} {what}; make it one of {', '.join(known)}")
+    return value
+
+
 def _outline(annotation: ElementTree.Element, here: str) -> Polygon:
+    """The points by their `Order`; those of equal order as they come in the file."""
     try:
         points = sorted(
-            (int(point.attrib["Order"]), float(point.attrib["X"]), float(point.attrib["Y"]))
-            for point in annotation.iter("Coordinate")
+            (
+                (int(point.attrib["Order"]), float(point.attrib["X"]), float(point.attrib["Y"]))
+                for point in annotation.iter("Coordinate")
+            ),
+            key=lambda point: point[0],
         )
     except (KeyError, ValueError) as error:
         what = f"has a coordinate without a number ({printable(error)})"

@@ -5,6 +5,7 @@
     <out>/target.png               the tile to whose stains the others are normalised
     <out>/slides/<slide>/*.png     a slide's tiles, named by their place at level 0
     <out>/slides/<slide>/slide.json
+    <out>/thumbnails/<slide>.png   the slide, its tissue and its tiles, for people to look at
 
 A slide's folder appears whole or not at all; a run that was killed goes on with the slides that
 have none. All training slides with a tumour are tiled; how many of them a search may learn of is
@@ -32,6 +33,7 @@ from hpsearch.prepare.target import choose_target, target_digest, write_target
 from hpsearch.prepare.tiling import (
     SLIDES,
     TARGET,
+    THUMBNAILS,
     BadSlide,
     SlideRecord,
     TilingJob,
@@ -39,6 +41,7 @@ from hpsearch.prepare.tiling import (
     read_record,
     read_target,
     slide_folder,
+    thumbnail_file,
     tile_name,
     tile_slide,
 )
@@ -83,7 +86,7 @@ def prepare_camelyon16(
         used = [slide for slide in found if slide.name not in LEFT_OUT]
         to_do = [slide for slide in used if read_record(slide_folder(out, slide.name)) is None]
         if to_do:
-            check_slides(to_do, listener)
+            check_slides(to_do, settings, listener)
             check_room(out, settings, to_do, listener)
         tile = _new_target(out, used, settings, named, device, listener)
         threads = joblib.cpu_count() // workers
@@ -124,7 +127,8 @@ def _worker_count(workers: int | None) -> int:
 def _remove_leftovers(out: Path, slides: Sequence[ChallengeSlide]) -> None:
     """Of a run that was killed while it wrote."""
     folders = (slide_folder(out, slide.name) for slide in slides)
-    for written in (out / SETTINGS, out / TARGET, out / MANIFEST, *folders):
+    pictures = (thumbnail_file(out, slide.name) for slide in slides)
+    for written in (out / SETTINGS, out / TARGET, out / MANIFEST, *folders, *pictures):
         remove_leftovers(written)
 
 
@@ -176,7 +180,8 @@ def _finish(out: Path, slides: Sequence[ChallengeSlide]) -> PreparedTiles:
         if record.left_out:
             left_out.append((slide.name, record.left_out))
         rows.extend(_rows(slide, record))
-    return PreparedTiles(write_manifest(out, rows), tuple(rows), tuple(left_out))
+    manifest = write_manifest(out, rows)
+    return PreparedTiles(manifest, tuple(rows), tuple(left_out), out / THUMBNAILS)
 
 
 def _rows(slide: ChallengeSlide, record: SlideRecord) -> list[ManifestRow]:

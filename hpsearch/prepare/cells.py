@@ -4,20 +4,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpsearch.prepare.annotations import Annotations
-from hpsearch.prepare.slides import Slide
-from hpsearch.prepare.tissue import tissue_mask, whole_cells
+from hpsearch.prepare.tissue import whole_cells
 
 PIXELS_A_CELL = 3  # thumbnail px along a tile's side; of 768 px tiles that is the 256th scale
 
 Corner = tuple[int, int]  # x, y of a tile's upper left pixel at level 0
 
 
-def tissue_corners(slide: Slide, side: int) -> list[Corner]:
+def tissue_corners(mask: NDArray[np.bool_], side: int) -> list[Corner]:
     """Tiles of nothing but tissue, in reading order.
 
     The tissue mask is eroded to whole cells of a grid of `side` px, as the paper's code does.
+
+    Args:
+        mask: of a thumbnail with `PIXELS_A_CELL` px along a tile.
+        side: of a tile, in px of level 0.
     """
-    mask = tissue_mask(slide.thumbnail(side // PIXELS_A_CELL))
     rows, columns = np.nonzero(whole_cells(mask, PIXELS_A_CELL))
     return [(int(x) * side, int(y) * side) for y, x in zip(rows, columns, strict=True)]
 

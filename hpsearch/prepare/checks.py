@@ -9,20 +9,22 @@ from hpsearch.files import printable
 from hpsearch.listener import Listener
 from hpsearch.prepare.challenge import ChallengeSlide
 from hpsearch.prepare.settings import TilingSettings
-from hpsearch.prepare.slides import check_magnification, open_slide
+from hpsearch.prepare.slides import UNSAID, open_slide, reduction_to
 
 
-def check_slides(slides: Sequence[ChallengeSlide], listener: Listener) -> None:
+def check_slides(
+    slides: Sequence[ChallengeSlide], settings: TilingSettings, listener: Listener
+) -> None:
     """Open every slide and read every annotation; tell of what is odd and does no harm.
 
     Raises:
-        DataError: a slide or an annotation is bad, or a slide is not of x40.
+        DataError: a slide or an annotation is bad, or a slide is coarser than the tiles.
     """
     unsaid = []
     for done, source in enumerate(slides):
         listener.progress("checking slides", done, len(slides))
         with open_slide(source.path) as slide:
-            check_magnification(slide)
+            reduction_to(slide, settings.magnification)
             if slide.magnification is None:
                 unsaid.append(source.name)
         if source.annotation is not None:
@@ -32,7 +34,7 @@ def check_slides(slides: Sequence[ChallengeSlide], listener: Listener) -> None:
     if unsaid:
         listener.note(
             f"{len(unsaid)} slides say no magnification (first: {unsaid[0]}); "
-            "their level 0 is taken as x40"
+            f"their level 0 is taken as x{UNSAID:.0f}"
         )
 
 

@@ -26,11 +26,15 @@ class ManifestRow:
 
 @dataclass(frozen=True)
 class PreparedTiles:
-    """What was written: the manifest's rows, and which slides gave none, each with its reason."""
+    """What was written: the manifest's rows, and which slides gave none, each with its reason.
+
+    `thumbnails` is the folder of the slides' pictures, None where there were no slides.
+    """
 
     manifest: Path
     rows: tuple[ManifestRow, ...]
     left_out: tuple[tuple[str, str], ...] = ()
+    thumbnails: Path | None = None
 
 
 def manifest_text(rows: Iterable[ManifestRow]) -> str:

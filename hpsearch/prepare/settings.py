@@ -8,10 +8,12 @@ from typing import Literal, get_args
 from hpsearch.errors import DataError, SpecError
 from hpsearch.files import printable, write_text_atomic
 from hpsearch.prepare.cells import PIXELS_A_CELL
+from hpsearch.prepare.tissue import TISSUE_RULE
 
 Stain = Literal["vahadane", "macenko", "none"]
 STAINS: tuple[Stain, ...] = get_args(Stain)
 MIN_TILE_SIZE = 24  # px
+MAGNIFICATIONS = (40, 20, 10)
 
 SETTINGS = "settings.json"
 
@@ -22,14 +24,18 @@ class TilingSettings:
 
     Tiles are stored at x40. x20 and x10 are bilinear halvings of them, which a study makes: the
     thirds of 768 px tiles that `studies/camelyon16.yaml` crops are 256 px at x40, and its
-    resolutions 128 and 64 are those at x20 and x10.
+    resolutions 128 and 64 are those at x20 and x10. Where some slides are of x20, tiles of the same
+    tissue at x20 are enough for the resolutions 128 and 64; all slides give them alike, for tiles
+    of some slides that are sharper than those of others would be told by it.
 
     Attributes:
         seed: of the random choice of tiles.
         stain: the normalisation.
-        tile_size: side of a tile in px, a multiple of 3 (the thumbnail's pixels along a tile).
+        tile_size: side of a tile in px at x40; at `magnification` a multiple of 3 (the thumbnail's
+            pixels along a tile).
         tiles_per_slide: at most so many of each slide.
         target: digest of the target tile that the user names; "" where the rule chooses it.
+        magnification: of the tiles, of `MAGNIFICATIONS`.
 
     Raises:
         SpecError: a value breaks its rule.
@@ -40,10 +46,15 @@ class TilingSettings:
     tile_size: int = 768
     tiles_per_slide: int = 50
     target: str = ""
+    magnification: int = MAGNIFICATIONS[0]
 
     def __post_init__(self) -> None:
-        if self.tile_size < MIN_TILE_SIZE or self.tile_size % PIXELS_A_CELL:
-            rule = f"give a multiple of {PIXELS_A_CELL} from {MIN_TILE_SIZE}"
+        if self.magnification not in MAGNIFICATIONS:
+            known = ", ".join(map(str, MAGNIFICATIONS))
+            raise SpecError(f"magnification {self.magnification}: give one of {known}")
+        halving = MAGNIFICATIONS[0] // self.magnification
+        if self.side < MIN_TILE_SIZE or self.tile_size % (PIXELS_A_CELL * halving):
+            rule = f"give a multiple of {PIXELS_A_CELL * halving} from {MIN_TILE_SIZE * halving}"
             raise SpecError(f"tile size {self.tile_size}: {rule}, such as 768")
         if self.tiles_per_slide < 1:
             raise SpecError(f"tiles per slide {self.tiles_per_slide}: give at least 1")
@@ -53,9 +64,14 @@ class TilingSettings:
             raise SpecError("target: stain none has no use for one; leave it out")
 
     @property
+    def side(self) -> int:
+        """Of a stored tile, in px."""
+        return self.tile_size * self.magnification // MAGNIFICATIONS[0]
+
+    @property
     def largest_slide_bytes(self) -> int:
         """What a slide's tiles can take on the disk: a PNG is hardly larger than its pixels."""
-        return self.tiles_per_slide * self.tile_size**2 * 3
+        return self.tiles_per_slide * self.side**2 * 3
 
 
 def parse_stain(text: str) -> Stain:
@@ -84,11 +100,15 @@ def check_same(out: Path, settings: TilingSettings) -> None:
             raise DataError(f"{printable(out)}: {what}; give a new or empty folder")
         return
     try:
-        began = json.loads((out / SETTINGS).read_text(encoding="utf-8"))
+        kept = json.loads((out / SETTINGS).read_text(encoding="utf-8"))
+        began = {"tissue_rule": 1, "magnification": MAGNIFICATIONS[0], **kept}
         pairs = {name: (began[name], value) for name, value in asdict(settings).items()}
     except (OSError, ValueError, KeyError, TypeError) as error:
         what = f"is damaged ({printable(error)})"
         raise DataError(f"{printable(out / SETTINGS)}: {what}; give another folder") from error
+    if began["tissue_rule"] != TISSUE_RULE:
+        what = "was begun by a version that finds other tissue in the slides"
+        raise DataError(f"{printable(out)}: {what}; give another folder")
     for name, (old, new) in pairs.items():
         if old != new:
             what = f"was begun with {name.replace('_', ' ')} {_said(old)}, not {_said(new)}"
@@ -97,7 +117,8 @@ def check_same(out: Path, settings: TilingSettings) -> None:
 
 def write_settings(out: Path, settings: TilingSettings) -> None:
     """Keep the settings with what they decide."""
-    write_text_atomic(out / SETTINGS, json.dumps(asdict(settings), indent=1) + "\n")
+    kept = {**asdict(settings), "tissue_rule": TISSUE_RULE}
+    write_text_atomic(out / SETTINGS, json.dumps(kept, indent=1) + "\n")
 
 
 def _said(value: str | int) -> str:

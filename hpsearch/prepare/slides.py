@@ -18,11 +18,10 @@ from hpsearch.files import printable
 if TYPE_CHECKING:
     from openslide import OpenSlide
 
-MAGNIFICATION = 40.0  # of level 0, as the challenge's slides have it
+UNSAID = 40.0  # magnification of a slide that says none: that of the challenge's slides
 
 _MICRONS_AT_X1 = 10.0  # a pixel of 0.25 um is x40
 _COARSEST_MICRONS = 20.0  # beyond it a resolution is that of a screen or a printer
-_TOLERANCE = 2**0.5  # to the next magnification, x20 or x80, it is a factor of two
 _ROUNDED_SIZES = 0.05  # relative: by this much small levels are off a power of two
 _BLOCK = 2048  # px: side of what is read at once for a thumbnail
 
@@ -42,13 +41,16 @@ class Slide:
         self._handle = handle
         self._errors = errors
 
-    def tile(self, x: int, y: int, side: int) -> NDArray[np.uint8]:
-        """Pixels (side, side, 3) of level 0, the upper left one at (x, y).
+    def tile(self, x: int, y: int, side: int, reduction: int = 1) -> NDArray[np.uint8]:
+        """Pixels (side, side, 3), the upper left one at (x, y) of level 0.
+
+        A pixel is the mean of `reduction` x `reduction` px of level 0.
 
         Raises:
             DataError: the file is damaged there.
         """
-        return np.asarray(self._region((x, y), 0, (side, side)))
+        region = self._region((x, y), 0, (side * reduction,) * 2)
+        return np.asarray(region.reduce(reduction) if reduction > 1 else region)
 
     def thumbnail(self, scale: int) -> NDArray[np.uint8]:
         """The slide (H // scale, W // scale, 3); a pixel is the mean of `scale` x `scale` px.
@@ -111,17 +113,23 @@ def open_slide(path: Path) -> Iterator[Slide]:
         yield Slide(handle, path, (openslide.OpenSlideError,))
 
 
-def check_magnification(slide: Slide) -> None:
-    """Refuse a slide that says another magnification than x40; one that says none is taken as x40.
+def reduction_to(slide: Slide, magnification: int) -> int:
+    """How many px of level 0, along a side, make one of a tile at about `magnification`.
+
+    A power of two, so that a slide is read at its own scale or at a whole part of it: 1 for x40 of
+    a slide of x40 and for x20 of one of x20, 2 for x20 of one of x40. Slides that say none are
+    taken as `UNSAID`.
 
     Raises:
-        DataError: it says another.
+        DataError: the slide is coarser than `magnification`.
     """
-    found = slide.magnification
-    if found is None or MAGNIFICATION / _TOLERANCE < found < MAGNIFICATION * _TOLERANCE:
-        return
-    what = f"its metadata say x{found:.3g}, not x{MAGNIFICATION:.0f}"
-    raise DataError(f"{printable(slide.path)}: {what}; remove it or take a slide of x40")
+    found = slide.magnification or UNSAID
+    halvings = round(math.log2(found / magnification))
+    if halvings < 0:
+        what = f"its metadata say x{found:.3g}, not x{magnification}"
+        mend = f"remove it, or give a --magnification of at most {found:.3g}"
+        raise DataError(f"{printable(slide.path)}: {what}; {mend}")
+    return int(2**halvings)
 
 
 def magnification_of(properties: Mapping[str, str]) -> float | None:

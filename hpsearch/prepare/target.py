@@ -32,16 +32,17 @@ def choose_target(
     Raises:
         DataError: a slide cannot be read, or none has tissue.
     """
-    side = settings.tile_size
+    side = settings.side
     for source in slides:
         if source.split != "train" or not source.is_normal:
             continue
         with open_slide(source.path) as slide:
-            corners = choose_tiles(slide, source, settings).corners
+            chosen = choose_tiles(slide, source, settings)
+            corners, reduction = chosen.record.corners, chosen.reduction
             if corners:
-                brightness = [float(slide.tile(x, y, side).mean()) for x, y in corners]
+                brightness = [slide.tile(x, y, side, reduction).mean() for x, y in corners]
                 x, y = corners[int(np.argsort(brightness)[(len(corners) - 1) // 2])]
-                return slide.tile(x, y, side), source.name
+                return slide.tile(x, y, side, reduction), source.name
     what = f"no {side} px tile of a normal training slide is wholly tissue"
     raise DataError(f"{what}; give another --tile-size, or a tile with --target")
 

@@ -13,15 +13,25 @@ from PIL import Image
 
 from hpsearch.datasets.reading import read_image
 from hpsearch.errors import DataError, SpecError
-from hpsearch.files import printable, write_directory_atomic
-from hpsearch.prepare.cells import Corner, choose_corners, tissue_corners, tumour_corners
+from hpsearch.files import atomic_path, printable, write_directory_atomic
+from hpsearch.prepare.annotations import Annotations
+from hpsearch.prepare.cells import (
+    PIXELS_A_CELL,
+    Corner,
+    choose_corners,
+    tissue_corners,
+    tumour_corners,
+)
 from hpsearch.prepare.challenge import ChallengeSlide
 from hpsearch.prepare.settings import Stain, TilingSettings
-from hpsearch.prepare.slides import Slide, open_slide
+from hpsearch.prepare.slides import Slide, open_slide, reduction_to
+from hpsearch.prepare.thumbnails import draw_slide
+from hpsearch.prepare.tissue import tissue_mask
 
 Normalise = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]  # tiles (N, H, W, 3) to the same
 
 SLIDES = "slides"  # the folder of the slides' folders
+THUMBNAILS = "thumbnails"  # the folder of their pictures
 TARGET = "target.png"  # the tile to whose stains the others are normalised
 TILES_IN_FLIGHT = 8  # read, normalised and written together by one worker
 
@@ -55,6 +65,38 @@ class SlideRecord:
     left_out: str = ""
 
 
+@dataclass(frozen=True, eq=False)
+class ChosenTiles:
+    """The tiles of a slide, and what they were chosen by.
+
+    Attributes:
+        record: the tiles.
+        reduction: of level 0 to a tile's pixels.
+        side: of a tile, in px of level 0.
+        thumbnail: (H, W, 3), with `PIXELS_A_CELL` px along a tile.
+        tissue: (H, W).
+        annotations: of a slide with a tumour.
+    """
+
+    record: SlideRecord
+    reduction: int
+    side: int
+    thumbnail: NDArray[np.uint8]
+    tissue: NDArray[np.bool_]
+    annotations: Annotations | None
+
+    def picture(self) -> Image.Image:
+        """The slide, its tissue and its tiles."""
+        return draw_slide(
+            self.thumbnail,
+            self.tissue,
+            self.record.corners,
+            side=self.side,
+            scale=self.side // PIXELS_A_CELL,
+            annotations=self.annotations,
+        )
+
+
 @dataclass(frozen=True)
 class BadSlide:
     """A slide that cannot be read; takes the place of its record."""
@@ -63,17 +105,20 @@ class BadSlide:
 
 
 def tile_slide(job: TilingJob) -> SlideRecord | BadSlide:
-    """Write the tiles of a slide into its folder below `out`; nothing of a slide that is bad."""
+    """Write the picture of a slide, and its tiles into its folder; no tile of one that is bad."""
     # Outside the block below: a target that does not do is not the slide's fault.
     normalise = _normaliser(job.settings.stain, job.out / TARGET, job.device, job.threads)
-    side = job.settings.tile_size
+    side = job.settings.side
     try:
         with open_slide(job.slide.path) as slide:
-            record = choose_tiles(slide, job.slide, job.settings)
+            chosen = choose_tiles(slide, job.slide, job.settings)
+            record = chosen.record
+            with atomic_path(thumbnail_file(job.out, job.slide.name)) as picture:
+                chosen.picture().save(picture)
             with write_directory_atomic(slide_folder(job.out, job.slide.name)) as folder:
                 for start in range(0, len(record.corners), TILES_IN_FLIGHT):
                     corners = record.corners[start : start + TILES_IN_FLIGHT]
-                    tiles = np.stack([slide.tile(x, y, side) for x, y in corners])
+                    tiles = np.stack([slide.tile(x, y, side, chosen.reduction) for x, y in corners])
                     for corner, tile in zip(corners, normalise(tiles), strict=True):
                         Image.fromarray(tile).save(folder / tile_name(corner))
                 text = json.dumps({"corners": record.corners, "left_out": record.left_out})
@@ -83,25 +128,27 @@ def tile_slide(job: TilingJob) -> SlideRecord | BadSlide:
     return record
 
 
-def choose_tiles(slide: Slide, source: ChallengeSlide, settings: TilingSettings) -> SlideRecord:
+def choose_tiles(slide: Slide, source: ChallengeSlide, settings: TilingSettings) -> ChosenTiles:
     """Which tiles a slide gives: of tissue, and of a slide with a tumour wholly inside it.
 
     Raises:
-        DataError: the slide or its annotations cannot be read.
+        DataError: the slide or its annotations cannot be read, or it is coarser than the tiles.
     """
-    side = settings.tile_size
-    corners = tissue_corners(slide, side)
+    reduction = reduction_to(slide, settings.magnification)
+    side = settings.side * reduction
+    thumbnail = slide.thumbnail(side // PIXELS_A_CELL)
+    tissue = tissue_mask(thumbnail)
+    annotations = None if source.annotation is None else source.annotation.read()
+    corners, left_out = tissue_corners(tissue, side), ""
     if not corners:
-        return SlideRecord((), f"no {side} px tile of it is wholly tissue")
-    if source.annotation is not None:
-        corners = tumour_corners(corners, source.annotation.read(), side)
+        left_out = f"no {settings.side} px tile of it is wholly tissue"
+    elif annotations is not None:
+        corners = tumour_corners(corners, annotations, side)
         if not corners:
-            return SlideRecord((), f"no {side} px tile of it is wholly inside annotated tumour")
-    return SlideRecord(
-        tuple(
-            choose_corners(corners, settings.tiles_per_slide, seed=settings.seed, slide=source.name)
-        )
-    )
+            left_out = f"no {settings.side} px tile of it is wholly inside annotated tumour"
+    drawn = choose_corners(corners, settings.tiles_per_slide, seed=settings.seed, slide=source.name)
+    record = SlideRecord(tuple(drawn), left_out)
+    return ChosenTiles(record, reduction, side, thumbnail, tissue, annotations)
 
 
 def read_target(file: Path) -> NDArray[np.uint8]:
@@ -118,18 +165,30 @@ def slide_folder(out: Path, name: str) -> Path:
     return out / SLIDES / name
 
 
+def thumbnail_file(out: Path, name: str) -> Path:
+    """The picture of a slide, its tissue and its tiles."""
+    return out / THUMBNAILS / f"{name}.png"
+
+
 def tile_name(corner: Corner) -> str:
     """A tile's file, by its place."""
     return f"x{corner[0]:06d}_y{corner[1]:06d}.png"
 
 
 def read_record(folder: Path) -> SlideRecord | None:
-    """The record of a slide's folder; None where the slide is still to be tiled."""
+    """The record of a slide's folder; None where the slide is still to be tiled.
+
+    Raises:
+        DataError: it is damaged.
+    """
     try:
         found = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
+        return SlideRecord(tuple((x, y) for x, y in found["corners"]), found["left_out"])
     except FileNotFoundError:
         return None
-    return SlideRecord(tuple((x, y) for x, y in found["corners"]), found["left_out"])
+    except (ValueError, KeyError, TypeError) as error:
+        mend = f"remove the folder {printable(folder)} and run the same command again"
+        raise DataError(f"{printable(folder / _RECORD)}: is damaged; {mend}") from error
 
 
 def make_normaliser(stain: Stain, target: NDArray[np.uint8], device: str) -> Normalise:

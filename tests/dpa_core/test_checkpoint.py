@@ -11,6 +11,7 @@ from torch import Tensor
 
 from dpa_core.checkpoint import load_checkpoint, save_checkpoint
 from dpa_core.errors import CheckpointError
+from dpa_core.tensor_files import MAX_BYTES
 
 
 def tensors_of(number: int) -> dict[str, Tensor]:
@@ -149,8 +150,24 @@ def test_a_file_outside_the_folder_is_never_read(tmp_path: Path, file: str) -> N
         load_checkpoint(folder)
 
 
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_values_that_are_not_finite_are_damage(tmp_path: Path, bad: float) -> None:
+    write(tmp_path, 1)
+    save_checkpoint(tmp_path, {"weight": torch.tensor([bad])}, {"number": 2}, name="step-2")
+    with pytest.warns(UserWarning, match=r"step-2.safetensors is damaged"):
+        assert_loads(tmp_path, 1)
+
+
+def test_a_file_larger_than_any_of_ours_is_damage(tmp_path: Path) -> None:
+    write(tmp_path, 1, 2)
+    os.truncate(tmp_path / "step-2.safetensors", MAX_BYTES + 1)  # takes no disk: it is a hole
+    with pytest.warns(UserWarning, match=r"step-2.safetensors is damaged"):
+        assert_loads(tmp_path, 1)
+
+
 @pytest.mark.parametrize(
-    "content", ["", "{", "[1, 2", "{}", "[1]", '[{"file": 3}]', '[{"file": "a"}]', "null"]
+    "content",
+    ["", "[" * 100_000, "{", "[1, 2", "{}", "[1]", '[{"file": 3}]', '[{"file": "a"}]', "null"],
 )
 def test_an_index_that_is_none(tmp_path: Path, content: str) -> None:
     (tmp_path / "checkpoint.json").write_text(content)

@@ -1,10 +1,14 @@
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from dpa_core.autoencoder import Autoencoder
+from dpa_core.checkpoint import load_checkpoint, save_checkpoint
 from dpa_core.config import AutoencoderConfig, FitConfig, LossConfig
+from dpa_core.errors import CheckpointError
 from dpa_core.growth import final_phase
 from dpa_core.learner import Learner
 from dpa_core.training_state import Check, TrainingState, configuration, resume, save
@@ -115,6 +119,39 @@ def test_resumed_state_equals_the_saved_one_and_goes_on_like_it(tmp_path: Path) 
             take_step(each)
             take_step(each)
         torch.testing.assert_close(weights(others[name]), weights(learner), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda tensors, values: tensors.clear(),
+        lambda tensors, values: tensors.update({"one.weights.extra": torch.ones(1)}),
+        lambda tensors, values: tensors.update(
+            {key: torch.ones(99) for key in tensors if ".weights." in key}
+        ),
+        lambda tensors, values: tensors.update({"one.optimizer.77.exp_avg": torch.ones(1)}),
+        lambda tensors, values: tensors.update({"one.optimizer.exp_avg": torch.ones(1)}),
+        lambda tensors, values: values.pop("history"),
+        lambda tensors, values: values.update(history=[{"when": 3}]),
+        lambda tensors, values: values.update(history=7),
+        lambda tensors, values: values.pop("configuration"),
+    ],
+)
+def test_a_checkpoint_of_something_else_is_one_line(
+    tmp_path: Path, change: Callable[[dict[str, Any], dict[str, Any]], Any]
+) -> None:
+    learners = make_learners()
+    state = TrainingState(learners["one"].network)
+    take_step(learners["one"])
+    record(state, 1.0)
+    save(state, learners, tmp_path, BELONGS_TO)
+    found = load_checkpoint(tmp_path)
+    assert found is not None
+    change(*found)
+    save_checkpoint(tmp_path, *found, name="altered")
+    with pytest.raises(CheckpointError, match="; delete the folder") as caught:
+        resume(make(), make_learners(), tmp_path, BELONGS_TO)
+    assert str(caught.value).isprintable()
 
 
 def test_an_empty_folder_changes_nothing(tmp_path: Path) -> None:

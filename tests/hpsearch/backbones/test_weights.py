@@ -1,4 +1,6 @@
+import os
 import pickle
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from dpa_core.features import VGG_MINI
+from dpa_core.tensor_files import MAX_BYTES
 from hpsearch.backbones.backbone import Backbone
 from hpsearch.backbones.extractor import build_extractor
 from hpsearch.backbones.registry import load_backbone
@@ -110,7 +113,7 @@ def with_value(value: float) -> Callable[[State], State]:
         (with_value(float("inf")), "not finite"),
         (lambda s: {k: v for k, v in s.items() if k != "features.2.bias"}, "is missing"),
         (lambda s: {"encoder.weight": torch.ones(3)}, r"'features\.0\.weight' is missing"),
-        (lambda s: s | {"features.0.bias": torch.ones(16, dtype=torch.int8)}, "torch.int8"),
+        (lambda s: s | {"features.0.bias": torch.ones(16, dtype=torch.int8)}, "got int8"),
     ],
 )
 def test_weights_that_do_not_fit(
@@ -167,6 +170,58 @@ def test_code_in_a_pickle_never_runs(plain: bool, tmp_path: Path) -> None:
         torch.save(harmful, path)
     check_one_line(path, "holds code or objects")
     assert not canary.exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (
+            lambda s: _repeated(s, "features.0.bias", torch.float32),
+            "'features.0.bias' must be dense",
+        ),
+        (lambda s: s | {"statistics.r12.mean": _stretched(torch.float32)}, r"shape \(16\), got"),
+        (lambda s: s | {"statistics.r12.mean": _stretched(torch.float16)}, r"shape \(16\), got"),
+        (lambda s: s | {"features.0.weight": _stretched(torch.float16)}, "must have shape"),
+        (lambda s: s | {"features.0.bias": torch.ones(16).to_sparse()}, "must be dense"),
+        (lambda s: s | {"features.0.bias": torch.empty(16, device="meta")}, "must be dense"),
+        (lambda s: s | {"statistics.r12.mean": torch.ones(3)}, r"shape \(16\), got \(3,\)"),
+        (lambda s: s | {"statistics.r12.mean": torch.ones(16, dtype=torch.int64)}, "got int64"),
+        (lambda s: s | {"statistics.r12.mean": torch.full((16,), torch.nan)}, "not finite"),
+    ],
+)
+def test_tensors_that_say_more_than_they_hold(
+    change: Callable[[State], State], complaint: str, state: State, tmp_path: Path
+) -> None:
+    torch.save(change(state), tmp_path / "weights.pth")
+    check_one_line(tmp_path / "weights.pth", complaint)
+
+
+def _stretched(dtype: torch.dtype) -> Tensor:
+    """One value that is said to be 80 GB of float32 of them."""
+    return torch.zeros(1, dtype=dtype).expand(2 * 10**10)
+
+
+def _repeated(state: State, key: str, dtype: torch.dtype) -> State:
+    return state | {key: torch.zeros(1, dtype=dtype).expand(state[key].shape)}
+
+
+def test_an_archive_that_grows_when_it_is_read(state: State, tmp_path: Path) -> None:
+    torch.save(state, tmp_path / "plain.pth")
+    with (
+        zipfile.ZipFile(tmp_path / "plain.pth") as plain,
+        zipfile.ZipFile(tmp_path / "weights.pth", "w", zipfile.ZIP_DEFLATED) as packed,
+    ):
+        for member in plain.infolist():
+            packed.writestr(member.filename, plain.read(member))
+    check_one_line(tmp_path / "weights.pth", "is compressed")
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_a_file_larger_than_any_of_ours_is_not_read(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"weights{suffix}"
+    path.touch()
+    os.truncate(path, MAX_BYTES + 1)  # takes no disk: it is a hole
+    check_one_line(path, "has more than 8 GB")
 
 
 def test_places_that_are_no_weights(tmp_path: Path) -> None:

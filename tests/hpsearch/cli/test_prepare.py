@@ -35,6 +35,7 @@ def test_patches_become_a_dataset(hpsearch: Command, patches: Path) -> None:
     as_json = hpsearch("prepare", "camelyon16", "--patches", patches, "--json")
     assert json.loads(as_json.out.splitlines()[-1]) == {
         "manifest": str(patches / "manifest.csv"),
+        "thumbnails": None,
         "tiles": {"train_normal": 9, "train_tumour": 0, "test_normal": 3, "test_tumour": 4},
         "left_out": {},
     }
@@ -50,6 +51,7 @@ def test_patches_become_a_dataset(hpsearch: Command, patches: Path) -> None:
         (["--patches", "none", "--out", "o"], "takes no --slides and no --out"),
         (["--slides", "s", "--out", "o", "--stain", "reinhard"], "stain 'reinhard': unknown"),
         (["--slides", "s", "--out", "o", "--tile-size", "100"], "give a multiple of 3"),
+        (["--slides", "s", "--out", "o", "--magnification", "30"], "give one of 40, 20, 10"),
         (["--slides", "s", "--out", "o", "--target", "t.png"], "t.png: cannot be opened"),
         (["--slides", "s", "--out", "o", "--workers", "99999"], "workers must be from 1"),
     ],

@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 from scipy.spatial.distance import cdist
 from sklearn.covariance import LedoitWolf
 from sklearn.ensemble import IsolationForest
@@ -13,7 +15,7 @@ from dpa_core.features import VGG_MINI
 from hpsearch.detectors.base import ImageView, Setup
 from hpsearch.detectors.features import FeaturesDetector
 from hpsearch.detectors.pooled import pooled_features
-from hpsearch.errors import SpecError, WeightsError
+from hpsearch.errors import SpecError, TaskError, WeightsError
 from hpsearch.spec import TrainingSpec
 
 View = Callable[[slice], ImageView]
@@ -102,8 +104,56 @@ def test_vectors_of_another_configuration_are_refused(
     layer: str, setup: Callable[..., Setup], view: View, tmp_path: Path
 ) -> None:
     _fitted(setup(kind="knn", layer="colour"), view).save(tmp_path / "model")
-    with pytest.raises(WeightsError, match="of another length"):
+    with pytest.raises(WeightsError, match=r"'normals' must have shape \(any, "):
         FeaturesDetector.load(tmp_path / "model", setup(kind="knn", layer=layer))
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda t: {k: v for k, v in t.items() if k != "scale"}, "lacks 'scale'"),
+        (lambda t: t | {"normals": t["normals"][:0].clone()}, r"\(any, 6\), got \(0, 6\)"),
+        (lambda t: t | {"scale": t["scale"] * 0}, "a scale that is not above 0"),
+        (lambda t: t | {"mean": t["mean"].bfloat16()}, "'mean' must be float64, got bfloat16"),
+        (lambda t: t | {"normals": t["normals"] * torch.nan}, "'normals' holds values that are"),
+        (lambda t: t | {"normals": t["normals"][0].clone()}, r"\(any, 6\), got \(6,\)"),
+        (lambda t: t | {"more": torch.ones(1)}, "holds 'more', which has no use"),
+    ],
+)
+def test_saved_vectors_that_cannot_be_are_one_line(
+    change: Callable[[dict[str, Any]], dict[str, Any]],
+    says: str,
+    setup: Callable[..., Setup],
+    view: View,
+    tmp_path: Path,
+) -> None:
+    made = setup(kind="mahalanobis", layer="colour")
+    _fitted(made, view).save(tmp_path / "model")
+    file = tmp_path / "model/model.safetensors"
+    save_file(change(load_file(file)), file)
+    with pytest.raises(WeightsError, match=says) as caught:
+        FeaturesDetector.load(tmp_path / "model", made)
+    assert str(caught.value).isprintable()
+
+
+def test_a_seed_that_the_forest_cannot_have_is_one_line(
+    setup: Callable[..., Setup], view: View, tmp_path: Path
+) -> None:
+    made = setup(kind="isolation_forest", layer="colour")
+    _fitted(made, view).save(tmp_path / "model")
+    with pytest.raises(WeightsError, match="cannot be fitted again") as caught:
+        FeaturesDetector.load(tmp_path / "model", replace(made, seed=-1))
+    assert str(caught.value).isprintable()
+
+
+def test_features_that_are_not_finite_fail_the_training(
+    setup: Callable[..., Setup], view: View
+) -> None:
+    made = setup(kind="knn", layer="r12")
+    huge = {key: value * 1e30 for key, value in made.backbone.weights.items()}
+    broken = replace(made, backbone=replace(made.backbone, weights=huge, digest="0" * 64))
+    with pytest.raises(TaskError, match="features of r12 are not finite"):
+        FeaturesDetector(broken).fit(view(TRAIN), None, max_steps=1)
 
 
 def test_it_has_no_maps(setup: Callable[..., Setup], view: View) -> None:

@@ -32,6 +32,9 @@ def test_sums(text: str, weights: dict[str, float]) -> None:
         "R12",
         "2",
         "inf*r12",
+        "1e999*r12",
+        "1e-40*r12",
+        "9" * 400 + "*r12",
     ],
 )
 def test_what_is_not_a_sum_is_one_line(text: str) -> None:

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from hpsearch.errors import DataError, UserError, WeightsError
 from hpsearch.model.bundle import (
     FACTS,
+    MAX_FILE_BYTES,
     attach_calibration,
     calibrated,
     read_bundle,
@@ -117,6 +118,15 @@ def test_truncated_tensors_are_refused(kept: int, vouched: bool, bundle: Path) -
         (lambda f: f["files"].update({TENSORS: "0"}), "is damaged"),
         (lambda f: f["files"].update({"../model/model.json": "0" * 64}), "no file .* of its own"),
         (lambda f: f["files"].update({"gone.safetensors": "0" * 64}), "no file .* of its own"),
+        (lambda f: f.update(files={}), "holds 'model.safetensors', of which model.json has no h"),
+        (lambda f: f.pop("files"), "holds 'model.safetensors', of which model.json has no hash"),
+        (lambda f: f["files"].update({"a" * 300: "0" * 64}), "cannot be read"),
+        (lambda f: f["files"].update({"a\0": "0" * 64}), "no file .* of its own"),
+        (lambda f: f["files"].update({"..": "0" * 64}), "no file .* of its own"),
+        (lambda f: f["params"].update(latent_dim=10**7), "must have shape"),
+        (lambda f: f["params"].update(latent_dim=10**18), "its configuration|impossible"),
+        (lambda f: f["params"].update(latent_dim=10**30), "its configuration|impossible"),
+        (lambda f: f["params"].update(latent_dim=1e400), "is damaged|its configuration"),
         (lambda f: f.update(format="hpsearch model 99"), "format"),
         (lambda f: f.update(surprise=1), "surprise"),
         (lambda f: f.pop("backbone"), "backbone"),
@@ -126,7 +136,7 @@ def test_truncated_tensors_are_refused(kept: int, vouched: bool, bundle: Path) -
         (lambda f: f["params"].update(latent_dim=4), "is not of this configuration"),
         (lambda f: f["params"].update(latent_dim=-1), "latent_dim must be at least 1"),
         (lambda f: f["params"].update(latent_dim="many"), "its configuration"),
-        (lambda f: f["params"].update(layers="r22"), "lacks the statistics of r22"),
+        (lambda f: f["params"].update(layers="r22"), "lacks 'statistics.r22.mean'"),
         (lambda f: f["params"].pop("layers"), "lacks the setting 'layers'"),
         (lambda f: f["params"].update(resolution=32), "another one in the preprocessing"),
         (lambda f: f["preprocessing"].update(central_crop=0), "central_crop"),
@@ -153,6 +163,54 @@ def test_facts_that_are_no_json_of_ours(content: bytes, bundle: Path) -> None:
 def test_no_bundle_at_all(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"has no model\.json; give the folder final"):
         read_bundle(tmp_path)
+
+
+def test_a_file_that_has_no_hash_is_refused_and_a_hidden_one_is_not_used(bundle: Path) -> None:
+    (bundle / ".DS_Store").write_bytes(b"of a desktop")
+    read_bundle(bundle)
+    (bundle / "more.safetensors").write_bytes(b"of somebody")
+    with pytest.raises(WeightsError, match=r"holds 'more.safetensors', of which model.json has no"):
+        read_bundle(bundle)
+
+
+def test_a_file_larger_than_any_of_ours_is_not_hashed(bundle: Path) -> None:
+    os.truncate(bundle / TENSORS, MAX_FILE_BYTES + 1)  # takes no disk: it is a hole
+    with pytest.raises(WeightsError, match="has more than 8 GB"):
+        read_bundle(bundle)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda t: {}, "lacks 'autoencoder"),
+        (lambda t: t | {"extra": torch.ones(1)}, "holds 'extra', which has no use"),
+        (lambda t: {k: v.bfloat16() for k, v in t.items()}, "must be float32, got bfloat16"),
+        (lambda t: {k: v.double() for k, v in t.items()}, "must be float32, got float64"),
+        (lambda t: {k: v[None] for k, v in t.items()}, "must have shape"),
+        (lambda t: t | {"statistics.r12.mean": torch.ones(3)}, r"must have shape \(16\), got"),
+        (lambda t: t | {"statistics.r12.std": torch.zeros(16)}, "deviation that is not above 0"),
+        (lambda t: t | {"statistics.r12.std": torch.full((16,), torch.nan)}, "are not finite"),
+    ],
+)
+def test_tensors_of_another_form_are_refused_in_one_line(
+    change: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]], says: str, bundle: Path
+) -> None:
+    save_file(change(load_file(bundle / TENSORS)), bundle / TENSORS)
+    _vouch(bundle)
+    with pytest.raises(WeightsError, match=says) as caught:
+        load_model(bundle)
+    assert str(caught.value).isprintable()
+    assert "train it again, or copy it anew" in str(caught.value)
+
+
+def test_a_shape_of_80_gb_is_refused_by_its_header(bundle: Path) -> None:
+    about = {"dtype": "F32", "shape": [2 * 10**10], "data_offsets": [0, 8 * 10**10]}
+    header = json.dumps({"autoencoder.x": about}).encode()
+    (bundle / TENSORS).write_bytes(len(header).to_bytes(8, "little") + header + bytes(100))
+    _vouch(bundle)
+    with pytest.raises(WeightsError, match="is missing or damaged") as caught:
+        load_model(bundle)
+    assert str(caught.value).isprintable()
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])

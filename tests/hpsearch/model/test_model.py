@@ -144,6 +144,13 @@ def test_neither_a_bundle_nor_a_study(tmp_path: Path) -> None:
         assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["~nobody-of-that-name/model", "a" * 300])
+def test_names_that_no_folder_can_have_are_one_line(name: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError) as caught:
+        hpsearch.load(name, runs=tmp_path)
+    assert str(caught.value).isprintable()
+
+
 def test_importing_the_package_does_not_import_torch() -> None:
     code = "import sys, hpsearch; print('torch' in sys.modules)"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

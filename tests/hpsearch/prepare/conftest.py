@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tifffile
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw
 
 from hpsearch.prepare.camelyon16 import prepare_camelyon16
 from hpsearch.prepare.manifest import PreparedTiles
@@ -54,6 +55,60 @@ def slide_pixels(tissue: Ellipse | None, stain: str, seed: int) -> NDArray[np.ui
         pixels[inside] = STAINS[stain]
         pixels[inside & (rng.random(inside.shape) < 0.2)] *= 0.6
     return (pixels + rng.normal(0, 4, (HEIGHT, WIDTH, 1))).clip(0, 255).astype(np.uint8)
+
+
+PENS = {"blue": (35, 65, 165), "green": (30, 130, 70), "black": (38, 36, 42), "ink": (32, 30, 150)}
+PEN: Points = ((60, 1000), (500, 700), (420, 300), (800, 80), (1300, 500))  # over tissue and glass
+PEN_WIDTH = 100
+GREY = (128, 128, 130)
+RING = 120  # px from the edge
+BUBBLES = ((300, 1000, 110), (820, 600, 150))  # x, y, radius; on glass, on tissue
+
+
+def pen_mask() -> NDArray[np.bool_]:
+    """Where `with_pen` draws."""
+    mask = Image.new("1", (WIDTH, HEIGHT))
+    ImageDraw.Draw(mask).line(list(PEN), fill=1, width=PEN_WIDTH, joint="curve")
+    return np.asarray(mask)
+
+
+def ring_mask() -> NDArray[np.bool_]:
+    """Where `with_ring` lies."""
+    mask = np.ones((HEIGHT, WIDTH), dtype=bool)
+    mask[RING:-RING, RING:-RING] = False
+    return mask
+
+
+def bubble_mask() -> NDArray[np.bool_]:
+    """The edges that `with_bubbles` draws."""
+    outer, inner = (
+        [Ellipse(x, y, radius - less, radius - less).mask() for x, y, radius in BUBBLES]
+        for less in (0, 40)
+    )
+    edges = [out & ~within for out, within in zip(outer, inner, strict=True)]
+    return np.logical_or.reduce(edges)
+
+
+def with_pen(pixels: NDArray[np.uint8], pen: str) -> NDArray[np.uint8]:
+    """A stroke of nearly opaque pen over a slide."""
+    mask = pen_mask()
+    marked = pixels.astype(float)
+    marked[mask] = 0.9 * np.array(PENS[pen]) + 0.1 * marked[mask]
+    return marked.astype(np.uint8)
+
+
+def with_ring(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The scanner's grey frame around a slide."""
+    marked = pixels.copy()
+    marked[ring_mask()] = GREY
+    return marked
+
+
+def with_bubbles(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Bubbles under the cover glass, whose edges let a third of the light through."""
+    marked = pixels.copy()
+    marked[bubble_mask()] //= 3
+    return marked
 
 
 def write_slide(
@@ -176,6 +231,15 @@ def made() -> SimpleNamespace:
         pixels=slide_pixels,
         write=write_slide,
         xml=asap_xml,
+        pens=PENS,
+        marks={
+            **{
+                f"{pen} pen": (lambda pixels, pen=pen: with_pen(pixels, pen), pen_mask())
+                for pen in PENS
+            },
+            "ring": (with_ring, ring_mask()),
+            "bubbles": (with_bubbles, bubble_mask()),
+        },
     )
 
 

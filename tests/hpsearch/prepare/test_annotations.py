@@ -35,14 +35,46 @@ def test_points_come_in_their_order(made: SimpleNamespace) -> None:
     np.testing.assert_array_equal(outline, [(0, 0), (100, 100), (0, 100), (100, 0)])
 
 
+def test_points_of_equal_order_stay_as_they_come(made: SimpleNamespace) -> None:
+    cross = ((100, 0), (0, 0), (0, 100), (100, 100))  # sorted by x, y it would cross itself
+    text = made.xml(("_0", cross))
+    for order in range(1, 4):
+        text = text.replace(f'Order="{order}"', 'Order="0"')
+    (outline,) = parse_annotations(text.encode(), where="x.xml").tumour
+    np.testing.assert_array_equal(outline, cross)
+
+
+@pytest.mark.parametrize("kind", ["Polygon", "Spline", "Rectangle"])
+def test_types_that_enclose_an_area_are_outlines(made: SimpleNamespace, kind: str) -> None:
+    text = made.xml(("_0", OUTER)).replace("Polygon", kind)
+    annotations = parse_annotations(text.encode(), where="x.xml")
+    assert annotations.covers(10, 10, 40)
+    assert not annotations.ignored
+
+
+@pytest.mark.parametrize("kind", ["Dot", "PointSet", "Measurement", "None"])
+def test_types_without_area_are_counted_and_are_no_outlines(
+    made: SimpleNamespace, kind: str
+) -> None:
+    points = made.xml(("_0", OUTER), ("a group of cells", HOLE)).replace("Polygon", kind)
+    begin, end = points.index("<Annotation "), points.index("</Annotations>")
+    text = made.xml(("_0", OUTER)).replace("</Annotations>", points[begin:end] + "</Annotations>")
+    annotations = parse_annotations(text.encode(), where="x.xml")
+    assert (len(annotations.tumour), len(annotations.cut_out)) == (1, 0)
+    assert annotations.ignored == (f"x.xml: 2 of type {kind}, which has no area; left out",)
+
+
 def test_what_encloses_nothing_is_said_and_left_out(made: SimpleNamespace) -> None:
-    text = made.xml(("_0", OUTER), ("_0", OUTER[:2]), ("_2", ()))
+    text = made.xml(
+        ("_0", OUTER), ("_0", OUTER[:2]), ("_2", ()), ("_2", ((0, 0), (9, 9), (40, 40)))
+    )
     annotations = parse_annotations(text.encode(), where="x.xml")
     assert len(annotations.tumour) == 1
     assert not annotations.cut_out
     assert annotations.ignored == (
         "x.xml: annotation 2 has 2 points and encloses nothing; left out",
         "x.xml: annotation 3 has 0 points and encloses nothing; left out",
+        "x.xml: annotation 4 has 3 points and encloses nothing; left out",
     )
 
 
@@ -54,7 +86,12 @@ def test_what_encloses_nothing_is_said_and_left_out(made: SimpleNamespace) -> No
         (lambda text: "", "not well-formed XML"),
         (lambda text: BOMB, "DOCTYPE"),
         (lambda text: "<html></html>", "not ASAP_Annotations"),
-        (lambda text: text.replace('"_0"', '"stroma"'), "of group 'stroma'"),
+        (
+            lambda text: text.replace('"_0"', '"stroma"'),
+            "has PartOfGroup 'stroma'; make it one of _0",
+        ),
+        (lambda text: text.replace('"Polygon"', '"Heart"'), "has Type 'Heart'; make it one of Pol"),
+        (lambda text: text.replace('Type="Polygon"', ""), "has Type ''; make it one of Polygon"),
         (lambda text: text.replace('X="100"', 'X="wide"'), "without a number"),
         (lambda text: text.replace('X="100"', ""), "without a number"),
         (lambda text: text.replace('X="100"', 'X="nan"'), "not finite"),

@@ -88,6 +88,77 @@ def test_tiles_are_the_slide_s_pixels(
             np.testing.assert_array_equal(np.asarray(tile), pixels[y : y + SIDE, x : x + SIDE])
 
 
+@pytest.mark.parametrize("slide", ["normal_001", "normal_002", "tumor_001"])
+def test_a_picture_of_each_slide_shows_tissue_and_tiles(
+    tiles: PreparedTiles, made: SimpleNamespace, slide: str
+) -> None:
+    assert tiles.thumbnails is not None
+    with Image.open(tiles.thumbnails / f"{slide}.png") as picture:
+        pixels = np.asarray(picture)
+    zoom = 4 / (SIDE // 3)  # px of the picture along one of the slide
+    width, height = (round(length * zoom) for length in made.size)
+    assert pixels.shape == (height, 2 * width, 3)
+    plain, marked = pixels[:, :width], pixels[:, width:]
+    yellow = (marked == (255, 220, 0)).all(axis=2)
+    drawn = {
+        (y // SIDE, x // SIDE)
+        for y in range(0, made.size[1], SIDE)
+        for x in range(0, made.size[0], SIDE)
+        if yellow[round(y * zoom), round(x * zoom) : round((x + SIDE) * zoom)].all()
+    }
+    assert drawn == {(y // SIDE, x // SIDE) for x, y in corners(tiles, slide)}
+    assert (marked == (220, 0, 0)).all(axis=2).any() == (slide == "tumor_001")
+    middle = np.s_[height // 2 - 8 : height // 2, width // 2 - 8 : width // 2]
+    if slide == "normal_001":
+        inner = marked[middle][2:-2, 2:-2]  # within a tile
+        np.testing.assert_array_equal(inner, plain[middle][2:-2, 2:-2])
+        assert (marked[:8, :8] >= plain[:8, :8]).all()
+
+
+def test_a_marked_slide_gives_tiles_of_its_clean_tissue_alone(
+    own_challenge: Path, tmp_path: Path, prepare: Any, made: SimpleNamespace
+) -> None:
+    pixels, covered = made.pixels(made.tissue, "pink", 0), np.zeros(made.size[::-1], dtype=bool)
+    for mark in ("blue pen", "bubbles", "ring"):
+        draw, where = made.marks[mark]
+        pixels, covered = draw(pixels), covered | where
+    (own_challenge / "training/normal/normal_001.tif").unlink()
+    made.write(own_challenge / "training/normal/normal_001.tif", pixels)
+    prepared = prepare(own_challenge, tmp_path / "out", TilingSettings(0, "none", SIDE, 1000))
+    shares = [
+        covered[y : y + SIDE, x : x + SIDE].mean() for x, y in corners(prepared, "normal_001")
+    ]
+    assert len(shares) > 30
+    assert max(shares) < 0.1
+
+
+def test_slides_of_x20_give_tiles_of_x20_at_their_own_scale(
+    own_challenge: Path, tmp_path: Path, prepare: Any, made: SimpleNamespace
+) -> None:
+    path = own_challenge / "training/normal/normal_003.tif"
+    path.unlink()
+    fine = made.pixels(made.tissue, "blue", 2)
+    coarse = fine.reshape(made.size[1] // 2, 2, made.size[0] // 2, 2, 3).mean(axis=(1, 3))
+    coarse = coarse.astype(np.uint8)
+    made.write(path, coarse, microns=0.5)
+    with pytest.raises(DataError, match=r"normal_003.tif: .* x20, not x40; remove it, or give a"):
+        prepare(own_challenge, tmp_path / "x40")
+    assert not (tmp_path / "x40").exists()
+    settings = TilingSettings(0, "none", SIDE, 1000, magnification=20)
+    prepared = prepare(own_challenge, tmp_path / "x20", settings)
+    half = SIDE // 2
+    for slide, side, pixels in (("normal_003", half, coarse), ("normal_001", SIDE, None)):
+        pixels = made.pixels(made.tissue, "pink", 0) if pixels is None else pixels
+        found = corners(prepared, slide)
+        assert len(found) > 80
+        for x, y in found[::10]:
+            file = tmp_path / f"x20/slides/{slide}/x{x:06}_y{y:06}.png"
+            with Image.open(file) as tile:
+                assert tile.size == (half, half)
+                cut = pixels[y : y + side, x : x + side].reshape(half, side // half, half, -1, 3)
+                assert np.abs(np.asarray(tile) - cut.mean(axis=(1, 3))).max() <= 0.5
+
+
 def test_what_is_left_out_is_said(tiles: PreparedTiles) -> None:
     reasons = dict(tiles.left_out)
     assert set(reasons) == {"normal_002", "normal_027"}

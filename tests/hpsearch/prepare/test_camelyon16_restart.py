@@ -14,6 +14,7 @@ import hpsearch.prepare.checks
 from hpsearch.errors import DataError, SpecError, UserError
 from hpsearch.prepare.camelyon16 import prepare_camelyon16
 from hpsearch.prepare.settings import TilingSettings
+from hpsearch.prepare.tiling import read_record
 
 SIDE = 96
 SETTINGS = TilingSettings(stain="none", tile_size=SIDE, tiles_per_slide=12)
@@ -34,6 +35,14 @@ def test_a_second_run_does_nothing_again(
     assert content(tmp_path / "out") == before
     assert times == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.png")}
     assert told.steps == [("tiling slides", 7, 7)]
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"corners": 3}', "\0"])
+def test_a_damaged_record_of_a_slide_is_one_line(tmp_path: Path, text: str) -> None:
+    (tmp_path / "slide.json").write_text(text)
+    with pytest.raises(DataError, match=r"slide.json: is damaged; remove the folder") as caught:
+        read_record(tmp_path)
+    assert str(caught.value).isprintable()
 
 
 def test_a_slide_with_damaged_pixels_costs_only_itself(

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from hpsearch.errors import DataError, UserError
-from hpsearch.prepare.slides import check_magnification, magnification_of, open_slide
+from hpsearch.prepare.slides import magnification_of, open_slide, reduction_to
 
 SCALE = 32
 
@@ -78,19 +78,42 @@ def test_magnification(properties: dict[str, str], expected: float | None) -> No
 
 
 @pytest.mark.parametrize(
-    ("microns", "fits"),
-    [(0.243, True), (0.226, True), (0.25, True), (None, True), (0.5, False), (0.125, False)],
+    ("microns", "asked", "reduction"),
+    [
+        (0.243, 40, 1),
+        (0.226, 40, 1),
+        (0.125, 40, 2),
+        (None, 40, 1),
+        (None, 10, 4),
+        (0.5, 40, None),
+        (0.5, 20, 1),
+        (0.46, 20, 1),
+        (0.5, 10, 2),
+        (0.243, 20, 2),
+        (1.0, 20, None),
+    ],
 )
-def test_only_x40_is_taken(
-    made: SimpleNamespace, pixels: np.ndarray, tmp_path: Path, microns: float | None, fits: bool
+def test_a_slide_is_read_at_its_own_scale_or_a_part_of_it_and_never_enlarged(
+    made: SimpleNamespace,
+    pixels: np.ndarray,
+    tmp_path: Path,
+    microns: float | None,
+    asked: int,
+    reduction: int | None,
 ) -> None:
-    with open_slide(made.write(tmp_path / "a.tif", pixels, microns=microns)) as slide:
-        if fits:
-            check_magnification(slide)
+    with open_slide(made.write(tmp_path / "a.tif", pixels, microns=microns, levels=1)) as slide:
+        if reduction is None:
+            with pytest.raises(
+                DataError, match=rf"say x[12]0, not x{asked}; remove it, or give"
+            ) as e:
+                reduction_to(slide, asked)
+            assert str(e.value).isprintable()
             return
-        with pytest.raises(DataError, match=r"metadata say x[28]0, not x40; .*") as caught:
-            check_magnification(slide)
-        assert str(caught.value).isprintable()
+        assert reduction_to(slide, asked) == reduction
+        tile = slide.tile(10, 20, 24, reduction)
+    side = 24 * reduction
+    blocks = pixels[20 : 20 + side, 10 : 10 + side].reshape(24, reduction, 24, reduction, 3)
+    assert np.abs(tile - blocks.mean(axis=(1, 3))).max() <= 0.5
 
 
 def test_one_line_for_what_is_no_slide(tmp_path: Path) -> None:

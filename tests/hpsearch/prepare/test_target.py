@@ -20,7 +20,7 @@ def test_the_rule_takes_the_tile_of_median_brightness(challenge: Path, tmp_path:
     assert name == "normal_003"  # the first by name; normal_002 is blank
     (chosen,) = [slide for slide in slides if slide.name == name]
     with open_slide(chosen.path) as slide:
-        corners = choose_tiles(slide, chosen, SETTINGS).corners
+        corners = choose_tiles(slide, chosen, SETTINGS).record.corners
         tiles = [slide.tile(x, y, 96) for x, y in corners]
     means = [tile.mean() for tile in tiles]
     (middle,) = [tile for tile in tiles if tile.mean() == np.median(means)]

@@ -1,3 +1,4 @@
+import tarfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -5,6 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
+from scipy.ndimage import binary_dilation
 
 from hpsearch.prepare.slides import open_slide
 from hpsearch.prepare.tissue import otsu_threshold, tissue_mask, whole_cells
@@ -44,6 +47,17 @@ def test_the_mask_is_the_tissue(
     assert overlap >= 0.9
 
 
+@pytest.mark.parametrize("stain", ["pink", "blue"])
+def test_on_a_clean_slide_otsu_alone_decides(made: SimpleNamespace, stain: str) -> None:
+    thumbnail = thumbnail_of(made.pixels(made.tissue, stain, 3))
+    grey = np.rint(thumbnail @ np.array([0.299, 0.587, 0.114])).astype(int)
+    threshold = otsu_threshold(np.bincount(grey.ravel(), minlength=256))
+    assert threshold is not None
+    np.testing.assert_array_equal(
+        whole_cells(tissue_mask(thumbnail), 3), whole_cells(grey <= threshold, 3)
+    )
+
+
 def test_a_slide_of_glass_has_none(made: SimpleNamespace) -> None:
     noise = np.random.default_rng(0).normal(240, 5, (60, 80, 3)).clip(0, 255).astype(np.uint8)
     assert not tissue_mask(noise).any()
@@ -62,6 +76,79 @@ def test_black_around_the_glass_is_no_tissue(made: SimpleNamespace) -> None:
     expected = np.zeros((60, 80), dtype=bool)
     expected[20:40, 20:50] = True
     np.testing.assert_array_equal(tissue_mask(thumbnail), expected)
+
+
+MARKS = ["blue pen", "green pen", "black pen", "ink pen", "ring", "bubbles"]
+
+
+def thumbnail_of(pixels: np.ndarray) -> np.ndarray:
+    rows, columns = (length // SCALE for length in pixels.shape[:2])
+    cut = pixels[: rows * SCALE, : columns * SCALE].reshape(rows, SCALE, columns, SCALE, 3)
+    return np.asarray(np.rint(cut.mean(axis=(1, 3))).astype(np.uint8))
+
+
+def share_of(truth: np.ndarray) -> np.ndarray:
+    """Of each pixel of a thumbnail."""
+    return thumbnail_of(np.repeat(truth[..., None] * np.uint8(200), 3, axis=2))[..., 0] / 200
+
+
+@pytest.mark.parametrize("stain", ["pink", "blue"])
+@pytest.mark.parametrize("mark", MARKS)
+def test_what_was_put_on_a_slide_is_no_tissue_and_hides_none(
+    made: SimpleNamespace, mark: str, stain: str
+) -> None:
+    plain = made.pixels(made.tissue, stain, 0)
+    draw, where = made.marks[mark]
+    mask, expected = (tissue_mask(thumbnail_of(pixels)) for pixels in (draw(plain), plain))
+    covered = share_of(where)
+    seen = 0.7 if mark == "bubbles" else 0.2  # an edge that falls on two pixels darkens both less
+    assert not (mask & (covered > seen)).any()
+    clear = ~binary_dilation(covered > 0, np.ones((3, 3), dtype=bool))
+    assert ((mask ^ expected) & clear).sum() <= 0.01 * expected.sum()  # at the edge of the tissue
+
+
+@pytest.mark.parametrize("grey", range(90, 240, 20))
+def test_a_ring_of_any_grey_leaves_the_tissue(made: SimpleNamespace, grey: int) -> None:
+    plain = thumbnail_of(made.pixels(made.tissue, "pink", 0))
+    ringed = plain.copy()
+    ringed[:3] = ringed[-3:] = ringed[:, :3] = ringed[:, -3:] = grey
+    mask, expected = tissue_mask(ringed), tissue_mask(plain)
+    assert not (mask[:3].any() or mask[-3:].any() or mask[:, :3].any() or mask[:, -3:].any())
+    assert (mask ^ expected)[4:-4, 4:-4].sum() <= 0.01 * expected.sum()  # at the edge of the tissue
+
+
+def test_pieces_of_tissue_are_found_however_they_differ(made: SimpleNamespace) -> None:
+    thumbnail = np.empty((60, 80, 3), np.uint8)
+    thumbnail[:] = made.glass
+    expected = np.zeros((60, 80), dtype=bool)
+    pieces = {(110, 70, 150): 5, (150, 118, 196): 30, (226, 186, 212): 55}
+    for colour, left in pieces.items():
+        thumbnail[10:50, left : left + 20] = colour
+        expected[10:50, left : left + 20] = True
+    np.testing.assert_array_equal(tissue_mask(thumbnail), expected)
+
+
+def test_a_pale_piece_with_hardly_a_contrast_to_glass_stays_none(made: SimpleNamespace) -> None:
+    thumbnail = np.empty((60, 80, 3), np.uint8)
+    thumbnail[:] = made.glass
+    thumbnail[10:50, 5:25] = made.stains["pink"]
+    thumbnail[10:50, 40:70] = (240, 214, 232)  # fat
+    assert not tissue_mask(thumbnail)[:, 40:].any()
+
+
+@pytest.mark.shared_data
+def test_real_tissue_is_within_the_limits_of_colour(shared_data: Path) -> None:
+    """Thirds of LC25000's tiles, which are of some 256 px at x40, on glass as a slide has it."""
+    with tarfile.open(shared_data / "lc25000_lung.tar.gz") as archive:
+        names = [m for m in archive if m.name.endswith((".png", ".jpg", ".jpeg"))][::20]
+        tiles = [Image.open(archive.extractfile(m)).convert("RGB") for m in names]  # type: ignore[arg-type]
+    thirds = np.stack([np.asarray(tile.resize((3, 3), Image.Resampling.BOX)) for tile in tiles])
+    thumbnail = np.full((3 * len(tiles), 9, 3), 243, np.uint8)
+    thumbnail[:, 3:6] = thirds.reshape(-1, 3, 3)
+    grey = thumbnail @ np.array([0.299, 0.587, 0.114])
+    by_otsu = grey[:, 3:6] <= (otsu_threshold(np.bincount(np.rint(grey).astype(int).ravel())) or 0)
+    lost = by_otsu & ~tissue_mask(thumbnail)[:, 3:6]
+    assert lost.sum() <= 0.01 * by_otsu.sum()
 
 
 def test_a_cell_is_whole_or_not_taken() -> None:
