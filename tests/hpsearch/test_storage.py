@@ -72,7 +72,7 @@ def test_a_damaged_database_is_refused_and_left_alone(damage: str, run_dir: Path
         lambda: load_study(run_dir),
         lambda: open_database(run_dir),
     ):
-        with pytest.raises(StudyError, match=r"delete it to rebuild it from tasks/") as caught:
+        with pytest.raises(StudyError, match=r"`hpsearch recover ") as caught:
             opened()
         assert str(path) in str(caught.value)
         assert "\n" not in str(caught.value)
