@@ -24,7 +24,6 @@ from hpsearch.prepared import Prepared
 from hpsearch.results import FoldResult, read_result
 from hpsearch.space import preprocessing_of
 from hpsearch.spec import Criterion
-from hpsearch.storage import DATABASE
 from hpsearch.stored_scores import StoredScores, read_scores
 from hpsearch.study_dir import StudyDir
 from hpsearch.task import Task
@@ -87,8 +86,8 @@ class Ending:
         found = [result for result in results if result is not None]
         if len(found) < len(results):
             raise StudyError(
-                f"{tasks}: results of trial {trial.number} are gone; put them back, or delete "
-                f"{DATABASE} and run again to train what is missing"
+                f"{tasks}: results of trial {trial.number} are gone; put them back, or run the "
+                "same command again, which trains what is missing"
             )
         return found
 

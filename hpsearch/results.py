@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from hpsearch.errors import StudyError
 from hpsearch.files import write_directory_atomic
 
+_TASK = {"detector", "params", "fold", "n_folds", "seed", "backbone_digest", "data_fingerprint"}
+
 Role = Literal["normal", "early_stop", "anomaly", "test", "synthetic"]
 """Why an image was scored: as a fold's normal, held out of training, labelled, to test on, or as
 the synthetic anomaly that was made of a fold's normal."""
@@ -112,9 +114,28 @@ def read_result(tasks: Path, digest: str) -> FoldResult | None:
         curve = pd.read_csv(folder / "curve.csv")
         return FoldResult(scores=scores, curve=curve, **facts)
     except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
-        raise StudyError(
-            f"{folder}: damaged ({error}); delete this directory and run again"
-        ) from error
+        raise _damaged(folder, error) from error
+
+
+def read_task(tasks: Path, digest: str) -> dict[str, Any]:
+    """What was run, of the result in `tasks/<digest>/`.
+
+    Raises:
+        StudyError: the directory is damaged.
+    """
+    folder = tasks / digest
+    try:
+        task: dict[str, Any] = json.loads((folder / "task.json").read_text(encoding="utf-8"))
+        if not task.keys() >= _TASK:
+            raise ValueError("task.json lacks settings")
+    except (OSError, ValueError, AttributeError) as error:
+        raise _damaged(folder, error) from error
+    return task
+
+
+def _damaged(folder: Path, error: Exception) -> StudyError:
+    mend = f"`hpsearch recover {folder.parent.parent}` sets it aside, and a run makes it again"
+    return StudyError(f"{folder}: damaged ({error}); {mend}")
 
 
 def _sha256(path: Path) -> str:

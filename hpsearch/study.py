@@ -5,15 +5,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import optuna
+from optuna.trial import TrialState
 
 from hpsearch.criteria import Criteria
 from hpsearch.ending import Ending
-from hpsearch.engine import LocalEngine, Workers, plan_workers
-from hpsearch.final import FinalResult
+from hpsearch.engine import Engine, LocalEngine, Workers, plan_workers
+from hpsearch.final import FinalResult, run_tasks
 from hpsearch.listener import Listener
 from hpsearch.prepared import Prepared, prepare_study
 from hpsearch.provenance import environment
 from hpsearch.records import FoldRecords
+from hpsearch.recover import rebuild_lost_database
 from hpsearch.results import read_result
 from hpsearch.samplers import build_pruner, build_sampler, choose_sampler
 from hpsearch.search import Search, SearchPlan
@@ -109,14 +111,16 @@ def _search(
     spec = prepared.spec.search
     n_trials = spec.n_trials or len(prepared.space.grid)
     sampler = choose_sampler(spec.sampler, n_points=len(prepared.space.grid), n_trials=n_trials)
+    made_from = rebuild_lost_database(folder, prepared.spec, prepared.space)
+    if made_from is not None:
+        listener.note(f"the study's database was gone; made again from {made_from}")
     study = create_or_load_study(
         folder.path,
         prepared.spec.study_name,
         pruner=build_pruner(spec.pruner, n_folds=spec.n_folds),
     )
-    # A sampler begins anew with the process: the same seed would draw the first points again.
-    drawn = len(study.get_trials(deepcopy=False))
-    study.sampler = build_sampler(sampler, seed=spec.seed + drawn)
+    study.sampler = build_sampler(sampler, seed=spec.seed)
+    _train_lost(study, prepared, folder, engine, listener)
     plan = SearchPlan(
         space=prepared.space,
         criterion=spec.criterion,
@@ -137,3 +141,18 @@ def _search(
         listener=listener,
     ).run()
     return study
+
+
+def _train_lost(
+    study: optuna.Study, prepared: Prepared, folder: StudyDir, engine: Engine, listener: Listener
+) -> None:
+    """Train again the folds of completed trials whose results are gone."""
+    tasks = [
+        prepared.task(trial.params, fold)
+        for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        for fold in range(prepared.spec.search.n_folds)
+    ]
+    lost = [task for task in tasks if not (folder.tasks / task.digest).is_dir()]
+    if lost:
+        listener.note(f"{len(lost)} results of completed trials are gone; training them again")
+        run_tasks(lost, engine, listener, "training what was lost")

@@ -15,6 +15,7 @@ from hpsearch.cli.export import export
 from hpsearch.cli.label_budget import label_budget
 from hpsearch.cli.predict import predict
 from hpsearch.cli.prepare import prepare_app
+from hpsearch.cli.recover import recover
 from hpsearch.cli.report import report
 from hpsearch.cli.reproduce import reproduce
 from hpsearch.cli.run import run
@@ -41,6 +42,7 @@ for command in (
     dashboard,
     datasets,
     check,
+    recover,
 ):
     app.command()(command)
 app.add_typer(prepare_app)
