@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from hpsearch.backups import backups_of, why_damaged
 from hpsearch.criteria import CRITERIA, Criteria
 from hpsearch.errors import StudyError
-from hpsearch.ledger import LEDGER, read_ledger
+from hpsearch.ledger import LEDGER, Ledger, read_ledger
 from hpsearch.open_trial import OpenTrial
 from hpsearch.optuna_storage import Stored, read_database
 from hpsearch.records import FoldRecord, FoldRecords
@@ -112,6 +112,8 @@ def rebuild_database(folder: StudyDir, spec: StudySpec, space: SearchSpace) -> s
         for number in range(max(trials, default=-1) + 1):
             study.add_trial(trials.get(number) or _lost())
         _add_orphans(study, spec, space, orphans)
+    for number in sorted(trials.keys() - ledger.keys()):
+        Ledger(folder.path / LEDGER).write(trials[number])
     damaged = f", {n_bad} damaged lines" if n_bad else ""
     return (
         f"{len(ledger)} trials in {LEDGER}{damaged}; {len(stored.trials)} in "

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from hpsearch.errors import StudyError
 from hpsearch.files import write_directory_atomic
 
-_TASK = {"detector", "params", "fold", "n_folds", "seed", "backbone_digest", "data_fingerprint"}
+_TASK = {"params", "fold"}  # without which nobody knows what a result is of
 
 Role = Literal["normal", "early_stop", "anomaly", "test", "synthetic"]
 """Why an image was scored: as a fold's normal, held out of training, labelled, to test on, or as

@@ -9,6 +9,7 @@ import optuna
 import pytest
 
 from hpsearch.errors import StudyError
+from hpsearch.ledger import LEDGER
 from hpsearch.storage import (
     DATABASE,
     create_or_load_study,
@@ -39,7 +40,7 @@ def test_a_study_is_there_the_next_time(run_dir: Path) -> None:
     assert again.direction == optuna.study.StudyDirection.MAXIMIZE
     assert again.metric_names == ["validation ROC AUC"]
     assert len(load_study(run_dir).get_trials()) == 2
-    assert sorted(path.name for path in run_dir.iterdir()) == [DATABASE]
+    assert sorted(path.name for path in run_dir.iterdir()) == ["backups", DATABASE, LEDGER]
 
 
 def _half(path: Path) -> None:
