@@ -27,7 +27,8 @@ def atomic_path(target: Path) -> Iterator[Path]:
         yield temporary
         _sync(temporary)
         os.replace(temporary, target)
-    except BaseException:
+    except BaseException as error:
+        _name(error, target)
         temporary.unlink(missing_ok=True)
         raise
     _sync(target.parent)
@@ -58,7 +59,8 @@ def write_directory_atomic(target: Path) -> Iterator[Path]:
             _sync(Path(folder))
         _refuse_existing(target)
         os.rename(temporary, target)
-    except BaseException:
+    except BaseException as error:
+        _name(error, target)
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     _sync(target.parent)
@@ -66,10 +68,19 @@ def write_directory_atomic(target: Path) -> Iterator[Path]:
 
 def remove_leftovers(target: Path) -> None:
     """Remove what killed writers of `target` left behind. Only for the holder of its lock."""
-    if not target.parent.is_dir():
+    _remove(target.parent, f"-{target.name}")
+
+
+def remove_leftovers_in(folder: Path) -> None:
+    """The same for every target in `folder` itself."""
+    _remove(folder, "")
+
+
+def _remove(folder: Path, ending: str) -> None:
+    if not folder.is_dir():
         return
-    for entry in target.parent.iterdir():
-        if entry.name.startswith(_TEMPORARY) and entry.name.endswith(f"-{target.name}"):
+    for entry in folder.iterdir():
+        if entry.name.startswith(_TEMPORARY) and entry.name.endswith(ending):
             if entry.is_dir() and not entry.is_symlink():
                 shutil.rmtree(entry, ignore_errors=True)
             else:
@@ -86,6 +97,12 @@ def printable(thing: object) -> str:
 
 def _temporary_name(target: Path) -> Path:
     return target.with_name(f"{_TEMPORARY}{uuid4().hex[:12]}-{target.name}")
+
+
+def _name(error: BaseException, target: Path) -> None:
+    """Say in an error of the system which file it is about: a full disk does not."""
+    if isinstance(error, OSError) and error.filename is None:
+        error.filename = str(target)
 
 
 def _refuse_existing(target: Path) -> None:

@@ -26,7 +26,7 @@ from hpsearch.space import (
     build_space,
     preprocessing_of,
 )
-from hpsearch.spec import StudySpec, TrainingSpec
+from hpsearch.spec import MAX_SEED, StudySpec, TrainingSpec
 from hpsearch.task import Task, TaskContext
 
 
@@ -61,7 +61,7 @@ class Prepared:
 
     def final_task(self, params: Params, *, run: int, steps: int) -> Task:
         """The task that trains a configuration on all normals."""
-        seed = self.spec.search.seed + run
+        seed = (self.spec.search.seed + run) % (MAX_SEED + 1)
         return self._task(self.spec.detector, params, fold=None, seed=seed, steps=steps)
 
     def reference_tasks(self, params: Params) -> dict[str, Task]:

@@ -21,6 +21,7 @@ from hpsearch.cli.reproduce import reproduce
 from hpsearch.cli.run import run
 from hpsearch.cli.status import status
 from hpsearch.errors import HpsearchError, UserError
+from hpsearch.faults import environment_fault
 
 USER_MISTAKE, FAILURE, INTERRUPTED = 2, 1, 130
 
@@ -72,6 +73,11 @@ def main() -> None:
         _fail(f"hpsearch: {error}", USER_MISTAKE)
     except HpsearchError as error:
         _fail(f"hpsearch: {error}", FAILURE)
+    except Exception as error:
+        fault = environment_fault(error)
+        if fault is None:
+            raise
+        _fail(f"hpsearch: {fault}", USER_MISTAKE)
     except SystemExit as end:
         if end.code == INTERRUPTED:  # what typer makes of Ctrl-C
             _fail("hpsearch: stopped; the same command goes on from here", INTERRUPTED)

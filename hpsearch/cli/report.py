@@ -12,7 +12,7 @@ from hpsearch.cli.listeners import listener_for
 from hpsearch.cli.options import DEFAULT_RUNS, RunArgument, RunsOption
 from hpsearch.cli.run_options import DeviceOption
 from hpsearch.errors import StudyError, UserError
-from hpsearch.files import printable
+from hpsearch.files import printable, remove_leftovers_in
 from hpsearch.storage import sole_writer_of
 from hpsearch.study_dir import find_study
 
@@ -63,6 +63,7 @@ def report(
 
 def _write(write: Callable[[Path, "Document"], None], path: Path, document: "Document") -> None:
     try:
+        remove_leftovers_in(path.parent)
         write(path, document)
     except OSError as error:
         what = f"cannot be written ({printable(error.strerror or error)})"
