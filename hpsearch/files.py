@@ -101,7 +101,7 @@ def _temporary_name(target: Path) -> Path:
 
 def _name(error: BaseException, target: Path) -> None:
     """Say in an error of the system which file it is about: a full disk does not."""
-    if isinstance(error, OSError) and error.filename is None:
+    if isinstance(error, OSError) and error.errno is not None and error.filename is None:
         error.filename = str(target)
 
 

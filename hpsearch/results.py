@@ -87,9 +87,10 @@ def write_result(
         result.scores.to_csv(folder / "scores.csv", index=False, quoting=csv.QUOTE_NONNUMERIC)
         result.curve.to_csv(folder / "curve.csv", index=False)
         facts["scores_sha256"] = _sha256(folder / "scores.csv")
-        (folder / "result.json").write_text(json.dumps(facts, indent=1))
         if save_model:
             save_model(folder / "model")
+            facts["model_sha256"] = _model_hashes(folder)
+        (folder / "result.json").write_text(json.dumps(facts, indent=1))
 
 
 def read_result(tasks: Path, digest: str) -> FoldResult | None:
@@ -105,6 +106,7 @@ def read_result(tasks: Path, digest: str) -> FoldResult | None:
         facts = json.loads((folder / "result.json").read_text())
         if facts.pop("scores_sha256") != _sha256(folder / "scores.csv"):
             raise ValueError("scores.csv was cut off or changed")
+        facts.pop("model_sha256", None)
         scores = pd.read_csv(
             folder / "scores.csv",
             dtype={"image_id": str, "role": str},
@@ -115,6 +117,21 @@ def read_result(tasks: Path, digest: str) -> FoldResult | None:
         return FoldResult(scores=scores, curve=curve, **facts)
     except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
         raise _damaged(folder, error) from error
+
+
+def model_is_whole(tasks: Path, digest: str) -> bool:
+    """Whether the fitted model in `tasks/<digest>/model/` is the one that was written."""
+    folder = tasks / digest
+    try:
+        facts = json.loads((folder / "result.json").read_text())
+        return bool(facts["model_sha256"] == _model_hashes(folder))
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _model_hashes(folder: Path) -> dict[str, str]:
+    files = sorted(path for path in (folder / "model").iterdir() if path.is_file())
+    return {path.name: _sha256(path) for path in files}
 
 
 def read_task(tasks: Path, digest: str) -> dict[str, Any]:

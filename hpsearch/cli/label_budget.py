@@ -16,6 +16,7 @@ from hpsearch.cli import run_options as options
 from hpsearch.cli.listeners import listener_for
 from hpsearch.cli.options import DEFAULT_RUNS, JsonOption, RunArgument, RunsOption
 from hpsearch.errors import SpecError
+from hpsearch.files import remove_leftovers_in
 from hpsearch.label_budget.answer import Train, answer
 from hpsearch.label_budget.curves import BudgetCurves, Point
 from hpsearch.label_budget.records import curve_records, write_curves
@@ -102,6 +103,7 @@ def write_report(folder: StudyDir, curves: BudgetCurves, name: str) -> Report:
     from hpsearch.reports.page import write_page
 
     place = folder.path / "report"
+    remove_leftovers_in(place)
     report = Report(place / f"{name}.html", place / f"{name}.csv")
     write_curves(report.csv, curves)
     write_page(report.html, budget_figure(curves, folder.path.name))

@@ -3,8 +3,7 @@
 from pathlib import Path
 
 from hpsearch.model.bundle import FACTS
-from hpsearch.storage import DATABASE
-from hpsearch.study_dir import find_study
+from hpsearch.study_dir import SPEC, find_study
 
 
 def find_model(name: str | Path, runs: Path) -> Path:
@@ -18,7 +17,7 @@ def find_model(name: str | Path, runs: Path) -> Path:
         StudyError: there is no such study, or its winner is not trained yet.
     """
     path = Path(name).expanduser()
-    if (path / FACTS).exists() or (path.is_dir() and not (path / DATABASE).exists()):
+    if (path / FACTS).exists() or (path.is_dir() and not (path / SPEC).exists()):
         return path
     study = find_study(str(path), runs)
     model = study.final / str(study.winner()) / "model"
