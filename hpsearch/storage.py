@@ -1,6 +1,7 @@
 """The study database: one SQLite file, one writer, nothing acknowledged that is not on disk."""
 
 import os
+import platform
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +13,14 @@ from optuna.trial import TrialState
 from sqlalchemy import Engine, create_engine
 
 from hpsearch.errors import StudyError
-from hpsearch.files import atomic_path, remove_leftovers, write_text_atomic
+from hpsearch.file_systems import is_shared
+from hpsearch.files import (
+    atomic_path,
+    printable,
+    remove_leftovers,
+    remove_leftovers_in,
+    write_text_atomic,
+)
 from hpsearch.ledger import LEDGER, Ledger
 from hpsearch.optuna_storage import (
     database_url,
@@ -29,25 +37,64 @@ DATABASE = "study.db"
 def sole_writer_of(run_dir: Path) -> Iterator[None]:
     """Hold the study's lock; the operating system lets go of it when the process dies.
 
+    What killed writers left half-written in the run directory itself is removed.
+
     Raises:
-        StudyError: another process has it.
+        StudyError: another process has it, here or on another machine, or the file system cannot
+            lock.
     """
+    shared = is_shared(run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
     owner = run_dir / "study.owner"
     lock = FileLock(run_dir / "study.lock", timeout=0)
     try:
         lock.acquire()
     except Timeout:
-        pid = owner.read_text().strip() if owner.exists() else "unknown"
         raise StudyError(
-            f"{run_dir}: process {pid} is writing this study; wait for it, end it, "
+            f"{run_dir}: {_owner(owner)} is writing this study; wait for it, end it, "
             "or choose another --study-name"
         ) from None
+    except NotImplementedError:
+        raise StudyError(
+            f"{run_dir}: its file system has no locks; give --runs a folder on another one"
+        ) from None
     try:
-        write_text_atomic(owner, f"{os.getpid()}\n")
-        yield
+        if shared:
+            _refuse_other_machine(run_dir, owner)
+        remove_leftovers_in(run_dir)
+        write_text_atomic(owner, f"{os.getpid()}\n{platform.node()}\n")
+        try:
+            yield
+        finally:
+            owner.unlink(missing_ok=True)
     finally:
         lock.release()
+
+
+def _refuse_other_machine(run_dir: Path, owner: Path) -> None:
+    """On a network the lock may be one of this machine alone; the owner's file is seen by all."""
+    if owner.exists() and _machine(owner) not in (platform.node(), None):
+        raise StudyError(
+            f"{run_dir}: {_owner(owner)} is writing this study, or was killed at it; if it has "
+            f"ended, delete {owner.name} there and run again"
+        )
+
+
+def _owner(owner: Path) -> str:
+    """Who is writing, in words."""
+    try:
+        pid = owner.read_text(encoding="utf-8").split()[0]
+    except (OSError, ValueError, IndexError):
+        return "an unknown process"
+    machine = _machine(owner)
+    elsewhere = f" of {printable(machine)}" if machine not in (None, platform.node()) else ""
+    return f"process {printable(pid)}{elsewhere}"
+
+
+def _machine(owner: Path) -> str | None:
+    """That of the owner, None where an earlier version wrote the file."""
+    lines = owner.read_text(encoding="utf-8", errors="replace").splitlines()
+    return lines[1] if len(lines) > 1 else None
 
 
 def open_database(run_dir: Path) -> Engine:

@@ -10,6 +10,7 @@ from optuna.trial import TrialState
 from hpsearch.criteria import Criteria
 from hpsearch.ending import Ending
 from hpsearch.engine import Engine, LocalEngine, Workers, plan_workers
+from hpsearch.file_systems import network_note
 from hpsearch.final import FinalResult, run_tasks
 from hpsearch.listener import Listener
 from hpsearch.prepared import Prepared, prepare_study
@@ -75,6 +76,8 @@ def run_study(
     listener.note(_opening(prepared, plan))
     listener.note(visible_difference(len(prepared.labelled.positions)).sentence)
     folder = StudyDir(runs / spec.study_name)
+    if (warning := network_note(folder.path)) is not None:
+        listener.note(f"warning: {warning}")
     facts = environment(
         prepared.dataset,
         prepared.backbone,
