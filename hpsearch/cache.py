@@ -1,15 +1,23 @@
 """Where the toolkit keeps what it can make again: decoded pixels, generated and downloaded data."""
 
+import logging
 import os
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
+from zipfile import BadZipFile
 
 import platformdirs
 from filelock import FileLock
 
 from hpsearch.errors import DataError
 from hpsearch.files import printable, remove_leftovers
+
+_log = logging.getLogger(__name__)
+_Content = TypeVar("_Content")
+_DAMAGE = (OSError, ValueError, EOFError, KeyError, BadZipFile, zlib.error)
 
 
 def cache_dir() -> Path:
@@ -37,3 +45,32 @@ def sole_writer(target: Path) -> Iterator[None]:
         what = f"cannot be written ({printable(error.strerror or error)})"
         mend = "mend that, or set HPSEARCH_CACHE to another folder"
         raise DataError(f"{printable(folder)}: {what}; {mend}") from error
+
+
+def read_or_make(
+    target: Path, read: Callable[[Path], _Content], make: Callable[[Path], None]
+) -> _Content:
+    """What is in a file of the cache: made where it is missing, and anew, with a note, if damaged.
+
+    Args:
+        target: the file.
+        read: gives its content, or raises what reading a damaged file raises (OSError, ValueError,
+            EOFError, KeyError, or an error of zip files).
+        make: writes it whole; called by one process at a time.
+
+    Raises:
+        DataError: it could not be written.
+    """
+    try:
+        return read(target)
+    except _DAMAGE:
+        pass  # found out again by the one that may write, for others may have made it meanwhile
+    with sole_writer(target):
+        try:
+            return read(target)
+        except FileNotFoundError:
+            pass
+        except _DAMAGE as error:
+            _log.warning("%s: damaged (%s); made anew", printable(target), printable(error))
+        make(target)
+        return read(target)

@@ -14,7 +14,7 @@ from hpsearch.estimate import Estimate, estimate, mean_auroc
 from hpsearch.failures import failures_sentence
 from hpsearch.results import FoldResult
 from hpsearch.spec import Criterion
-from hpsearch.trials import ledger_of
+from hpsearch.trials import trials_of
 
 if TYPE_CHECKING:
     from hpsearch.budget import TestRoles
@@ -45,13 +45,13 @@ def completed_trials(study: optuna.Study) -> list[FrozenTrial]:
     Raises:
         NothingCompletedError: there are none.
     """
-    ledger = ledger_of(study)
-    if ledger.completed:
-        return list(ledger.completed)
+    by_state = trials_of(study)
+    if by_state.completed:
+        return list(by_state.completed)
     name = f"study {study.study_name}: no trial was completed"
-    if not ledger.failed:
+    if not by_state.failed:
         raise NothingCompletedError(f"{name}; give it more time")
-    why = failures_sentence(ledger.failed, tried=len(ledger.ended))
+    why = failures_sentence(by_state.failed, tried=len(by_state.ended))
     raise NothingCompletedError(
         f"{name}: {why}; mend what failed and run the same command with --retry-failed"
     )

@@ -1,5 +1,6 @@
 """The end of a study: choose, train the choice on all normals, and say how good it is."""
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -21,17 +22,16 @@ from hpsearch.final import (
     require_results,
     run_tasks,
 )
-from hpsearch.final_store import read_final, rewrite_final, write_final
+from hpsearch.final_store import read_final, rewrite_final, what_is_damaged, write_final
 from hpsearch.flagging import Flagging, flagged
 from hpsearch.listener import Listener
 from hpsearch.model.bundle import attach_calibration, calibrated
 from hpsearch.model.describe import model_facts
 from hpsearch.model.facts import Calibration, ModelFacts, Provenance
 from hpsearch.prepared import Prepared
-from hpsearch.results import FoldResult, read_result
+from hpsearch.results import FoldResult, model_is_whole, read_result
 from hpsearch.space import preprocessing_of
 from hpsearch.spec import Criterion
-from hpsearch.storage import DATABASE
 from hpsearch.stored_scores import FloatArray, StoredScores, read_scores
 from hpsearch.study_dir import StudyDir
 from hpsearch.task import Task
@@ -96,8 +96,8 @@ class Ending:
         found = [result for result in results if result is not None]
         if len(found) < len(results):
             raise StudyError(
-                f"{tasks}: results of trial {trial.number} are gone; put them back, or delete "
-                f"{DATABASE} and run again to train what is missing"
+                f"{tasks}: results of trial {trial.number} are gone; put them back, or run the "
+                "same command again, which trains what is missing"
             )
         return found
 
@@ -108,6 +108,10 @@ class Ending:
 
     def _finished(self, trial: FrozenTrial) -> FinalResult:
         """Train a chosen configuration and the reference rows, unless an earlier run has."""
+        damaged = what_is_damaged(self.folder.final, trial.number)
+        if damaged is not None:
+            self.listener.note(f"{damaged}; made anew")
+            return self._train(trial)
         known = read_final(self.folder.final, trial.number)
         if (
             known is None
@@ -131,6 +135,7 @@ class Ending:
             self.prepared.final_task(trial.params, run=run, steps=steps)
             for run in range(spec.final.n_runs)
         ]
+        self._drop_damaged_model(finals[0])
         references = self.prepared.reference_tasks(trial.params)
         tasks, what = [*references.values(), *finals], "training the winner"
         done = run_tasks(tasks, self.engine, self.listener, what)
@@ -168,6 +173,13 @@ class Ending:
             else:
                 found[name] = outcome
         return found
+
+    def _drop_damaged_model(self, task: Task) -> None:
+        """Let a task train again whose scores are on disk and whose model is not."""
+        place = self.folder.tasks / task.digest
+        if place.is_dir() and not model_is_whole(self.folder.tasks, task.digest):
+            self.listener.note(f"{place / 'model'}: lost or damaged; training it again")
+            shutil.rmtree(place)
 
     def _flagging(self, trial: FrozenTrial, first: FoldResult) -> Flagging | None:
         rate = self.prepared.spec.final.false_positive_rate

@@ -43,7 +43,7 @@ def failures_sentence(failed: Sequence[FrozenTrial], *, tried: int) -> str:
     """How many of the configurations that were tried failed, and why.
 
     Args:
-        failed: trials of `hpsearch.trials.Ledger.failed`, one or more.
+        failed: trials of `hpsearch.trials.Trials.failed`, one or more.
         tried: configurations, failed ones included.
     """
     named = "; ".join(

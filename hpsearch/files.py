@@ -39,7 +39,8 @@ def atomic_path(target: Path) -> Iterator[Path]:
             yield temporary
             _sync(temporary)
             os.replace(temporary, target)
-        except BaseException:
+        except BaseException as error:
+            _name(error, target)
             temporary.unlink(missing_ok=True)
             raise
     _sync(target.parent)
@@ -70,7 +71,8 @@ def write_directory_atomic(target: Path) -> Iterator[Path]:
                 _sync(Path(folder))
             _refuse_existing(target)
             os.rename(temporary, target)
-        except BaseException:
+        except BaseException as error:
+            _name(error, target)
             shutil.rmtree(temporary, ignore_errors=True)
             raise
     _sync(target.parent)
@@ -152,6 +154,12 @@ def _is_abandoned(temporary: Path) -> bool:
     except OSError:  # it lives, and is another user's
         return False
     return False
+
+
+def _name(error: BaseException, target: Path) -> None:
+    """Say in an error of the system which file it is about: a full disk does not."""
+    if isinstance(error, OSError) and error.errno is not None and error.filename is None:
+        error.filename = str(target)
 
 
 def _refuse_existing(target: Path) -> None:

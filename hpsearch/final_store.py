@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from hpsearch.choices import Choice, completed_trials
-from hpsearch.errors import StudyError
+from hpsearch.errors import StudyError, WeightsError
 from hpsearch.estimate import Estimate
 from hpsearch.files import remove_leftovers, write_directory_atomic, write_text_atomic
 from hpsearch.final import FinalResult
 from hpsearch.flagging import Flagging
-from hpsearch.model.bundle import write_bundle
+from hpsearch.model.bundle import read_bundle, write_bundle
 from hpsearch.model.facts import ModelFacts
 from hpsearch.selection.conformal import ConformalThreshold
 from hpsearch.storage import load_study
@@ -57,10 +57,25 @@ def read_final(folder: Path, trial: int) -> FinalResult | None:
         return None
     try:
         return _result(json.loads(path.read_text()))
-    except (ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise StudyError(
-            f"{path}: damaged, or of an earlier version; delete its directory and run again"
+            f"{path}: damaged, or of an earlier version; run the same `hpsearch run` again, which "
+            "makes it anew"
         ) from error
+
+
+def what_is_damaged(folder: Path, trial: int) -> str | None:
+    """What of a trial's final model is lost or damaged, None where it is whole or not there."""
+    place = folder / str(trial)
+    if not place.is_dir():
+        return None
+    try:
+        if read_final(folder, trial) is None:
+            return f"{place / RESULT}: is gone"
+        read_bundle(place / "model")
+    except (StudyError, WeightsError) as error:
+        return str(error).partition(";")[0]
+    return None
 
 
 def read_winner(folder: StudyDir) -> FinalResult:

@@ -30,7 +30,7 @@ from hpsearch.space import (
     build_space,
     preprocessing_of,
 )
-from hpsearch.spec import StudySpec, TrainingSpec
+from hpsearch.spec import MAX_SEED, StudySpec, TrainingSpec
 from hpsearch.splits import Fold
 from hpsearch.study_dir import StudyDir
 from hpsearch.task import RECIPE, Task, TaskContext
@@ -71,7 +71,7 @@ class Prepared:
 
     def final_task(self, params: Params, *, run: int, steps: int) -> Task:
         """The task that trains a configuration on all normals."""
-        seed = self.spec.search.seed + run
+        seed = (self.spec.search.seed + run) % (MAX_SEED + 1)
         return self._task(self.spec.detector, params, fold=None, seed=seed, steps=steps)
 
     def reference_tasks(self, params: Params) -> dict[str, Task]:

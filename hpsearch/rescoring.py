@@ -7,6 +7,7 @@ written anew, whole, with the same trials and other values.
 
 import copy
 import json
+import shutil
 from typing import Any
 
 import optuna
@@ -14,10 +15,11 @@ from optuna.trial import FrozenTrial
 
 from hpsearch.criteria import CRITERIA, Criteria, mean_values
 from hpsearch.errors import StudyError
+from hpsearch.ledger import LEDGER, Ledger
 from hpsearch.records import FoldRecord, FoldRecords
 from hpsearch.results import FoldResult, read_result
 from hpsearch.spec import Criterion, LabelsSpec
-from hpsearch.storage import DATABASE, load_study, new_database
+from hpsearch.storage import DATABASE, load_study, new_study
 from hpsearch.study_dir import StudyDir
 
 _LABELS = "labels"  # user attribute of a study: those that its values were computed with
@@ -49,13 +51,16 @@ def rescore(
     trials = study.get_trials(deepcopy=False)
     if not trials or study.user_attrs.get(_LABELS) == labels.model_dump(mode="json"):
         return 0
-    for stale in folder.final.glob("*/result.json"):
-        stale.unlink()
-    with new_database(folder.path, study.study_name) as (anew, engine):
+    for stale in folder.final.glob("[0-9]*"):
+        shutil.rmtree(stale)
+    ledger = Ledger(folder.path / LEDGER)
+    with new_study(folder.path / DATABASE, study.study_name) as (anew, engine):
         records = FoldRecords(engine)
         for trial in trials:
             results = _results(folder, trial)
-            anew.add_trial(_rescored(trial, results, criteria, criterion))
+            rescored = _rescored(trial, results, criteria, criterion)
+            anew.add_trial(rescored)
+            ledger.write(rescored)
             for fold, result in results.items():
                 values = criteria(result, fold)
                 records.add(FoldRecord(trial.number, fold, values), result)

@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from hpsearch.errors import StudyError
 from hpsearch.files import write_directory_atomic
 
+_TASK = {"params", "fold"}  # without which nobody knows what a result is of
+
 Role = Literal["normal", "early_stop", "anomaly", "test", "synthetic"]
 """Why an image was scored: as a fold's normal, held out of training, labelled, to test on, or as
 the synthetic anomaly that was made of a fold's normal."""
@@ -88,9 +90,10 @@ def write_result(
         result.scores.to_csv(folder / "scores.csv", index=False, quoting=csv.QUOTE_NONNUMERIC)
         result.curve.to_csv(folder / "curve.csv", index=False)
         facts["scores_sha256"] = _sha256(folder / "scores.csv")
-        (folder / "result.json").write_text(json.dumps(facts, indent=1))
         if save_model:
             save_model(folder / "model")
+            facts["model_sha256"] = _model_hashes(folder)
+        (folder / "result.json").write_text(json.dumps(facts, indent=1))
 
 
 def read_result(tasks: Path, digest: str) -> FoldResult | None:
@@ -106,6 +109,7 @@ def read_result(tasks: Path, digest: str) -> FoldResult | None:
         facts = json.loads((folder / "result.json").read_text())
         if facts.pop("scores_sha256") != _sha256(folder / "scores.csv"):
             raise ValueError("scores.csv was cut off or changed")
+        facts.pop("model_sha256", None)
         scores = pd.read_csv(
             folder / "scores.csv",
             dtype={"image_id": str, "role": str},
@@ -116,9 +120,43 @@ def read_result(tasks: Path, digest: str) -> FoldResult | None:
         facts["notes"] = tuple(facts.get("notes", ()))  # an earlier version kept none
         return FoldResult(scores=scores, curve=curve, **facts)
     except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
-        raise StudyError(
-            f"{folder}: damaged ({error}); delete this directory and run again"
-        ) from error
+        raise _damaged(folder, error) from error
+
+
+def model_is_whole(tasks: Path, digest: str) -> bool:
+    """Whether the fitted model in `tasks/<digest>/model/` is the one that was written."""
+    folder = tasks / digest
+    try:
+        facts = json.loads((folder / "result.json").read_text())
+        return bool(facts["model_sha256"] == _model_hashes(folder))
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _model_hashes(folder: Path) -> dict[str, str]:
+    files = sorted(path for path in (folder / "model").iterdir() if path.is_file())
+    return {path.name: _sha256(path) for path in files}
+
+
+def read_task(tasks: Path, digest: str) -> dict[str, Any]:
+    """What was run, of the result in `tasks/<digest>/`.
+
+    Raises:
+        StudyError: the directory is damaged.
+    """
+    folder = tasks / digest
+    try:
+        task: dict[str, Any] = json.loads((folder / "task.json").read_text(encoding="utf-8"))
+        if not task.keys() >= _TASK:
+            raise ValueError("task.json lacks settings")
+    except (OSError, ValueError, AttributeError) as error:
+        raise _damaged(folder, error) from error
+    return task
+
+
+def _damaged(folder: Path, error: Exception) -> StudyError:
+    mend = f"`hpsearch recover {folder.parent.parent}` sets it aside, and a run makes it again"
+    return StudyError(f"{folder}: damaged ({error}); {mend}")
 
 
 def _sha256(path: Path) -> str:

@@ -22,7 +22,7 @@ from hpsearch.results import FoldResult
 from hpsearch.space import Params, SearchSpace, config_digest
 from hpsearch.spec import Criterion
 from hpsearch.task import Task
-from hpsearch.trials import CONFIG, RETRY_OF, Ledger, ledger_of
+from hpsearch.trials import CONFIG, RETRY_OF, Trials, trials_of
 
 GRACE_SECONDS = 60.0
 """How long trainings may go on when the time of a search is up, before they are ended."""
@@ -99,12 +99,12 @@ class Search:
         What is still under way `GRACE_SECONDS` after that is ended, and its trials stay open: the
         same search goes on with them.
         """
-        ledger = ledger_of(self.study)
-        self._queue_retries(ledger)
+        by_state = trials_of(self.study)
+        self._queue_retries(by_state)
         if self.plan.exhaustive:
             queue_grid(self.study, self.plan)
-        self._tell_of_foreign(ledger)
-        self._folds_done = len(ledger.ended) * self.plan.n_folds
+        self._tell_of_foreign(by_state)
+        self._folds_done = len(by_state.ended) * self.plan.n_folds
         for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             self._take_up(optuna.Trial(self.study, trial._trial_id), trial.intermediate_values)
         while True:
@@ -117,9 +117,9 @@ class Search:
                 self._abandon()
                 return
 
-    def _queue_retries(self, ledger: Ledger) -> None:
+    def _queue_retries(self, by_state: Trials) -> None:
         """Queue each failed configuration that is to be tried again as a trial of its own."""
-        for failed in ledger.to_retry(all_failed=self.plan.retry_failed):
+        for failed in by_state.to_retry(all_failed=self.plan.retry_failed):
             last = failed[-1]
             facts = {CONFIG: last.user_attrs[CONFIG], RETRY_OF: [one.number for one in failed]}
             self.study.enqueue_trial(last.params, user_attrs=facts)
@@ -127,9 +127,9 @@ class Search:
                 f"trial {last.number} is tried again: {reason_of(last)}: {message_of(last)}"
             )
 
-    def _tell_of_foreign(self, ledger: Ledger) -> None:
-        if ledger.foreign:
-            numbers = ", ".join(str(trial.number) for trial in ledger.foreign)
+    def _tell_of_foreign(self, by_state: Trials) -> None:
+        if by_state.foreign:
+            numbers = ", ".join(str(trial.number) for trial in by_state.foreign)
             self.listener.note(f"warning: ignored, for another program ended it: trial {numbers}")
 
     def _abandon(self) -> None:
@@ -173,10 +173,10 @@ class Search:
         ]
 
     def _may_ask(self) -> bool:
-        ledger = ledger_of(self.study)
-        if any(trial.state is TrialState.WAITING for trial in ledger.under_way):
+        by_state = trials_of(self.study)
+        if any(trial.state is TrialState.WAITING for trial in by_state.under_way):
             return True
-        used = len(ledger.ended) + len(ledger.under_way)
+        used = len(by_state.ended) + len(by_state.under_way)
         return not self.plan.exhaustive and used < self.plan.n_trials
 
     def _take_up(self, trial: optuna.Trial, reported: Collection[int] = ()) -> None:
@@ -250,7 +250,7 @@ class Search:
         self.study.enqueue_trial(dict(trial.params), user_attrs=facts)
 
     def _completed_values(self) -> list[float]:
-        completed = ledger_of(self.study).completed
+        completed = trials_of(self.study).completed
         return [trial.value for trial in completed if trial.value is not None]
 
     def _tell_progress(self) -> None:
@@ -269,8 +269,8 @@ class Search:
 
 def queue_grid(study: optuna.Study, plan: SearchPlan) -> None:
     """Queue each point of the grid that no trial of the study has, up to `n_trials` in all."""
-    # Optuna's GridSampler repeats and skips points after failures; this ledger of hashes does not.
-    trials = ledger_of(study).ours
+    # Optuna's GridSampler repeats and skips points after failures; this record of hashes does not.
+    trials = trials_of(study).ours
     taken = {trial.user_attrs[CONFIG] for trial in trials if CONFIG in trial.user_attrs}
     for params in plan.space.grid:
         if len(taken) >= plan.n_trials:

@@ -52,6 +52,8 @@ PLACES = frozenset({"dataset.name", "dataset.root", "backbone.weights", "search.
 """Where a study's inputs lie: it goes on with the same content at another place, see `StudyDir`."""
 
 
+MAX_SEED = 2**32 - 1  # what numpy and scikit-learn take
+
 _DEPTH_OF_CHOICE = 5  # space, section, axis, position, and the type that pydantic tried first
 
 
@@ -94,7 +96,7 @@ class DatasetSpec(_Model):
     name: str = Field("synthetic-histology", min_length=1)
     root: Path | None = None
     normal_class: str | None = None
-    seed: int = Field(0, ge=0)  # of what is generated or split at random
+    seed: int = Field(0, ge=0, le=MAX_SEED)  # of what is generated or split at random
     window: Annotated[Window, BeforeValidator(as_window)] | None = None  # of more than 8 bits
     multi_label: Literal["pure", "first"] = "pure"  # X-rays of several findings: see datasets.nih
     links: Literal["follow", "refuse"] = "follow"  # from a manifest's root to outside
@@ -167,7 +169,7 @@ class SearchSpec(_Model):
     n_folds: int = Field(3, ge=2, le=10)
     criterion: Criterion = "weak"
     pick: Pick = "parsimonious"  # by the criterion weak
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, le=MAX_SEED)
     protocol: Protocol = "clean"
     folds: Annotated[Path | None, AfterValidator(_folds_fit)] = Field(None, validate_default=True)
     allow_leak: Annotated[bool, AfterValidator(_official_only)] = False  # of the fold files

@@ -1,50 +1,97 @@
 """The study database: one SQLite file, one writer, nothing acknowledged that is not on disk."""
 
 import os
-import sqlite3
+import platform
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import optuna
 from filelock import FileLock, Timeout
-from sqlalchemy import URL, Engine, create_engine, event
+from optuna.trial import TrialState
+from sqlalchemy import Engine, create_engine
 
 from hpsearch.errors import StudyError
-from hpsearch.files import atomic_path, remove_leftovers, tidy, write_text_atomic
+from hpsearch.file_systems import is_shared
+from hpsearch.files import atomic_path, printable, remove_leftovers, tidy, write_text_atomic
+from hpsearch.ledger import LEDGER, Ledger
+from hpsearch.optuna_storage import (
+    database_url,
+    engine_options,
+    make_durable,
+    open_storage,
+    require_whole,
+)
 
 DATABASE = "study.db"
-_BUSY_SECONDS = 60  # a reader such as the dashboard may hold the file for a moment
 
 
 @contextmanager
 def sole_writer_of(run_dir: Path) -> Iterator[None]:
     """Hold the study's lock; the operating system lets go of it when the process dies.
 
+    What killed writers left half-written in the run directory itself is removed.
+
     Raises:
-        StudyError: another process has it.
+        StudyError: another process has it, here or on another machine, or the file system cannot
+            lock.
     """
+    shared = is_shared(run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
     owner = run_dir / "study.owner"
     lock = FileLock(run_dir / "study.lock", timeout=0)
     try:
         lock.acquire()
     except Timeout:
-        pid = owner.read_text().strip() if owner.exists() else "unknown"
         raise StudyError(
-            f"{run_dir}: process {pid} is writing this study; wait for it, end it, "
+            f"{run_dir}: {_owner(owner)} is writing this study; wait for it, end it, "
             "or choose another --study-name"
         ) from None
+    except NotImplementedError:
+        raise StudyError(
+            f"{run_dir}: its file system has no locks; give --runs a folder on another one"
+        ) from None
     try:
-        for folder in (run_dir, run_dir / "tasks", run_dir / "final"):
+        if shared:
+            _refuse_other_machine(run_dir, owner)
+        for folder in (run_dir, run_dir / "tasks", run_dir / "final", run_dir / "backups"):
             tidy(folder, locked=True)
         for folder in (run_dir / "report", *(run_dir / "final").glob("*")):
             tidy(folder)  # reports and exports are written without the lock
-        write_text_atomic(owner, f"{os.getpid()}\n")
-        yield
+        write_text_atomic(owner, f"{os.getpid()}\n{platform.node()}\n")
+        try:
+            yield
+        finally:
+            owner.unlink(missing_ok=True)
     finally:
         lock.release()
+
+
+def _refuse_other_machine(run_dir: Path, owner: Path) -> None:
+    """On a network the lock may be one of this machine alone; the owner's file is seen by all."""
+    if owner.exists() and _machine(owner) not in (platform.node(), None):
+        raise StudyError(
+            f"{run_dir}: {_owner(owner)} is writing this study, or was killed at it; if it has "
+            f"ended, delete {owner.name} there and run again"
+        )
+
+
+def _owner(owner: Path) -> str:
+    """Who is writing, in words."""
+    try:
+        pid = owner.read_text(encoding="utf-8").split()[0]
+    except (OSError, ValueError, IndexError):
+        return "an unknown process"
+    machine = _machine(owner)
+    elsewhere = f" of {printable(machine)}" if machine not in (None, platform.node()) else ""
+    return f"process {printable(pid)}{elsewhere}"
+
+
+def _machine(owner: Path) -> str | None:
+    """That of the owner, None where an earlier version wrote the file."""
+    lines = owner.read_text(encoding="utf-8", errors="replace").splitlines()
+    return lines[1] if len(lines) > 1 else None
 
 
 def open_database(run_dir: Path) -> Engine:
@@ -54,9 +101,9 @@ def open_database(run_dir: Path) -> Engine:
         StudyError: the file is empty or is not a whole SQLite database.
     """
     path = run_dir / DATABASE
-    _require_whole(path)
-    engine = create_engine(_url(path), connect_args={"timeout": _BUSY_SECONDS})
-    _make_durable(engine)
+    require_whole(path)
+    engine = create_engine(database_url(path), **engine_options())
+    make_durable(engine)
     return engine
 
 
@@ -65,35 +112,43 @@ def create_or_load_study(
 ) -> optuna.Study:
     """The study in `run_dir`, for its one writer. Its objective is maximised.
 
+    What becomes of its trials is also kept in the ledger and, from time to time, in a backup.
+
     Raises:
-        StudyError: its database is damaged.
+        StudyError: its database is damaged, or of another version of Optuna.
     """
     path = run_dir / DATABASE
-    _require_whole(path)
+    require_whole(path)
     if not path.exists():
-        # Made aside and renamed, or a kill in between would leave an empty database.
-        remove_leftovers(path)
-        remove_leftovers(path.with_name(f"{DATABASE}-journal"))
-        with new_database(run_dir, study_name):
+        with new_study(path, study_name):
             pass
-    storage = optuna.storages.RDBStorage(
-        _url(path), engine_kwargs={"connect_args": {"timeout": _BUSY_SECONDS}}
-    )
-    _make_durable(storage.engine)
-    return optuna.create_study(
+    ledger = Ledger(run_dir / LEDGER)
+    storage = open_storage(path, ledger=ledger)
+    make_durable(storage.engine)
+    study = optuna.create_study(
         storage=storage,
         study_name=study_name,
         direction="maximize",
         pruner=pruner,
         load_if_exists=True,
     )
+    if not ledger.path.exists():  # the study of an earlier version
+        for trial in study.get_trials(deepcopy=False):
+            if trial.state is not TrialState.WAITING:
+                ledger.write(trial)
+    return study
 
 
 @contextmanager
-def new_database(run_dir: Path, study_name: str) -> Iterator[tuple[optuna.Study, Engine]]:
-    """Yield a new study; its database takes the place of the study's when the block ends well."""
-    with atomic_path(run_dir / DATABASE) as partial:
-        storage = optuna.storages.RDBStorage(_url(partial))
+def new_study(path: Path, study_name: str) -> Iterator[tuple[optuna.Study, Engine]]:
+    """A study without trials in a new database, which appears as `path` when the block ends well.
+
+    Made aside and renamed, or a kill in between would leave an empty or a partial database.
+    """
+    remove_leftovers(path)
+    remove_leftovers(path.with_name(f"{path.name}-journal"))
+    with atomic_path(path) as partial:
+        storage = open_storage(partial)
         study = optuna.create_study(storage=storage, study_name=study_name, direction="maximize")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -107,57 +162,11 @@ def load_study(run_dir: Path) -> optuna.Study:
     """The one study of `run_dir`, to read.
 
     Raises:
-        StudyError: there is none, or its database is damaged.
+        StudyError: there is none, its database is damaged, or of another version of Optuna.
     """
     path = run_dir / DATABASE
     if not path.exists():
         raise StudyError(f"{run_dir}: holds no study; give a run directory, see `hpsearch status`")
-    _require_whole(path)
-    return optuna.load_study(study_name=None, storage=_url(path))
-
-
-def sqlite_url(database: str, query: Mapping[str, str] | None = None) -> str:
-    """The URL of a SQLite database, whatever characters its path has, as Optuna takes it: text.
-
-    Args:
-        database: an absolute path, or a `file:` URI with `uri=true` in the query.
-        query: options of the connection.
-    """
-    # SQLAlchemy quotes what would end a path in a URL, and the braces that Optuna would fill.
-    url = URL.create("sqlite", database=database, query=query or {})
-    return url.render_as_string(hide_password=False)
-
-
-def _url(path: Path) -> str:
-    return sqlite_url(str(path.absolute()))
-
-
-def _require_whole(path: Path) -> None:
-    """Refuse what SQLite or Optuna would silently turn into a new, empty study."""
-    if not path.exists():
-        return
-    if path.stat().st_size == 0:
-        raise StudyError(
-            f"{path}: is empty, a study was lost here; delete it to rebuild it from tasks/"
-        )
-    try:
-        # Not mode=ro: it could not roll back the transaction in which a killed writer was.
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True)) as database:
-            verdict = database.execute("PRAGMA quick_check(1)").fetchone()[0]
-    except sqlite3.DatabaseError as error:
-        verdict = str(error)
-    if verdict != "ok":
-        verdict = " ".join(verdict.split())
-        raise StudyError(f"{path}: damaged ({verdict}); delete it to rebuild it from tasks/")
-
-
-def _make_durable(engine: Engine) -> None:
-    """Write through to the disk; begin by locking, so that no update rests on a stale read."""
-
-    def on_connect(connection: sqlite3.Connection, _: object) -> None:
-        connection.isolation_level = None  # leave BEGIN to the event below
-        connection.execute("PRAGMA journal_mode=DELETE")
-        connection.execute("PRAGMA synchronous=FULL")
-
-    event.listen(engine, "connect", on_connect)
-    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+    require_whole(path)
+    storage = open_storage(path)
+    return optuna.load_study(study_name=None, storage=storage)

@@ -21,9 +21,9 @@ from hpsearch.datasets.table import validate_table
 from hpsearch.errors import StudyError
 from hpsearch.final import mean_best_step
 from hpsearch.progress import Progress, silent
-from hpsearch.results import FoldResult, read_result, scores_at
+from hpsearch.results import FoldResult, read_result, read_task, scores_at
 from hpsearch.splits import Positions
-from hpsearch.storage import DATABASE, load_study
+from hpsearch.storage import load_study
 from hpsearch.study_dir import StudyDir
 
 FloatArray = NDArray[np.float64]
@@ -76,7 +76,7 @@ def read_scores(folder: StudyDir, *, progress: Progress = silent) -> StoredScore
     Raises:
         StudyError: there is no completed trial, or a result is gone or damaged.
     """
-    study, table = load_study(folder.path), _read_table(folder)
+    study, table = load_study(folder.path), read_table(folder)
     trials = _trials_with_folds(study, folder.spec().search.n_folds)
     first_folds = (_result(folder, trials[0], digest) for digest in _tasks(trials[0]))
     normals = tuple(_normals(result, table) for result in first_folds)
@@ -118,13 +118,19 @@ def with_finals(scores: StoredScores, folder: StudyDir) -> StoredScores:
     return replace(scores, final_tasks=digests, final_test_scores=test_scores)
 
 
-def _read_table(folder: StudyDir) -> pd.DataFrame:
+def read_table(folder: StudyDir) -> pd.DataFrame:
+    """The image table of a study.
+
+    Raises:
+        StudyError: its file is gone or damaged.
+    """
     try:
         table = pd.read_csv(folder.images_file, keep_default_na=False, dtype="str")
         table["label"] = table["label"].astype("int64")
     except (OSError, ValueError, KeyError) as error:
         raise StudyError(
-            f"{folder.images_file}: damaged ({error}); give another --study-name and run again"
+            f"{folder.images_file}: damaged ({error}); `hpsearch recover {folder.path}` makes it "
+            "again from the data"
         ) from error
     return validate_table(table, str(folder.images_file))
 
@@ -150,7 +156,7 @@ def _result(folder: StudyDir, trial: FrozenTrial, digest: str) -> FoldResult:
     if result is None:
         raise StudyError(
             f"{folder.tasks / digest}: a result of trial {trial.number} is gone; put it back, or "
-            f"delete {DATABASE} and run the study again to train what is missing"
+            "run the same `hpsearch run` again, which trains what is missing"
         )
     return result
 
@@ -179,23 +185,12 @@ def _require_all(folder: StudyDir, *arrays: FloatArray) -> None:
 def _final_trainings(folder: StudyDir) -> dict[str, dict[str, Any]]:
     """What was run, by digest, of the trainings on all normals that are on disk."""
     found = (path.parent.name for path in sorted(folder.tasks.glob("[0-9a-f]*/task.json")))
-    tasks = {digest: _what_was_run(folder, digest) for digest in found}
+    tasks = {digest: read_task(folder.tasks, digest) for digest in found}
     return {digest: task for digest, task in tasks.items() if task["fold"] is None}
 
 
-def _what_was_run(folder: StudyDir, digest: str) -> dict[str, Any]:
-    path = folder.tasks / digest / "task.json"
-    try:
-        task: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise StudyError(
-            f"{path.parent}: damaged ({error}); delete this directory and run again"
-        ) from error
-    return task
-
-
 def _final_identity(folder: StudyDir, trial: FrozenTrial) -> str:
-    first_fold = _what_was_run(folder, _tasks(trial)[0])
+    first_fold = read_task(folder.tasks, _tasks(trial)[0])
     return _identity(first_fold | {"steps": mean_best_step(trial)})
 
 

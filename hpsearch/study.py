@@ -8,13 +8,15 @@ import optuna
 
 from hpsearch.criteria import Criteria
 from hpsearch.ending import Ending
-from hpsearch.engine import LocalEngine, Workers, plan_workers
+from hpsearch.engine import Engine, LocalEngine, Workers, plan_workers
 from hpsearch.failures import failures_sentence
-from hpsearch.final import FinalResult
+from hpsearch.file_systems import network_note
+from hpsearch.final import FinalResult, require_results, run_tasks
 from hpsearch.listener import Listener
 from hpsearch.prepared import Prepared, prepare_study
 from hpsearch.provenance import environment
 from hpsearch.records import FoldRecords
+from hpsearch.recover import rebuild_lost_database
 from hpsearch.rescoring import mark_labels, rescore
 from hpsearch.results import read_result
 from hpsearch.samplers import build_pruner, build_sampler, choose_sampler
@@ -23,7 +25,7 @@ from hpsearch.selection.visible import visible_difference
 from hpsearch.spec import Criterion, StudySpec
 from hpsearch.storage import create_or_load_study, open_database, sole_writer_of
 from hpsearch.study_dir import StudyDir
-from hpsearch.trials import ledger_of
+from hpsearch.trials import trials_of
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,8 @@ def run_study(
     )
     listener.note(_opening(prepared, plan))
     listener.note(visible_difference(len(prepared.labelled.positions)).sentence)
+    if (warning := network_note(folder.path)) is not None:
+        listener.note(f"warning: {warning}")
     facts = environment(
         prepared.dataset,
         prepared.backbone,
@@ -145,6 +149,9 @@ def _search(
     sampler = choose_sampler(spec.sampler, n_points=len(prepared.space.grid), n_trials=n_trials)
     criteria = Criteria(prepared.dataset.table, prepared.labelled, spec.n_folds)
     labels = prepared.spec.labels
+    made_from = rebuild_lost_database(folder, prepared.spec, prepared.space)
+    if made_from is not None:
+        listener.note(f"the study's database was gone; made again from {made_from}")
     if changed := rescore(folder, criteria, criterion=spec.criterion, labels=labels):
         listener.note(f"the values of {changed} trials are computed anew, with the labels of now")
     study = create_or_load_study(
@@ -153,9 +160,8 @@ def _search(
         pruner=build_pruner(spec.pruner, n_folds=spec.n_folds),
     )
     mark_labels(study, labels)
-    # A sampler begins anew with the process: the same seed would draw the first points again.
-    drawn = len(study.get_trials(deepcopy=False))
-    study.sampler = build_sampler(sampler, seed=spec.seed + drawn)
+    study.sampler = build_sampler(sampler, seed=spec.seed)
+    _train_lost(study, prepared, folder, engine, listener)
     plan = SearchPlan(
         space=prepared.space,
         criterion=spec.criterion,
@@ -180,9 +186,25 @@ def _search(
 
 
 def _tell_failures(study: optuna.Study, listener: Listener) -> None:
-    ledger = ledger_of(study)
-    if ledger.completed and ledger.failed:
+    trials = trials_of(study)
+    if trials.completed and trials.failed:
         listener.note(
-            f"{failures_sentence(ledger.failed, tried=len(ledger.ended))}; `hpsearch run "
+            f"{failures_sentence(trials.failed, tried=len(trials.ended))}; `hpsearch run "
             "--retry-failed` tries them again"
         )
+
+
+def _train_lost(
+    study: optuna.Study, prepared: Prepared, folder: StudyDir, engine: Engine, listener: Listener
+) -> None:
+    """Train again the folds of completed trials whose results are gone."""
+    tasks = [
+        prepared.task(trial.params, fold)
+        for trial in trials_of(study).completed
+        for fold in range(prepared.spec.search.n_folds)
+    ]
+    lost = [task for task in tasks if not (folder.tasks / task.digest).is_dir()]
+    if lost:
+        listener.note(f"{len(lost)} results of completed trials are gone; training them again")
+        what = "training what was lost"
+        require_results(run_tasks(lost, engine, listener, what), lost, what)

@@ -21,8 +21,10 @@ from hpsearch.spec import StudySpec, build_spec, first_difference
 from hpsearch.storage import DATABASE
 from hpsearch.studies import read_study
 
+SPEC = "spec.yaml"
 _LATEST = "latest.txt"
 _FIRST_RECIPE = 1  # of studies that name none
+_FACTS = {"data_fingerprint", "backbone_digest"}  # of the environment, without which nothing goes
 
 
 class StudyDir:
@@ -37,7 +39,7 @@ class StudyDir:
         self.tasks = path / "tasks"
         self.final = path / "final"
         self.winner_file = path / "winner.txt"
-        self.spec_file = path / "spec.yaml"
+        self.spec_file = path / SPEC
         self.images_file = path / "images.csv"
         self.environment_file = path / "env.json"
 
@@ -117,15 +119,19 @@ class StudyDir:
             self.require_same(spec, table, environment)
         else:
             self.tasks.mkdir(parents=True, exist_ok=True)
-            write_text_atomic(self.environment_file, json.dumps(environment, indent=1))
-            # Quoted, for the name of an image may hold any character, a carriage return too.
-            quoted = table.to_csv(index=False, quoting=csv.QUOTE_NONNUMERIC)
-            write_text_atomic(self.images_file, quoted)
+            self.write_data(table, environment)
         # Last, for its presence says that the other two are there.
         settings = spec.model_dump(mode="json")
         write_text_atomic(self.spec_file, yaml.safe_dump(settings, sort_keys=False))
         if latest:
             write_text_atomic(self.path.parent / _LATEST, f"{self.path.name}\n")
+
+    def write_data(self, table: pd.DataFrame, environment: Mapping[str, Any]) -> None:
+        """Write the image table and what else results depend on."""
+        write_text_atomic(self.environment_file, json.dumps(environment, indent=1))
+        # Quoted, for the name of an image may hold any character, a carriage return too.
+        quoted = table.to_csv(index=False, quoting=csv.QUOTE_NONNUMERIC)
+        write_text_atomic(self.images_file, quoted)
 
     def record_winner(self, trial: int) -> None:
         """Keep the number of the trial whose final model is the study's answer."""
@@ -168,9 +174,12 @@ class StudyDir:
         """
         try:
             found: dict[str, Any] = json.loads(self.environment_file.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+            if not found.keys() >= _FACTS:
+                raise ValueError(f"lacks one of {', '.join(sorted(_FACTS))}")
+        except (OSError, ValueError, AttributeError) as error:
             raise StudyError(
-                f"{self.environment_file}: damaged ({error}); give another --study-name"
+                f"{self.environment_file}: damaged ({error}); `hpsearch recover {self.path}` makes "
+                "it again from the data"
             ) from error
         return found
 
@@ -230,7 +239,19 @@ def find_study(run: str | None, runs: Path) -> StudyDir:
             raise StudyError(f"{runs}: no study has been run here; start one with `hpsearch run`")
         return _existing(runs / latest.read_text(encoding="utf-8").strip())
     path = Path(run)
-    return _existing(path if (path / DATABASE).exists() else runs / run)
+    return _existing(path if (path / SPEC).exists() else runs / run)
+
+
+def damaged_study(run: str, runs: Path) -> StudyDir:
+    """The study that the user means, whatever of it is damaged or lost but for its spec.
+
+    Raises:
+        StudyError: there is no such study.
+    """
+    for path in (Path(run), runs / run):
+        if (path / SPEC).exists():
+            return StudyDir(path)
+    raise StudyError(f"{run}: no run directory with a {SPEC}; see `hpsearch status`")
 
 
 def list_studies(runs: Path) -> list[StudyDir]:
@@ -240,6 +261,10 @@ def list_studies(runs: Path) -> list[StudyDir]:
 
 def _existing(path: Path) -> StudyDir:
     study = StudyDir(path)
+    if study.spec_file.exists() and not (path / DATABASE).exists() and any(study.tasks.glob("*")):
+        raise StudyError(
+            f"{path}: its {DATABASE} is gone; `hpsearch recover {path}` makes it again"
+        )
     if not (path / DATABASE).exists() or not study.spec_file.exists():
         names = ", ".join(found.path.name for found in list_studies(path.parent)) or "none"
         raise StudyError(f"{path}: holds no study; the studies in {path.parent} are: {names}")

@@ -22,7 +22,7 @@ _AUTOMATIC_ATTEMPTS = 3  # at a configuration that fails for a cause of the envi
 
 
 @dataclass(frozen=True)
-class Ledger:
+class Trials:
     """The trials of a study by what they count for, each by number.
 
     Attributes:
@@ -72,7 +72,7 @@ class Ledger:
         )
 
 
-def ledger_of(study: optuna.Study) -> Ledger:
+def trials_of(study: optuna.Study) -> Trials:
     """The trials of `study` told apart."""
     trials = study.get_trials(deepcopy=False)
     retried = {number for trial in trials for number in trial.user_attrs.get(RETRY_OF, ())}
@@ -82,7 +82,7 @@ def ledger_of(study: optuna.Study) -> Ledger:
         return tuple(trial for trial in ended if trial.state is state)
 
     failures = of(TrialState.FAIL)
-    return Ledger(
+    return Trials(
         completed=of(TrialState.COMPLETE),
         pruned=of(TrialState.PRUNED),
         failed=tuple(trial for trial in failures if trial.number not in retried),

@@ -22,6 +22,7 @@ from hpsearch.label_budget.records import curve_records, write_curves
 from hpsearch.label_budget.sentence import advice
 from hpsearch.label_budget.simulation import Question
 from hpsearch.listener import Listener
+from hpsearch.spec import MAX_SEED
 from hpsearch.study_dir import StudyDir, find_study
 
 NAME = "label_budget"
@@ -40,7 +41,7 @@ def label_budget(
         str | None, typer.Option(help="Numbers of labelled anomalies in all, e.g. 1,5,20.")
     ] = None,
     repeats: Annotated[int, typer.Option(help="Random draws at each combination.")] = 7,
-    seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Of the draws.")] = 0,
     no_train: Annotated[
         bool,
         typer.Option("--no-train", help="Take the folds' models where final ones are missing."),

@@ -16,11 +16,13 @@ from hpsearch.cli.export import export
 from hpsearch.cli.label_budget import label_budget
 from hpsearch.cli.predict import predict
 from hpsearch.cli.prepare import prepare_app
+from hpsearch.cli.recover import recover
 from hpsearch.cli.report import report
 from hpsearch.cli.reproduce import reproduce
 from hpsearch.cli.run import run
 from hpsearch.cli.status import status
 from hpsearch.errors import HpsearchError, NothingCompletedError, UserError
+from hpsearch.faults import environment_fault
 from hpsearch.files import printable
 
 FAILURE, USER_MISTAKE, NOTHING_COMPLETED = 1, 2, 3
@@ -44,6 +46,7 @@ for command in (
     dashboard,
     datasets,
     check,
+    recover,
 ):
     app.command()(command)
 app.add_typer(prepare_app)
@@ -80,6 +83,11 @@ def main() -> None:
         _fail(f"hpsearch: {error}", USER_MISTAKE)
     except HpsearchError as error:
         _fail(f"hpsearch: {error}", FAILURE)
+    except Exception as error:
+        fault = environment_fault(error)
+        if fault is None:
+            raise
+        _fail(f"hpsearch: {fault}", USER_MISTAKE)
     except SystemExit as end:
         if end.code in (INTERRUPTED, TERMINATED):  # the first is what typer makes of Ctrl-C
             _fail("hpsearch: stopped; the same command goes on from here", int(end.code))

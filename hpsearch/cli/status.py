@@ -16,7 +16,7 @@ from hpsearch.files import printable
 from hpsearch.spec import Criterion
 from hpsearch.storage import load_study
 from hpsearch.study_dir import StudyDir, find_study, list_studies
-from hpsearch.trials import ledger_of
+from hpsearch.trials import trials_of
 
 _COUNTS = ("complete", "pruned", "failed", "open")
 
@@ -74,18 +74,18 @@ def _row_or_error(folder: StudyDir) -> dict[str, Any]:
 
 
 def _row(folder: StudyDir) -> dict[str, Any]:
-    ledger = ledger_of(load_study(folder.path))
-    top = max(ledger.completed, key=lambda trial: (trial.value, -trial.number), default=None)
+    by_state = trials_of(load_study(folder.path))
+    top = max(by_state.completed, key=lambda trial: (trial.value, -trial.number), default=None)
     number = folder.winner() if folder.winner_file.exists() else None
-    winner = next((trial for trial in ledger.completed if trial.number == number), None)
+    winner = next((trial for trial in by_state.completed if trial.number == number), None)
     shown = winner or top
     return {
         "study": folder.path.name,
         "run_dir": str(folder.path.absolute()),
-        "complete": len(ledger.completed),
-        "pruned": len(ledger.pruned),
-        "failed": len(ledger.failed),
-        "open": len(ledger.under_way),
+        "complete": len(by_state.completed),
+        "pruned": len(by_state.pruned),
+        "failed": len(by_state.failed),
+        "open": len(by_state.under_way),
         "criterion": folder.spec().search.criterion,
         "best": top.value if top else None,
         "best_trial": top.number if top else None,
@@ -96,6 +96,6 @@ def _row(folder: StudyDir) -> dict[str, Any]:
         "final": winner is not None and (folder.final / str(winner.number) / "model").is_dir(),
         "failures": [
             (trial.number, printable(f"{reason_of(trial)}: {message_of(trial)}"))
-            for trial in ledger.failed
+            for trial in by_state.failed
         ],
     }

@@ -19,7 +19,7 @@ from hpsearch.space import Params
 from hpsearch.spec import Criterion
 from hpsearch.storage import DATABASE, load_study
 from hpsearch.study_dir import StudyDir
-from hpsearch.trials import Ledger, ledger_of
+from hpsearch.trials import Trials, trials_of
 
 _SHOWN = 5
 
@@ -27,7 +27,7 @@ _SHOWN = 5
 def summary_json(folder: StudyDir, result: FinalResult, study: optuna.Study) -> dict[str, Any]:
     """What `hpsearch best --json` prints."""
 
-    ledger = ledger_of(study)
+    by_state = trials_of(study)
 
     def brief(estimate: Estimate | None) -> dict[str, Any] | None:
         return asdict(estimate) if estimate else None
@@ -43,10 +43,10 @@ def summary_json(folder: StudyDir, result: FinalResult, study: optuna.Study) -> 
         "criteria": dict(result.criteria),
         "fold_aurocs": list(result.fold_aurocs),
         "trial": result.trial,
-        "n_trials": len(ledger.completed),
-        "n_failed": len(ledger.failed),
+        "n_trials": len(by_state.completed),
+        "n_failed": len(by_state.failed),
         "failures": [
-            [trial.number, reason_of(trial), message_of(trial)] for trial in ledger.failed
+            [trial.number, reason_of(trial), message_of(trial)] for trial in by_state.failed
         ],
         "steps": result.steps,
         "test_auroc": result.test.auroc,
@@ -74,10 +74,10 @@ def print_summary(folder: StudyDir, result: FinalResult, *, json: bool) -> None:
         line = f"warning: {warning}"
         console.print(line, soft_wrap=True)
     console.print()
-    ledger = ledger_of(study)
-    console.print(_best_trials(ledger, criterion))
-    if ledger.failed:
-        line = failures_sentence(ledger.failed, tried=len(ledger.ended))
+    by_state = trials_of(study)
+    console.print(_best_trials(by_state, criterion))
+    if by_state.failed:
+        line = failures_sentence(by_state.failed, tried=len(by_state.ended))
         console.print(line, soft_wrap=True)
     if criterion == "weak":
         for line in _decision(result):
@@ -96,11 +96,11 @@ def warnings_of(folder: StudyDir) -> list[str]:
     return warnings
 
 
-def _best_trials(ledger: Ledger, criterion: Criterion) -> Table:
+def _best_trials(by_state: Trials, criterion: Criterion) -> Table:
     trials = sorted(
-        ledger.completed, key=lambda trial: (-trial.user_attrs[criterion], trial.number)
+        by_state.completed, key=lambda trial: (-trial.user_attrs[criterion], trial.number)
     )
-    counts = f"{len(trials)} of {len(ledger.ended)}" if ledger.failed else str(len(trials))
+    counts = f"{len(trials)} of {len(by_state.ended)}" if by_state.failed else str(len(trials))
     table = Table(title=f"best {min(_SHOWN, len(trials))} of {counts} configurations")
     for column in ("trial", f"validation {FIGURES[criterion]}", "fold spread", "configuration"):
         table.add_column(column)

@@ -6,7 +6,8 @@ from typing import Any
 
 from optuna.storages import RDBStorage
 
-from hpsearch.storage import DATABASE, load_study, sqlite_url
+from hpsearch.optuna_storage import sqlite_url
+from hpsearch.storage import DATABASE, load_study
 
 _BUSY_SECONDS = 60  # the search may hold the file for a moment
 

@@ -22,7 +22,7 @@ from hpsearch.final_store import read_final
 from hpsearch.progress import Progress, silent
 from hpsearch.storage import sole_writer_of
 from hpsearch.study_dir import StudyDir
-from hpsearch.trials import ledger_of
+from hpsearch.trials import trials_of
 
 _ROC = "roc.png"
 _NOTES = "notes.json"
@@ -80,7 +80,7 @@ def publish_unless_running(folder: StudyDir, *, progress: Progress = silent) -> 
 
 def _write_notes(folder: StudyDir, study: optuna.Study, finals: Mapping[int, FinalResult]) -> None:
     spec = folder.spec()
-    ended = [trial for trial in ledger_of(study).ours if trial.state.is_finished()]
+    ended = [trial for trial in trials_of(study).ours if trial.state.is_finished()]
     notes: dict[int | None, str] = {
         trial._trial_id: trial_note(
             trial, n_folds=spec.search.n_folds, final=finals.get(trial.number)
@@ -138,7 +138,7 @@ def _finals(folder: StudyDir) -> tuple[dict[int, FinalResult], list[str]]:
 
 
 def _complete(study: optuna.Study) -> tuple[FrozenTrial, ...]:
-    return ledger_of(study).completed
+    return trials_of(study).completed
 
 
 def _shelf(folder: StudyDir, study: optuna.Study) -> Shelf:

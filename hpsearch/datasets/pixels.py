@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from hpsearch.cache import sole_writer
+from hpsearch.cache import read_or_make
 from hpsearch.datasets.each_image import BadImage, each_image
 from hpsearch.datasets.reading import read_mode
 from hpsearch.datasets.room import check_room
@@ -74,25 +75,31 @@ def load_pixels(
     """Memory map `(N, size, size, C)`, read-only, rows as in the table.
 
     C is 1 when `greyscale` is asked for or every image is grey, else 3. Decoded on the first call,
-    in `workers` processes; later calls with the same data find the file. `note` is told which
-    images are not taken as they are stored (turned, laid on white, the first of several frames).
+    in `workers` processes; later calls with the same data find the file, check it, and make it anew
+    where it is damaged. `note` is told which images are not taken as they are stored (turned, laid
+    on white, the first of several frames).
 
     Raises:
         DataError: some images cannot be read (the first few are named, the others counted), or the
             cache folder has no room.
     """
     target = cache_dir / "pixels" / f"{_key(dataset, preprocessing)}.npy"
-    if not target.exists():
-        with sole_writer(target):
-            if not target.exists():
-                _write(target, dataset, preprocessing, workers, progress)
+    pixels = read_or_make(
+        target, _read, lambda path: _write(path, dataset, preprocessing, workers, progress)
+    )
     for line in _read_counts(target).lines:
         note(line)
-    try:
-        return cast(Pixels, np.load(target, mmap_mode="r", allow_pickle=False))
-    except (OSError, ValueError, EOFError) as error:
-        what = f"is damaged ({printable(error)})"
-        raise DataError(f"{printable(target)}: {what}; delete it to make it again") from error
+    return pixels
+
+
+def _read(path: Path) -> Pixels:
+    """The array, whose SHA-256 stands behind it in the file."""
+    pixels = cast(Pixels, np.load(path, mmap_mode="r", allow_pickle=False))
+    with path.open("rb") as file:
+        file.seek(-hashlib.sha256().digest_size, os.SEEK_END)
+        if file.read() != hashlib.sha256(pixels.data).digest():
+            raise ValueError("the pixels are not those that were written")
+    return pixels
 
 
 def preprocess(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
@@ -167,17 +174,21 @@ def _read_counts(target: Path) -> ShownCounts:
 def _append(
     file: BinaryIO, chunks: Iterator[list[tuple[bytes, Shown] | BadImage]], name: str
 ) -> ShownCounts:
-    """Write all images, or read on to the end to know all that are bad."""
+    """Write all images and their SHA-256, or read on to the end to know all that are bad."""
     bad: list[str] = []
     facts: list[Shown] = []
+    digest = hashlib.sha256()
     for chunk in chunks:
         bad += [result.message for result in chunk if isinstance(result, BadImage)]
         if not bad:
             good = [result for result in chunk if not isinstance(result, BadImage)]
-            file.writelines(pixels for pixels, _ in good)
+            pixels = b"".join(image for image, _ in good)
+            digest.update(pixels)
+            file.write(pixels)
             facts += [shown for _, shown in good]
     if bad:
         raise DataError(_bad_images(name, bad))
+    file.write(digest.digest())
     return count_shown(facts)
 
 

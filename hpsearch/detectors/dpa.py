@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from dpa_core.autoencoder import Autoencoder
 from dpa_core.config import AutoencoderConfig, FitConfig, LossConfig

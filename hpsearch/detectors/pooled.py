@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from dpa_core.precision import full_float32
 from hpsearch.backbones.backbone import Backbone
 from hpsearch.backbones.extractor import build_extractor
-from hpsearch.cache import sole_writer
+from hpsearch.cache import read_or_make
 from hpsearch.detectors.base import ImageView
 from hpsearch.detectors.pooled_graph import COLOUR, ColourStatistics, PooledLayers
 from hpsearch.files import atomic_path
@@ -43,14 +43,13 @@ def pooled_features(
     layers = USUAL_LAYERS if layer in USUAL_LAYERS else (layer,)
     key = json.dumps([backbone.digest, layers, images.key, "float32"])
     path = cache_dir / "pooled" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.npz"
-    if not path.exists():
-        with sole_writer(path):
-            if not path.exists():
-                known = [name for name in layers if name in backbone.architecture.layers]
-                _write(path, _pooled(images.pixels, known or layers, backbone, device))
-    with np.load(path, allow_pickle=False) as stored:
-        vectors: NDArray[np.float64] = stored[layer][images.positions].astype(np.float64)
-    return vectors
+    known = [name for name in layers if name in backbone.architecture.layers]
+
+    def make(target: Path) -> None:
+        _write(target, _pooled(images.pixels, known or layers, backbone, device))
+
+    vectors = read_or_make(path, lambda target: _read(target, layer, len(images.pixels)), make)
+    return vectors[images.positions].astype(np.float64)
 
 
 def colour_statistics(images: NDArray[np.uint8]) -> NDArray[np.float64]:
@@ -77,6 +76,15 @@ def _pooled(
         for layer, values in vectors.items():
             chunks[layer].append(values.cpu().numpy())
     return {layer: np.concatenate(parts) for layer, parts in chunks.items()}
+
+
+def _read(path: Path, layer: str, count: int) -> NDArray[np.float32]:
+    # Opened here, for numpy leaves a file open that is no zip file; of the layer it checks the sum.
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+        vectors: NDArray[np.float32] = stored[layer]
+    if len(vectors) != count:
+        raise ValueError(f"{len(vectors)} vectors of {count} images")
+    return vectors
 
 
 def _write(path: Path, vectors: Mapping[str, Any]) -> None:

@@ -13,7 +13,7 @@ from hpsearch.export.check import TOLERANCE, drawn_images, largest_difference, o
 from hpsearch.export.format_names import FormatName, checked_format
 from hpsearch.export.formats import FORMATS
 from hpsearch.export.graph import FLAG, INPUT, LARGEST, SCORE, SIZES, Traced, trace
-from hpsearch.files import printable, write_directory_atomic
+from hpsearch.files import printable, remove_leftovers, write_directory_atomic
 from hpsearch.model.model import Model
 
 METADATA = "metadata.json"
@@ -54,6 +54,7 @@ def export(model: Model, folder: Path, name: FormatName, *, images: Sequence[Pat
     pictures = opened_images(model, images) if images else drawn_images(model)
     traced = trace(model)
     try:
+        remove_leftovers(folder)
         with write_directory_atomic(folder) as partial:
             path = partial / chosen.file
             chosen.write(traced, path)

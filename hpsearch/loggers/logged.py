@@ -15,7 +15,7 @@ from hpsearch.loggers.logger import Logger, open_loggers
 from hpsearch.loggers.record import final_name, final_record, trial_name, trial_record
 from hpsearch.storage import load_study
 from hpsearch.study_dir import StudyDir
-from hpsearch.trials import ledger_of
+from hpsearch.trials import trials_of
 
 
 @contextmanager
@@ -80,7 +80,7 @@ class LoggingListener:
 
 def write_missing(logger: Logger, study: optuna.Study, folder: StudyDir) -> None:
     """Write the ended trials and the final model of a study that a tracker does not have yet."""
-    for trial in ledger_of(study).ours:
+    for trial in trials_of(study).ours:
         if trial.state.is_finished() and not logger.has(trial_name(trial)):
             logger.write(trial_record(trial, folder.tasks))
     try:

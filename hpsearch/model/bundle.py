@@ -120,5 +120,8 @@ def _sha256(path: Path) -> str:
 
 
 def _refused(folder: Path, what: str) -> WeightsError:
-    mend = "give the folder final/<trial>/model of a finished run"
+    mend = (
+        "give the folder final/<trial>/model of a finished run; `hpsearch run` makes a damaged one "
+        "anew"
+    )
     return WeightsError(printable(f"model {folder}: {what:.300}; {mend}"))

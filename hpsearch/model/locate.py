@@ -5,8 +5,7 @@ from pathlib import Path
 from hpsearch.errors import WeightsError
 from hpsearch.files import printable
 from hpsearch.model.bundle import FACTS
-from hpsearch.storage import DATABASE
-from hpsearch.study_dir import find_study
+from hpsearch.study_dir import SPEC, find_study
 
 
 def find_model(name: str | Path, runs: Path) -> Path:
@@ -22,7 +21,7 @@ def find_model(name: str | Path, runs: Path) -> Path:
     """
     try:
         path = Path(name).expanduser()
-        if (path / FACTS).exists() or (path.is_dir() and not (path / DATABASE).exists()):
+        if (path / FACTS).exists() or (path.is_dir() and not (path / SPEC).exists()):
             return path
     except (OSError, RuntimeError) as error:  # RuntimeError: the home of a user who is none
         what = error.strerror if isinstance(error, OSError) else str(error)

@@ -6,12 +6,12 @@ from hpsearch.backbones.statistics_axis import statistics_in_words
 from hpsearch.files import printable
 from hpsearch.reports.document import Code, Section, Table
 from hpsearch.reports.study_data import StudyData
-from hpsearch.trials import ledger_of
+from hpsearch.trials import trials_of
 
 
 def stage_seconds(data: StudyData) -> tuple[tuple[str, int, float], ...]:
     """Stage, trainings and seconds of training and scoring, of the trials and the winner."""
-    trials = ledger_of(data.study).ended
+    trials = trials_of(data.study).ended
     searched = sum(len(trial.user_attrs["tasks"]) for trial in trials)
     return (
         ("search", searched, sum(trial.user_attrs["seconds"] for trial in trials)),

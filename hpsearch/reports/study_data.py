@@ -102,7 +102,7 @@ def read_study_data(folder: StudyDir, *, progress: Progress = silent) -> StudyDa
 
 
 def report_folder(folder: StudyDir) -> Path:
-    """Where reports of a study are written."""
+    """Where reports of a study are."""
     return folder.path / "report"
 
 

@@ -18,7 +18,7 @@ from hpsearch.study_dir import StudyDir
 from hpsearch.tables.counting import count_images, whereabouts
 from hpsearch.tables.growing import START_RESOLUTION
 from hpsearch.tables.study import TableStudy
-from hpsearch.trials import TASKS, ledger_of
+from hpsearch.trials import TASKS, trials_of
 
 Basis = Literal["its own", "its neighbours'", "rule of thumb"]
 
@@ -152,7 +152,7 @@ def _to_do(study: TableStudy, folder: StudyDir, n_trials: int, on_disk: int) -> 
     if not (folder.path / DATABASE).exists():
         return max(0, n_trials * n_folds - on_disk), most
     found = load_study(folder.path)
-    ended = ledger_of(found).ended
+    ended = trials_of(found).ended
     under_way = max(0, on_disk - sum(len(trial.user_attrs[TASKS]) for trial in ended))
     if len(ended) < n_trials:
         return max(0, (n_trials - len(ended)) * n_folds - under_way), most

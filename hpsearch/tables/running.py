@@ -20,7 +20,7 @@ from hpsearch.tables.answer import Answer
 from hpsearch.tables.fixed import train_fixed
 from hpsearch.tables.pixel_notes import pixel_notes
 from hpsearch.tables.study import TableStudy
-from hpsearch.trials import ledger_of
+from hpsearch.trials import trials_of
 
 
 class _Where(TypedDict):
@@ -147,7 +147,7 @@ def _answer(ran: StudyRun, spec: StudySpec, criterion: Criterion) -> Answer:
     }
     found = (read_result(folder.tasks, digest) for digest in result.tasks)
     finals = [final for final in found if final]
-    trials = ledger_of(load_study(folder.path)).ended
+    trials = trials_of(load_study(folder.path)).ended
     searching = sum(trial.user_attrs.get("seconds", 0.0) for trial in trials)
     seconds = tuple(final.seconds for final in finals)
     devices = tuple(dict.fromkeys(final.device for final in finals))

@@ -101,5 +101,5 @@ def test_facts_that_are_damaged_or_old_are_one_line(content: str, tmp_path: Path
     path = tmp_path / "7" / "result.json"
     path.parent.mkdir()
     path.write_text(content)
-    with pytest.raises(StudyError, match=r"^.*7/result\.json: damaged, .* and run again$"):
+    with pytest.raises(StudyError, match=r"^.*7/result\.json: damaged, .* which makes it anew$"):
         read_final(tmp_path, 7)

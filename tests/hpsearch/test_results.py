@@ -127,7 +127,7 @@ def test_a_damaged_result_is_named_and_not_used(damage: str, tmp_path: Path) -> 
     result = _result([str(number) for number in range(9)], [number / 7 for number in range(9)])
     write_result(tmp_path, {}, result)
     DAMAGES[damage](tmp_path / result.digest)
-    with pytest.raises(StudyError, match=r"damaged.*delete this directory and run again") as caught:
+    with pytest.raises(StudyError, match=r"damaged.*`hpsearch recover .*` sets it aside") as caught:
         read_result(tmp_path, result.digest)
     assert str(tmp_path / result.digest) in str(caught.value)
     assert "\n" not in str(caught.value)

@@ -161,10 +161,10 @@ def _add_a_trial_of_one_fold(folder: StudyDir) -> None:
     [
         (
             _drop_a_fold,
-            r"11f+: a result of trial 2 is gone; put it back, or .* run the study",
+            r"11f+: a result of trial 2 is gone; put it back, or run the same `hpsearch run` again",
         ),
-        (_damage_a_task, r"11f+: damaged .*; delete this directory and run again"),
-        (_damage_the_table, r"images\.csv: damaged .* run again"),
+        (_damage_a_task, r"11f+: damaged .*; `hpsearch recover .*` sets it aside, and a run"),
+        (_damage_the_table, r"images\.csv: damaged .*; `hpsearch recover .*` makes it again"),
         (_score_other_normals, r"3 scores are missing, or folds differ between trials; run"),
         (_add_a_trial_of_one_fold, r"trial 4 has 1 of 2 folds; run the same `hpsearch run` again"),
     ],

@@ -200,14 +200,22 @@ def test_full_disk_is_told_before_and_while_writing(
     assert stored_files(tmp_path / "cache") == []
 
 
-def test_damaged_file_is_told(tmp_path: Path) -> None:
+def test_a_damaged_file_is_made_anew_with_a_note(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     dataset = make_dataset(tmp_path / "data", noise(9, 9))
     load_pixels(dataset, Preprocessing(8), cache_dir=tmp_path)
     (file,) = (tmp_path / "pixels").glob("*.npy")
-    for content in (file.read_bytes()[:-1], b""):
+    whole = file.read_bytes()
+    flipped = bytearray(whole)
+    flipped[len(whole) // 2] ^= 1
+    for content in (whole[:-1], b"", bytes(flipped), whole[:20]):
         file.write_bytes(content)
-        with pytest.raises(DataError, match=r"\.npy: is damaged .*; delete it to make it again"):
-            load_pixels(dataset, Preprocessing(8), cache_dir=tmp_path)
+        caplog.clear()
+        pixels = load_pixels(dataset, Preprocessing(8), cache_dir=tmp_path)
+        assert f"{file}: damaged" in caplog.text
+        assert file.read_bytes() == whole
+        assert pixels.shape == (1, 8, 8, 1)
 
 
 @pytest.mark.parametrize(

@@ -79,3 +79,27 @@ def test_other_pixels_are_not_taken_from_the_cache(
     first = vectors("one", pixels)
     assert not np.allclose(first, vectors("other", 255 - pixels))
     assert np.array_equal(first, vectors("one", pixels))
+
+
+def test_a_damaged_cache_is_made_anew_with_a_note(
+    vgg_mini: Backbone,
+    view: Callable[[slice], ImageView],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def vectors() -> np.ndarray:
+        found = view(slice(0, 5))
+        return pooled_features(found, "r22", vgg_mini, device="cpu", cache_dir=tmp_path)
+
+    expected = vectors()
+    (path,) = (tmp_path / "pooled").glob("*.npz")
+    whole = path.read_bytes()
+    flipped = bytearray(whole)
+    flipped[len(whole) // 2] ^= 1
+    for content in (b"", whole[:-200], bytes(flipped), b"no zip file " * 99):
+        path.write_bytes(content)
+        caplog.clear()
+        for _ in range(2):
+            np.testing.assert_array_equal(vectors(), expected)
+        assert caplog.text.count("made anew") <= 1
+    assert f"{path}: damaged" in caplog.text

@@ -12,7 +12,7 @@ from hpsearch.choices import winner
 from hpsearch.errors import FailureReason, TaskError
 from hpsearch.search import GRACE_SECONDS
 from hpsearch.task import Task
-from hpsearch.trials import CONFIG, RETRY_OF, ledger_of
+from hpsearch.trials import CONFIG, RETRY_OF, trials_of
 
 Desk = Any  # of conftest.py, which tests cannot import from
 
@@ -35,7 +35,7 @@ def _works(desk: Desk) -> None:
 
 def test_the_reason_and_the_last_lines_are_kept(desk: Desk) -> None:
     _fails(desk, "error")
-    (failed,) = ledger_of(desk.search()).failed
+    (failed,) = trials_of(desk.search()).failed
     facts = failed.user_attrs
     assert (facts["failure"], facts["failure_message"]) == ("error", "why")
     assert facts["failure_traceback"] == ["line one", "line two"]
@@ -52,11 +52,13 @@ def test_a_cause_of_the_environment_is_tried_again_by_the_next_run(
     _works(desk)
     study = desk.search()
     assert [(task.params["width"], task.fold) for task in desk.engine.started] == [(16, 1)]
-    ledger = ledger_of(study)
-    assert [trial.params["width"] for trial in ledger.completed] == [4, 64, 16]
-    assert [trial.number for trial in ledger.retried] == ledger.completed[-1].user_attrs[RETRY_OF]
-    assert not ledger.failed
-    assert len(ledger.ended) == 3
+    by_state = trials_of(study)
+    assert [trial.params["width"] for trial in by_state.completed] == [4, 64, 16]
+    assert [trial.number for trial in by_state.retried] == by_state.completed[-1].user_attrs[
+        RETRY_OF
+    ]
+    assert not by_state.failed
+    assert len(by_state.ended) == 3
     assert winner(study, "weak").params["width"] == 16
     assert [(row[0], row[1]) for row in desk.rows()] == [
         (0, 0),
@@ -80,11 +82,11 @@ def test_another_failure_is_tried_again_only_when_told_to(
     _fails(desk, reason)
     desk.search()
     _works(desk)
-    assert len(ledger_of(desk.search()).failed) == 1
+    assert len(trials_of(desk.search()).failed) == 1
     assert not desk.engine.started
-    ledger = ledger_of(desk.search(retry_failed=True))
+    by_state = trials_of(desk.search(retry_failed=True))
     assert [(task.params["width"], task.fold) for task in desk.engine.started] == [(16, 1)]
-    assert (len(ledger.completed), len(ledger.failed)) == (3, 0)
+    assert (len(by_state.completed), len(by_state.failed)) == (3, 0)
     _works(desk)
     desk.search(retry_failed=True)
     assert not desk.engine.started, "a completed configuration has no second result"
@@ -93,9 +95,9 @@ def test_another_failure_is_tried_again_only_when_told_to(
 def test_after_three_attempts_it_is_left_unless_told_to(desk: Desk) -> None:
     _fails(desk, "worker_lost")
     for _ in range(5):
-        ledger = ledger_of(desk.search())
-    assert (len(ledger.failed), len(ledger.retried)) == (1, 2)
-    assert len(ledger_of(desk.search(retry_failed=True)).retried) == 3
+        by_state = trials_of(desk.search())
+    assert (len(by_state.failed), len(by_state.retried)) == (1, 2)
+    assert len(trials_of(desk.search(retry_failed=True)).retried) == 3
 
 
 @pytest.mark.parametrize("sampler", ["random", "tpe"])
@@ -103,11 +105,11 @@ def test_a_retry_takes_nothing_from_the_budget_of_trials(desk: Desk, sampler: st
     samplers = {"random": optuna.samplers.RandomSampler, "tpe": optuna.samplers.TPESampler}
     desk.sampler = samplers[sampler](seed=1)
     _fails(desk, "worker_lost", width=4)
-    failed = ledger_of(desk.search(exhaustive=False, n_trials=6)).failed
+    failed = trials_of(desk.search(exhaustive=False, n_trials=6)).failed
     assert 0 < len(failed) < 6
     _works(desk)
-    ledger = ledger_of(desk.search(exhaustive=False, n_trials=6))
-    assert (len(ledger.ended), len(ledger.failed)) == (6, 0)
+    by_state = trials_of(desk.search(exhaustive=False, n_trials=6))
+    assert (len(by_state.ended), len(by_state.failed)) == (6, 0)
     assert max(Counter(desk.engine.finished).values()) == 1
 
 
@@ -116,8 +118,8 @@ def test_a_retry_that_is_killed_goes_on(desk: Desk) -> None:
     desk.search()
     _works(desk)
     desk.kill(6)
-    ledger = ledger_of(desk.search())
-    assert (len(ledger.completed), len(ledger.retried), len(ledger.ended)) == (3, 1, 3)
+    by_state = trials_of(desk.search())
+    assert (len(by_state.completed), len(by_state.retried), len(by_state.ended)) == (3, 1, 3)
 
 
 def test_a_hanging_training_does_not_outlive_the_timeout(
@@ -159,10 +161,10 @@ def test_a_trial_that_another_program_completes_blocks_nothing(desk: Desk) -> No
 
     desk.engine.fails = told_by_another
     study = desk.search()
-    ledger = ledger_of(study)
-    assert sorted(trial.params["width"] for trial in ledger.completed) == [4, 16, 64]
-    assert len(ledger.foreign) == 2
-    assert len({trial.user_attrs[CONFIG] for trial in ledger.completed}) == 3
+    by_state = trials_of(study)
+    assert sorted(trial.params["width"] for trial in by_state.completed) == [4, 16, 64]
+    assert len(by_state.foreign) == 2
+    assert len({trial.user_attrs[CONFIG] for trial in by_state.completed}) == 3
     assert winner(study, "weak").value == pytest.approx(0.875)
     assert sum("another program ended it" in note for note in desk.listener.notes) == 2
     assert max(Counter(desk.engine.finished).values()) == 1

@@ -1,0 +1,119 @@
+"""`hpsearch recover`: what is damaged or lost in a run directory, mended from the rest of it."""
+
+from pathlib import Path
+
+import optuna
+
+from hpsearch.backbones.registry import load_backbone
+from hpsearch.criteria import Criteria
+from hpsearch.datasets.registry import load_dataset, request_of
+from hpsearch.detectors.base import load_detector
+from hpsearch.errors import StudyError
+from hpsearch.listener import Listener
+from hpsearch.optuna_storage import upgrade_schema
+from hpsearch.parts import part_images
+from hpsearch.provenance import environment
+from hpsearch.recover import (
+    end_stored_trials,
+    fill_fold_table,
+    rebuild_database,
+    set_aside,
+    set_damaged_tasks_aside,
+    stored_folds,
+)
+from hpsearch.results import read_result, read_task
+from hpsearch.space import build_space
+from hpsearch.spec import StudySpec
+from hpsearch.storage import DATABASE, create_or_load_study, sole_writer_of
+from hpsearch.stored_scores import read_table
+from hpsearch.study_dir import StudyDir
+
+
+def recover_study(
+    folder: StudyDir, *, cache_dir: Path, listener: Listener, upgrade: bool = False
+) -> None:
+    """Mend a study's database, task directories, image table and environment record.
+
+    Nothing is trained; what is replaced lies in `damaged/` afterwards.
+
+    Args:
+        folder: run directory of the study; its `spec.yaml` must be whole.
+        cache_dir: folder of what can be computed again.
+        listener: told what was done.
+        upgrade: convert the database of an earlier Optuna, after a backup.
+
+    Raises:
+        UserError: the study is in use, or something is damaged that its files cannot mend.
+    """
+    spec = folder.spec()
+    with sole_writer_of(folder.path):
+        if upgrade:
+            backup = upgrade_schema(folder.path / DATABASE)
+            done = f"converted; as it was: {backup}" if backup else "needs no conversion"
+            listener.note(f"{DATABASE}: {done}")
+        for name in set_damaged_tasks_aside(folder):
+            listener.note(f"tasks/{name}: damaged; the next `hpsearch run` trains it again")
+        _mend_data(folder, spec, cache_dir, listener)
+        space = build_space(spec, load_detector(spec.detector).axes)
+        made_from = rebuild_database(folder, spec, space)
+        if made_from is not None:
+            listener.note(f"{DATABASE}: made again from {made_from}")
+        study = create_or_load_study(
+            folder.path, spec.study_name, pruner=optuna.pruners.NopPruner()
+        )
+        table, folds_of = read_table(folder), stored_folds(folder, spec)
+        labelled = part_images(spec, table).labelled
+        criteria = Criteria(table, labelled, spec.search.n_folds)
+        ended = end_stored_trials(study, folds_of, criteria, spec)
+        if ended:
+            listener.note(f"{ended} trials ended by their stored results")
+        fill_fold_table(folder, study, folds_of)
+        states = [trial.state.name.lower() for trial in study.get_trials(deepcopy=False)]
+        counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+        listener.note(f"study {folder.path.name}: {counts or 'no trials'}")
+
+
+def _mend_data(folder: StudyDir, spec: StudySpec, cache_dir: Path, listener: Listener) -> None:
+    """Write the image table and the environment record again, of the data that they were of."""
+    lost = []
+    for path, read in (
+        (folder.environment_file, folder.environment),
+        (folder.images_file, lambda: read_table(folder)),
+    ):
+        try:
+            read()
+        except StudyError:
+            lost.append(path)
+    if not lost:
+        return
+    dataset = load_dataset(
+        request_of(spec.dataset), cache_dir=cache_dir, progress=listener.progress
+    )
+    backbone = load_backbone(spec.backbone.name, weights_file=spec.backbone.weights)
+    parts = part_images(spec, dataset.table)
+    names = [path.name for path in sorted(folder.tasks.glob("[0-9a-f]*"))]
+    for name in names:
+        task = read_task(folder.tasks, name)
+        began = (task["data_fingerprint"], task["backbone_digest"])
+        if began != (dataset.fingerprint, backbone.digest):
+            raise StudyError(
+                f"{lost[0]}: lost, and the data or the backbone are others than those of "
+                f"tasks/{name}; bring back what the study began with"
+            )
+    results = [read_result(folder.tasks, name) for name in names]
+    devices = {result.device for result in results if result is not None}
+    facts = environment(
+        dataset,
+        backbone,
+        ", ".join(sorted(devices)),
+        folds_digest=parts.official.digest if parts.official else None,
+        warnings=parts.warnings,
+    )
+    for path in lost:
+        if path.exists():
+            set_aside(folder.path, path)
+    folder.write_data(dataset.table, facts)
+    listener.note(
+        f"{', '.join(path.name for path in lost)}: made again from the data; the versions in "
+        "env.json are those of now"
+    )
