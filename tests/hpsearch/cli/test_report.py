@@ -52,9 +52,10 @@ def test_the_page_says_what_the_study_found(hpsearch: Command, finished: StudyDi
     words, result = _words(path.read_text()), read_winner(finished)
     assert words.index("Read this first <b>it</b> leaks") < words.index(result.verdict.sentence[1:])
     test = result.test
-    assert f"has a test ROC AUC of {test.auroc:.3f} (95 % interval {test.low:.3f} – " in words
+    interval = test.interval_words(dash="–")
+    assert f"has a test ROC AUC of {test.auroc:.3f} (95 % interval {interval})" in words
     for name, estimate in result.references:
-        assert f"{name} {estimate.auroc:.3f} {estimate.low:.3f} – {estimate.high:.3f}" in words
+        assert f"{name} {estimate.auroc:.3f} {estimate.interval_words(dash='–')}" in words
     for choice in result.choices:
         assert f"{choice.trial} {choice.value:.4g} {choice.test.auroc:.3f}" in words
     assert finished.environment()["data_fingerprint"] in words
