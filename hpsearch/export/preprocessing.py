@@ -14,6 +14,8 @@ class Preprocess(nn.Module):
     Args:
         facts: of the model. A window of two numbers is applied here; the window that a DICOM file
             names itself is applied by whoever reads the file.
+            So are an EXIF orientation and white behind what is transparent: see
+            `hpsearch.datasets.reading`.
 
     Attributes:
         channels: of the images that it takes, 1 or 3. Where it is 3, a grey image is given as three
