@@ -14,7 +14,7 @@ class Screen(Console):
     def __init__(self) -> None:
         super().__init__(markup=False, highlight=False, emoji=False)
 
-    def render_str(self, text: str, **options: Any) -> Text:  # type: ignore[override]
+    def render_str(self, text: str, **options: Any) -> Text:
         """As every string comes here, those in the cells of a table too."""
         return super().render_str(printable(text), **options)
 
