@@ -49,8 +49,8 @@ def rescore(
     trials = study.get_trials(deepcopy=False)
     if not trials or study.user_attrs.get(_LABELS) == labels.model_dump(mode="json"):
         return 0
-    for result in folder.final.glob("*/result.json"):
-        result.unlink()
+    for known in folder.final.glob("*/result.json"):
+        known.unlink()
     with new_database(folder.path, study.study_name) as (anew, engine):
         records = FoldRecords(engine)
         for trial in trials:
@@ -87,7 +87,7 @@ def _rescored(
     if not results:
         return trial
     values = {fold: criteria(result, fold) for fold, result in sorted(results.items())}
-    facts: dict[str, Any] = dict(mean_values(values))
+    facts: dict[str, Any] = {**mean_values(values)}
     of_fold = {name: [values[fold][name] for fold in values] for name in CRITERIA}
     facts |= {"fold_values": of_fold, "fold_aurocs": of_fold["weak"]}
     changed = copy.deepcopy(trial)
