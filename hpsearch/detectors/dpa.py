@@ -20,12 +20,11 @@ from dpa_core.fit import fit, require_time_to_grow
 from dpa_core.growth import schedule_of
 from dpa_core.loss import ReconstructionLoss
 from dpa_core.score import Scorer, maps, score
-from dpa_core.tensor_files import Form
 from hpsearch.backbones.extractor import build_extractor
 from hpsearch.backbones.safe_tensors import statistics_forms, statistics_of, statistics_tensors
 from hpsearch.backbones.statistics import cached_statistics, compute_statistics
 from hpsearch.detectors.base import CURVE_COLUMNS, ImageView, Setup, Training
-from hpsearch.detectors.saved import damaged, load_tensors, save_tensors
+from hpsearch.detectors.saved import damaged, forms_of, load_tensors, save_tensors
 from hpsearch.detectors.weighted_sum import known_weights, layer_schedule
 from hpsearch.errors import SpecError, TaskError
 from hpsearch.space import Params
@@ -139,10 +138,9 @@ class DPADetector:
         """
         network = _network(setup.params, channels=setup.normals.pixels.shape[3])
         layers = _loss(setup.params).every_layer
-        tensors = load_tensors(
-            folder,
-            _forms(folder, network) | statistics_forms(setup.backbone.architecture, layers),
-        )
+        forms = forms_of(folder, lambda: Autoencoder(network), prefix=_AUTOENCODER)
+        forms |= statistics_forms(setup.backbone.architecture, layers)
+        tensors = load_tensors(folder, forms)
         statistics = statistics_of(tensors) or {}
         if not all((std > 0).all() for _, std in statistics.values()):
             raise damaged(folder, "holds a standard deviation that is not above 0")
@@ -187,19 +185,6 @@ def _network(params: Params, *, channels: int) -> AutoencoderConfig:
         latent_res=int(params["latent_res"]),
         start_resolution=int(params["start_resolution"]) or None,
     )
-
-
-def _forms(folder: Path, network: AutoencoderConfig) -> dict[str, Form]:
-    """What the weights of a saved autoencoder must be."""
-    try:
-        with torch.device("meta"):  # shapes alone, for they may be absurd
-            weights = Autoencoder(network).state_dict()
-    except (RuntimeError, TypeError, OverflowError) as error:
-        raise damaged(folder, f"has an impossible configuration ({error})") from error
-    return {
-        f"{_AUTOENCODER}{key}": Form(tuple(value.shape), (value.dtype,))
-        for key, value in weights.items()
-    }
 
 
 def _loss(params: Params) -> LossConfig:
