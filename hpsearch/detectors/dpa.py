@@ -20,7 +20,6 @@ from dpa_core.fit import Fit, fit, require_time_to_grow
 from dpa_core.growth import schedule_of
 from dpa_core.loss import ReconstructionLoss
 from dpa_core.score import Scorer, maps, score
-from dpa_core.tensor_files import Form
 from hpsearch.backbones.extractor import build_extractor
 from hpsearch.backbones.safe_tensors import statistics_forms, statistics_of, statistics_tensors
 from hpsearch.backbones.statistics import (
@@ -30,7 +29,7 @@ from hpsearch.backbones.statistics import (
 )
 from hpsearch.backbones.statistics_axis import AXIS, NATURAL, OWN
 from hpsearch.detectors.base import CURVE_COLUMNS, ImageView, Setup, Training
-from hpsearch.detectors.saved import damaged, load_tensors, save_tensors, saved_forms
+from hpsearch.detectors.saved import damaged, forms_of, load_tensors, save_tensors, saved_forms
 from hpsearch.detectors.weighted_sum import known_weights, layer_schedule
 from hpsearch.errors import SpecError, TaskError
 from hpsearch.files import remove
@@ -145,10 +144,9 @@ class DPADetector:
         network = _network(setup.params, channels=setup.normals.pixels.shape[3])
         network = _as_saved(folder, network)
         layers = _loss(setup.params).every_layer
-        tensors = load_tensors(
-            folder,
-            _forms(folder, network) | statistics_forms(setup.backbone.architecture, layers),
-        )
+        forms = forms_of(folder, lambda: Autoencoder(network), prefix=_AUTOENCODER)
+        forms |= statistics_forms(setup.backbone.architecture, layers)
+        tensors = load_tensors(folder, forms)
         statistics = statistics_of(tensors) or {}
         if not all((std > 0).all() for _, std in statistics.values()):
             raise damaged(folder, "holds a standard deviation that is not above 0")
@@ -251,19 +249,6 @@ def _as_saved(folder: Path, network: AutoencoderConfig) -> AutoencoderConfig:
     if entry is None or not entry.shape:
         return network
     return replace(network, uncapped=(entry.shape[0] or 0) > network.width(network.image_size))
-
-
-def _forms(folder: Path, network: AutoencoderConfig) -> dict[str, Form]:
-    """What the weights of a saved autoencoder must be."""
-    try:
-        with torch.device("meta"):  # shapes alone, for they may be absurd
-            weights = Autoencoder(network).state_dict()
-    except (RuntimeError, TypeError, OverflowError) as error:
-        raise damaged(folder, f"has an impossible configuration ({error})") from error
-    return {
-        f"{_AUTOENCODER}{key}": Form(tuple(value.shape), (value.dtype,))
-        for key, value in weights.items()
-    }
 
 
 def _loss(params: Params) -> LossConfig:

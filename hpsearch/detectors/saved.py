@@ -1,11 +1,12 @@
 """What a detector saves of its fitted model: one file of tensors, which cannot run code."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError
-from torch import Tensor
+from torch import Tensor, nn
 
 from dpa_core.errors import TensorFileError
 from dpa_core.tensor_files import Form, read_header, read_tensors
@@ -59,6 +60,20 @@ def _faults_of(folder: Path) -> Iterator[None]:
         raise damaged(folder, f"is not of this configuration: {error}") from error
     except (OSError, SafetensorError) as error:
         raise damaged(folder, f"is missing or damaged ({error})") from error
+
+
+def forms_of(folder: Path, build: Callable[[], nn.Module], *, prefix: str) -> dict[str, Form]:
+    """What the weights of a network must be, by the configuration that builds it.
+
+    Raises:
+        WeightsError: the configuration is impossible.
+    """
+    try:
+        with torch.device("meta"):  # shapes alone, for they may be absurd
+            weights = build().state_dict()
+    except (RuntimeError, TypeError, OverflowError) as error:
+        raise damaged(folder, f"has an impossible configuration ({error})") from error
+    return {f"{prefix}{key}": Form(tuple(v.shape), (v.dtype,)) for key, v in weights.items()}
 
 
 def damaged(folder: Path, what: str) -> WeightsError:

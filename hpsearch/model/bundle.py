@@ -59,7 +59,8 @@ def read_bundle(folder: Path) -> ModelFacts:
     except OSError as error:
         raise _refused(folder, f"cannot be read ({error.strerror})") from error
     if unnamed := there - facts.files.keys() - {FACTS}:
-        raise _refused(folder, f"holds {min(unnamed)!r}, of which {FACTS} has no hash")
+        what = f"holds {min(unnamed)!r}, of which {FACTS} has no hash"
+        raise _refused(folder, what, mend="remove it, or copy the model anew")
     if not facts.files:
         raise _refused(folder, f"{FACTS} names no files")
     return facts
@@ -119,9 +120,10 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _refused(folder: Path, what: str) -> WeightsError:
-    mend = (
-        "give the folder final/<trial>/model of a finished run; `hpsearch run` makes a damaged one "
-        "anew"
-    )
+_MEND = (
+    "give the folder final/<trial>/model of a finished run; `hpsearch run` makes a damaged one anew"
+)
+
+
+def _refused(folder: Path, what: str, mend: str = _MEND) -> WeightsError:
     return WeightsError(printable(f"model {folder}: {what:.300}; {mend}"))
