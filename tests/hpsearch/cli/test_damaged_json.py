@@ -1,6 +1,5 @@
-"""Damaged records of a study: every command ends well or in one line."""
+"""Records of a study that hold something else: every command ends well or in one line."""
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,6 @@ FILES = (
     "tasks/*/task.json",
     "tasks/*/result.json",
 )
-CONTENTS = (b'{"a": [1, ', b"[1]")
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -31,20 +29,11 @@ def test_a_damaged_record_is_one_line(
     finished_study: Callable[..., StudyDir],
 ) -> None:
     folder = finished_study(tiny_spec())
-    runs = folder.path.parent
-    shutil.copytree(folder.path, runs / "kept")
-    commands = (
-        ("best", "tiny"),
-        ("recover", "tiny"),
-        ("run", "--study", tiny_yaml, "--device", "cpu", "--workers", 1),
-    )
-    for content in CONTENTS:
-        shutil.rmtree(folder.path)
-        shutil.copytree(runs / "kept", folder.path)
-        for path in folder.path.glob(name):
-            path.write_bytes(content)
-        for command in commands:
-            ended = hpsearch(*command, "--runs", runs)
-            assert ended.code in (0, 2), (command, ended.err)
-            if ended.code == 2:
-                assert ended.err.splitlines()[-1].startswith("hpsearch: "), ended.err
+    for path in folder.path.glob(name):
+        path.write_text("[1]")
+    run = ("run", "--study", tiny_yaml, "--device", "cpu", "--workers", 1)
+    for command in (("best", "tiny"), ("recover", "tiny"), run):
+        ended = hpsearch(*command, "--runs", folder.path.parent)
+        assert ended.code in (0, 2), (command, ended.err)
+        if ended.code == 2:
+            assert ended.err.splitlines()[-1].startswith("hpsearch: "), ended.err
