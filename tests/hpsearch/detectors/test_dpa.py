@@ -14,7 +14,6 @@ from safetensors.torch import save
 
 import hpsearch.detectors.dpa
 from dpa_core.autoencoder import Autoencoder
-from dpa_core.config import AutoencoderConfig, LossConfig
 from dpa_core.errors import DivergedError
 from dpa_core.features import VGG19, VGG_MINI
 from dpa_core.training_state import configuration
