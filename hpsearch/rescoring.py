@@ -87,7 +87,7 @@ def _rescored(
     if not results:
         return trial
     values = {fold: criteria(result, fold) for fold, result in sorted(results.items())}
-    facts: dict[str, Any] = {**mean_values(values)}
+    facts: dict[str, Any] = {str(name): mean for name, mean in mean_values(values).items()}
     of_fold = {name: [values[fold][name] for fold in values] for name in CRITERIA}
     facts |= {"fold_values": of_fold, "fold_aurocs": of_fold["weak"]}
     changed = copy.deepcopy(trial)
