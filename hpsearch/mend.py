@@ -27,6 +27,7 @@ from hpsearch.spec import StudySpec
 from hpsearch.storage import DATABASE, create_or_load_study, sole_writer_of
 from hpsearch.stored_scores import read_table
 from hpsearch.study_dir import StudyDir
+from hpsearch.trials import trials_of
 
 
 def recover_study(
@@ -68,8 +69,8 @@ def recover_study(
         if ended:
             listener.note(f"{ended} trials ended by their stored results")
         fill_fold_table(folder, study, folds_of)
-        states = [trial.state.name.lower() for trial in study.get_trials(deepcopy=False)]
-        counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+        counted = trials_of(study).counts.items()
+        counts = ", ".join(f"{count} {state}" for state, count in counted if count)
         listener.note(f"study {folder.path.name}: {counts or 'no trials'}")
 
 

@@ -46,6 +46,16 @@ class Trials:
         return (*self.completed, *self.pruned, *self.failed)
 
     @property
+    def counts(self) -> dict[str, int]:
+        """How many trials count as what, in the words of `hpsearch status`."""
+        return {
+            "complete": len(self.completed),
+            "pruned": len(self.pruned),
+            "failed": len(self.failed),
+            "open": len(self.under_way),
+        }
+
+    @property
     def ours(self) -> tuple[FrozenTrial, ...]:
         """Every trial but foreign ones."""
         return (*self.ended, *self.retried, *self.under_way)

@@ -6,13 +6,13 @@ from pathlib import Path
 from shlex import quote
 
 import optuna
-from optuna.trial import TrialState
 
 from hpsearch.budget import LabelBudget, anomaly_pool, draw_labelled, test_roles
 from hpsearch.cli.options import DEFAULT_RUNS
 from hpsearch.errors import DataError, SpecError
 from hpsearch.spec import StudySpec, build_spec
 from hpsearch.study_dir import StudyDir
+from hpsearch.trials import trials_of
 
 _MORE = 2  # times as many
 
@@ -46,10 +46,10 @@ def _is_default(runs: Path) -> bool:
 
 def _more_trials(study: optuna.Study) -> int | None:
     """Twice the trials that have ended, up to the whole grid; None where all of it was tried."""
-    ended = [trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()]
+    by_state = trials_of(study)
+    ended = by_state.ended
     tried = {tuple(trial.params.items()) for trial in ended}
-    complete = next(trial for trial in ended if trial.state is TrialState.COMPLETE)
-    axes = complete.distributions.values()
+    axes = by_state.completed[0].distributions.values()
     points = prod(len(getattr(axis, "choices", ())) for axis in axes)
     if len(tried) >= points:
         return None

@@ -82,10 +82,7 @@ def _row(folder: StudyDir) -> dict[str, Any]:
     return {
         "study": folder.path.name,
         "run_dir": str(folder.path.absolute()),
-        "complete": len(by_state.completed),
-        "pruned": len(by_state.pruned),
-        "failed": len(by_state.failed),
-        "open": len(by_state.under_way),
+        **by_state.counts,
         "criterion": folder.spec().search.criterion,
         "best": top.value if top else None,
         "best_trial": top.number if top else None,

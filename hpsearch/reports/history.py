@@ -1,6 +1,5 @@
 """The search over time: the value of each trial and the best so far."""
 
-from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -10,6 +9,7 @@ from numpy.typing import NDArray
 from hpsearch.reports.document import Figure, Table
 from hpsearch.reports.look import COLOURS, lay_out, shown
 from hpsearch.reports.study_data import CRITERION_NAMES, StudyData
+from hpsearch.trials import trials_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,7 +25,7 @@ class History(NamedTuple):
         values: `(C,)`, by the study's criterion.
         best: `(C,)`, the highest so far.
         configurations: `(C,)`.
-        states: how many trials ended in each state.
+        states: how many trials count as what.
         value_name: what a value is.
     """
 
@@ -40,13 +40,12 @@ class History(NamedTuple):
 def search_history(data: StudyData) -> History:
     """The history of a study."""
     values = np.array([trial.value for trial in data.trials], dtype=np.float64)
-    trials = data.study.get_trials(deepcopy=False)
     return History(
         numbers=tuple(trial.number for trial in data.trials),
         values=values,
         best=np.maximum.accumulate(values),
         configurations=tuple(data.configuration(trial) for trial in data.trials),
-        states=dict(Counter(trial.state.name.lower() for trial in trials)),
+        states={state: count for state, count in trials_of(data.study).counts.items() if count},
         value_name=CRITERION_NAMES[data.criterion],
     )
 

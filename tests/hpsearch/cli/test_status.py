@@ -10,6 +10,7 @@ import pytest
 from hpsearch.spec import StudySpec
 from hpsearch.storage import load_study
 from hpsearch.study_dir import StudyDir
+from hpsearch.trials import TASKS
 
 Command = Callable[..., Any]
 Finished = Callable[[StudySpec], StudyDir]
@@ -94,6 +95,7 @@ def test_names_and_reasons_are_shown_as_they_are(
     trial = study.ask()
     reason = "[/x] \x1b[31mred\nline of http://user:canary@host"
     trial.set_user_attr("failure_message", reason)
+    trial.set_user_attr(TASKS, [])
     study.tell(trial, state=optuna.trial.TrialState.FAIL)
     for command in ("status", "best"):
         ended = hpsearch(command, "--runs", where, *(["tiny"] if command == "best" else []))
@@ -101,5 +103,5 @@ def test_names_and_reasons_are_shown_as_they_are(
         assert "\x1b" not in ended.out
     assert "my [/runs] [red]" in ended.out
     shown = hpsearch("status", "--runs", where).out
-    assert r"tiny: trial 4 failed: [/x] \x1b[31mred\nline of http://***@host" in shown
+    assert r"tiny: trial 4 failed: error: [/x] \x1b[31mred\nline of http://***@host" in shown
     assert "canary" not in hpsearch("status", "--runs", where, "--json").out

@@ -15,6 +15,7 @@ from hpsearch.reports.history import history_figure, search_history
 from hpsearch.reports.importance import Importance, axis_importance, importance_block
 from hpsearch.reports.parallel import parallel_block, parallel_lines
 from hpsearch.reports.study_data import StudyData
+from hpsearch.trials import TASKS
 
 SIZES, LAYERS = (4, 16, 64), ("r12", "<i>r22</i>")
 
@@ -33,13 +34,14 @@ def _data(values: dict[tuple[int, str], float], failed: int = 0) -> Any:
                 distributions=distributions,
                 value=value,
                 user_attrs={
+                    TASKS: [],
                     "weak": value,
                     "fold_values": {"weak": [value - 0.1, value, value + 0.1]},
                 },
             )
         )
     for _ in range(failed):
-        study.add_trial(create_trial(state=TrialState.FAIL))
+        study.add_trial(create_trial(state=TrialState.FAIL, user_attrs={TASKS: []}))
     trials = tuple(study.get_trials(states=(TrialState.COMPLETE,)))
     varied = ("latent_dim", "layers")
     facts = SimpleNamespace(study=study, trials=trials, criterion="weak", varied=varied)
@@ -56,7 +58,7 @@ def test_history_is_the_best_so_far() -> None:
     assert found.values.tolist() == [0.6, 0.5, 0.7]
     assert found.best.tolist() == [0.6, 0.6, 0.7]
     block = history_figure(found)
-    assert "2 fail" in block.caption
+    assert "2 failed" in block.caption
     assert "3 complete" in block.caption
     assert "0.700, is that of trial 2" in block.alt
 
