@@ -22,6 +22,7 @@ from hpsearch.fold_files import OfficialFolds
 from hpsearch.listener import Listener
 from hpsearch.parts import part_images
 from hpsearch.provenance import inputs
+from hpsearch.results import RECIPE
 from hpsearch.space import (
     PREPROCESSING,
     PREPROCESSING_AXES,
@@ -33,7 +34,7 @@ from hpsearch.space import (
 from hpsearch.spec import MAX_SEED, StudySpec, TrainingSpec
 from hpsearch.splits import Fold
 from hpsearch.study_dir import StudyDir
-from hpsearch.task import RECIPE, Task, TaskContext
+from hpsearch.task import Task, TaskContext
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,7 +7,7 @@ from typing import Any
 
 from hpsearch.backbones.backbone import Backbone
 from hpsearch.datasets.table import Dataset
-from hpsearch.task import RECIPE
+from hpsearch.results import RECIPE
 
 _PACKAGES = ("hpsearch", "torch", "torchvision", "optuna", "numpy", "scikit-learn", "pandas")
 

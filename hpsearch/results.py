@@ -19,6 +19,13 @@ from numpy.typing import NDArray
 from hpsearch.errors import StudyError
 from hpsearch.files import write_directory_atomic
 
+RECIPE = 2
+"""Of the computation: raised when the same task would give other scores.
+
+Recipe 1 split normals without regard to the sizes of their groups, and took channel statistics from
+the study's own normals; its tasks have `version` in place of `recipe`.
+"""
+
 _TASK = {"params", "fold"}  # without which nobody knows what a result is of
 
 Role = Literal["normal", "early_stop", "anomaly", "test", "synthetic"]

@@ -71,7 +71,7 @@ class StudyDir:
         """
         if not self.spec_file.exists():
             return
-        self._require_recipe(inputs.get("recipe", _FIRST_RECIPE))
+        self._require_recipe(inputs["recipe"])
         difference = first_difference(self.spec(), spec)
         self._refuse(difference or self._data_difference(table, inputs))
 
@@ -190,8 +190,17 @@ class StudyDir:
                 "go on with the old settings, or give another --study-name"
             )
 
+    @property
+    def recipe(self) -> int:
+        """By which its results were computed, see `hpsearch.results.RECIPE`.
+
+        Raises:
+            StudyError: the environment record is missing or damaged.
+        """
+        return int(self.environment().get("recipe", _FIRST_RECIPE))
+
     def _require_recipe(self, recipe: int) -> None:
-        if self.environment().get("recipe", _FIRST_RECIPE) != recipe:
+        if self.recipe != recipe:
             raise StudyError(
                 f"study {self.path.name} in {printable(self.path)}: another version of hpsearch "
                 "began it and computed otherwise, so it cannot go on; give another --study-name "

@@ -29,17 +29,10 @@ from hpsearch.detectors.base import Detector, ImageView, Setup, load_detector
 from hpsearch.detectors.output import checked_scores, checked_training
 from hpsearch.failures import failure_of
 from hpsearch.files import remove_leftovers
-from hpsearch.results import FoldResult, read_result, write_result
+from hpsearch.results import RECIPE, FoldResult, read_result, write_result
 from hpsearch.space import Params, preprocessing_of
 from hpsearch.spec import TrainingSpec
 from hpsearch.splits import Fold, Positions, final_split
-
-RECIPE = 2
-"""Of the computation: raised when the same task would give other scores.
-
-Recipe 1 split normals without regard to the sizes of their groups, and took channel statistics from
-the study's own normals; its tasks have `version` in place of `recipe`.
-"""
 
 
 @dataclass(frozen=True)

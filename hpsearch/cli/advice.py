@@ -10,6 +10,7 @@ import optuna
 from hpsearch.budget import LabelBudget, anomaly_pool, draw_labelled, test_roles
 from hpsearch.cli.options import DEFAULT_RUNS
 from hpsearch.errors import DataError, SpecError
+from hpsearch.results import RECIPE
 from hpsearch.spec import StudySpec, build_spec
 from hpsearch.study_dir import StudyDir
 from hpsearch.trials import trials_of
@@ -22,10 +23,11 @@ def next_steps(folder: StudyDir, study: optuna.Study) -> list[tuple[str, str]]:
     spec = folder.spec()
     named = folder.path.name if _is_default(folder.path.parent) else str(folder.path)
     steps = [(f"hpsearch report {quote(named)}", "one page on all of it")]
+    goes_on = folder.recipe == RECIPE
     if spec.search.protocol == "clean":
-        budget = f"hpsearch label-budget {quote(named)}"
+        budget = f"hpsearch label-budget {quote(named)}{'' if goes_on else ' --no-train'}"
         steps.append((budget, "what fewer or more labels would have bought"))
-    if folder.path.name != spec.study_name:  # a copy, which is there to be read
+    if not goes_on or folder.path.name != spec.study_name:  # a copy, which is there to be read
         return steps
     again = f"hpsearch run --study-name {spec.study_name}"
     if not _is_default(folder.path.parent):

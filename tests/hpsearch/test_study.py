@@ -16,11 +16,11 @@ from hpsearch.errors import NothingCompletedError, SpecError, StudyError
 from hpsearch.final import REFERENCES
 from hpsearch.listener import SilentListener
 from hpsearch.prepared import Prepared
-from hpsearch.results import FoldResult, read_result
+from hpsearch.results import RECIPE, FoldResult, read_result
 from hpsearch.storage import load_study
 from hpsearch.study import StudyRun, run_study
 from hpsearch.study_dir import StudyDir
-from hpsearch.task import RECIPE, Task, TaskContext
+from hpsearch.task import Task, TaskContext
 
 Run = Callable[..., StudyRun]
 

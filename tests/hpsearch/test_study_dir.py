@@ -9,7 +9,7 @@ from hpsearch.spec import StudySpec, build_spec
 from hpsearch.storage import DATABASE
 from hpsearch.study_dir import StudyDir, find_study, list_studies
 
-FACTS = {"data_fingerprint": "f", "backbone_digest": "b"}
+FACTS = {"recipe": 1, "data_fingerprint": "f", "backbone_digest": "b"}
 TABLE = pd.DataFrame(
     {"image_id": ["007", "NA", "c"], "path": ["", "", ""], "label": [0, 0, 1], "group": ["1"] * 3}
 )

@@ -19,10 +19,10 @@ from hpsearch.detectors.base import ImageView
 from hpsearch.detectors.pooled import pooled_features
 from hpsearch.errors import TaskError
 from hpsearch.prepared import Prepared
-from hpsearch.results import read_result
+from hpsearch.results import RECIPE, read_result
 from hpsearch.space import preprocessing_of
 from hpsearch.splits import Fold, make_folds
-from hpsearch.task import RECIPE, Task, TaskContext, run_task
+from hpsearch.task import Task, TaskContext, run_task
 
 Prepare = Callable[..., Prepared]
 Context = Callable[[Prepared], TaskContext]

@@ -183,3 +183,6 @@ def test_an_earlier_recipe_still_reads_and_does_not_run(
         assert "another version of hpsearch began it" in ended.err
     for command in (["status"], ["best"], ["label-budget", "--no-train"]):
         assert hpsearch(*command).code == 0, command
+    advice = hpsearch("best").out.partition("next:")[2]
+    assert "hpsearch run" not in advice
+    assert "label-budget tiny --no-train" in advice
