@@ -6,6 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # each process of the suite has a core to itself
+    torch.set_num_threads(1)
+
 BESIDE_THE_PROJECT = Path(__file__).parents[1] / "../shared/data"
 
 

@@ -15,7 +15,7 @@ from hpsearch.backbones.statistics import (
     kept_statistics,
     statistics_of_batches,
 )
-from hpsearch.datasets.image_folders import folders_in, images_in, reading
+from hpsearch.datasets.image_folders import images_in, reading
 from hpsearch.datasets.pixels import Preprocessing, preprocess
 from hpsearch.datasets.reading import read_image
 from hpsearch.errors import DataError
@@ -45,7 +45,7 @@ def statistics_of_folder(
             written.
     """
     with reading(folder):
-        files = _images_below(folder)
+        files = images_in(folder)
     if not files:
         raise DataError(
             f"{printable(folder)}: holds no image; name a folder of natural images for the "
@@ -62,13 +62,6 @@ def statistics_of_folder(
         {"images": f"{len(files)} images of {printable(folder.name)} (sha256 {content[:12]})"},
     )
     return path
-
-
-def _images_below(folder: Path) -> list[Path]:
-    return [
-        *images_in(folder),
-        *(file for sub in folders_in(folder) for file in _images_below(sub)),
-    ]
 
 
 def _digest_of(files: Sequence[Path]) -> str:

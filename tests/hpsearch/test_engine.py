@@ -81,7 +81,7 @@ def test_a_killed_worker_costs_no_result(
 ) -> None:
     prepared, by_mode = tasks
     calm = [replace(by_mode["calm"], fold=fold) for fold in range(3)]
-    engine = LocalEngine(context(prepared), Workers(2, 1, ("cpu",)), fold_timeout=4)
+    engine = LocalEngine(context(prepared), Workers(2, 1, ("cpu",)), fold_timeout=10)
     bystander = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     try:
         killers = [by_mode[mode] for mode in ("sleeps", "always", "once", "diverges", "raises")]
@@ -96,7 +96,7 @@ def test_a_killed_worker_costs_no_result(
     found = {mode: (error.reason, error.message) for mode, error in failed.items()}
     assert found.pop("raises")[0] == "error"
     assert found == {
-        "sleeps": ("timeout", "took longer than the 4 s of --fold-timeout"),
+        "sleeps": ("timeout", "took longer than the 10 s of --fold-timeout"),
         "always": ("worker_lost", "its process ended 3 times, by SIGKILL"),
         "diverges": ("non_finite", "it diverged"),
     }

@@ -137,6 +137,7 @@ def test_commits_are_written_through(tmp_path: Path) -> None:
 HOLDER = """
 import sys, time
 from pathlib import Path
+from hpsearch.ledger import LEDGER
 from hpsearch.storage import sole_writer_of
 with sole_writer_of(Path(sys.argv[1])):
     print("held", flush=True)
@@ -178,4 +179,4 @@ def test_any_folder_name_holds_a_study(name: str, tmp_path: Path) -> None:
         assert len(storage.get_all_trials(study._study_id)) == 1
         storage.engine.dispose()
     assert [path.name for path in tmp_path.iterdir()] == [name]
-    assert [path.name for path in folder.iterdir()] == [DATABASE]
+    assert {path.name for path in folder.iterdir()} == {DATABASE, LEDGER, "backups"}

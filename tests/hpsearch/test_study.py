@@ -68,7 +68,8 @@ def test_another_device_is_told(
     began: str, now: tuple[str, ...], says: str | None, tmp_path: Path
 ) -> None:
     folder = StudyDir(tmp_path)
-    folder.environment_file.write_text(json.dumps({"device": began}))
+    facts = {"device": began, "backbone_digest": "b", "data_fingerprint": "f"}
+    folder.environment_file.write_text(json.dumps(facts))
     told = hpsearch.study._on_another_device(folder, Workers(1, 1, now))
     assert (told is None) == (says is None)
     assert told is None or told.startswith(f"{says}: ")

@@ -1,5 +1,6 @@
 """A whole study, chosen by one criterion or another."""
 
+import shutil
 from collections.abc import Callable
 from typing import Any
 
@@ -7,7 +8,6 @@ import pytest
 
 from hpsearch.choices import winner
 from hpsearch.criteria import CRITERIA
-from hpsearch.errors import StudyError
 from hpsearch.listener import SilentListener
 from hpsearch.storage import load_study
 from hpsearch.study import StudyRun, run_study
@@ -77,12 +77,15 @@ def test_more_trials_bring_the_choices_up_to_date(
     assert not inline
 
 
-def test_results_that_are_gone_are_one_line(run: Run, tiny_spec: Any, inline: list[str]) -> None:
+def test_results_that_are_gone_are_trained_again_and_nothing_else(
+    run: Run, tiny_spec: Any, inline: list[str]
+) -> None:
     ran = run(tiny_spec())
-    for path in (ran.folder.tasks / inline[0]).iterdir():
-        path.unlink()
-    (ran.folder.tasks / inline[0]).rmdir()
-    with pytest.raises(StudyError, match=r"a result of trial 0 is gone; .* delete study\.db"):
-        run(tiny_spec())
+    gone = inline[0]
+    shutil.rmtree(ran.folder.tasks / gone)
+    inline.clear()
+    assert run(tiny_spec()).result == ran.result
+    assert inline == [gone]
     (ran.folder.path / "study.db").unlink()
     assert run(tiny_spec()).result == ran.result
+    assert inline == [gone]

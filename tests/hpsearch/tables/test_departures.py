@@ -18,7 +18,8 @@ def outcome(tmp_path: Path) -> Any:
     """Makes an outcome with an answer, of a study that began with some weights."""
 
     def make(source: str, notes: tuple[str, ...] = ()) -> Outcome:
-        (tmp_path / "env.json").write_text(json.dumps({"backbone_source": source}))
+        facts = {"backbone_source": source, "backbone_digest": "b", "data_fingerprint": "f"}
+        (tmp_path / "env.json").write_text(json.dumps(facts))
         study = TableStudy(build_spec({"study_name": "s"}, {}), ("weak",), "title")
         answer: Any = object()  # that there is one is all that counts
         return Outcome(study, StudyDir(tmp_path), {"weak": answer}, notes=notes)
