@@ -7,8 +7,10 @@ configurations whose scores are on one scale. `synthetic` needs none either: ROC
 normals against their synthetic counterparts (arXiv 2310.10461; see `cutpaste`).
 """
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from statistics import fmean
 from typing import get_args
 
@@ -38,6 +40,15 @@ class Criteria:
     table: pd.DataFrame
     labelled: LabelledAnomalies
     n_folds: int
+
+    @cached_property
+    def digest(self) -> str:
+        """Names the labelled anomalies of the folds by their positions, 16 hex digits."""
+        of_folds = [
+            labelled_for_fold(self.labelled, fold, self.n_folds).tolist()
+            for fold in range(self.n_folds)
+        ]
+        return hashlib.sha256(str(of_folds).encode()).hexdigest()[:16]
 
     def __call__(self, result: FoldResult, fold: int) -> Values:
         """The values of fold number `fold`, to the bit the same from memory and from disk."""

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import optuna
 
-from hpsearch.backbones.registry import load_backbone
 from hpsearch.criteria import Criteria
 from hpsearch.datasets.registry import load_dataset, request_of
 from hpsearch.detectors.base import load_detector
@@ -12,6 +11,7 @@ from hpsearch.errors import StudyError
 from hpsearch.listener import Listener
 from hpsearch.optuna_storage import upgrade_schema
 from hpsearch.parts import part_images
+from hpsearch.prepared import backbone_of
 from hpsearch.provenance import environment
 from hpsearch.recover import (
     end_stored_trials,
@@ -21,8 +21,9 @@ from hpsearch.recover import (
     set_damaged_tasks_aside,
     stored_folds,
 )
-from hpsearch.results import read_result, read_task
-from hpsearch.space import build_space
+from hpsearch.rescoring import rescore
+from hpsearch.results import RECIPE, read_result, read_task, recipe_of
+from hpsearch.space import SearchSpace, build_space
 from hpsearch.spec import StudySpec
 from hpsearch.storage import DATABASE, create_or_load_study, sole_writer_of
 from hpsearch.stored_scores import read_table
@@ -54,17 +55,19 @@ def recover_study(
             listener.note(f"{DATABASE}: {done}")
         for name in set_damaged_tasks_aside(folder):
             listener.note(f"tasks/{name}: damaged; the next `hpsearch run` trains it again")
-        _mend_data(folder, spec, cache_dir, listener)
         space = build_space(spec, load_detector(spec.detector).axes)
+        _mend_data(folder, spec, space, cache_dir, listener)
         made_from = rebuild_database(folder, spec, space)
         if made_from is not None:
             listener.note(f"{DATABASE}: made again from {made_from}")
-        study = create_or_load_study(
-            folder.path, spec.study_name, pruner=optuna.pruners.NopPruner()
-        )
         table, folds_of = read_table(folder), stored_folds(folder, spec)
         labelled = part_images(spec, table).labelled
         criteria = Criteria(table, labelled, spec.search.n_folds)
+        if changed := rescore(folder, criteria, criterion=spec.search.criterion):
+            listener.note(f"the values of {changed} trials are computed anew, with its labels")
+        study = create_or_load_study(
+            folder.path, spec.study_name, pruner=optuna.pruners.NopPruner()
+        )
         ended = end_stored_trials(study, folds_of, criteria, spec)
         if ended:
             listener.note(f"{ended} trials ended by their stored results")
@@ -74,7 +77,9 @@ def recover_study(
         listener.note(f"study {folder.path.name}: {counts or 'no trials'}")
 
 
-def _mend_data(folder: StudyDir, spec: StudySpec, cache_dir: Path, listener: Listener) -> None:
+def _mend_data(
+    folder: StudyDir, spec: StudySpec, space: SearchSpace, cache_dir: Path, listener: Listener
+) -> None:
     """Write the image table and the environment record again, of the data that they were of."""
     lost = []
     for path, read in (
@@ -90,18 +95,23 @@ def _mend_data(folder: StudyDir, spec: StudySpec, cache_dir: Path, listener: Lis
     dataset = load_dataset(
         request_of(spec.dataset), cache_dir=cache_dir, progress=listener.progress
     )
-    backbone = load_backbone(spec.backbone.name, weights_file=spec.backbone.weights)
-    parts = part_images(spec, dataset.table)
-    names = [path.name for path in sorted(folder.tasks.glob("[0-9a-f]*"))]
-    for name in names:
-        task = read_task(folder.tasks, name)
+    backbone, _ = backbone_of(spec, space, cache_dir, listener)
+    tasks = {
+        path.name: read_task(folder.tasks, path.name)
+        for path in sorted(folder.tasks.glob("[0-9a-f]*"))
+    }
+    if tasks and folder.images_file not in lost:
+        fingerprint = next(iter(tasks.values()))["data_fingerprint"]
+        dataset = folder.known_images(dataset, fingerprint)
+    for name, task in tasks.items():
         began = (task["data_fingerprint"], task["backbone_digest"])
         if began != (dataset.fingerprint, backbone.digest):
             raise StudyError(
                 f"{lost[0]}: lost, and the data or the backbone are others than those of "
                 f"tasks/{name}; bring back what the study began with"
             )
-    results = [read_result(folder.tasks, name) for name in names]
+    parts = part_images(spec, dataset.table)
+    results = [read_result(folder.tasks, name) for name in tasks]
     devices = {result.device for result in results if result is not None}
     facts = environment(
         dataset,
@@ -110,6 +120,7 @@ def _mend_data(folder: StudyDir, spec: StudySpec, cache_dir: Path, listener: Lis
         folds_digest=parts.official.digest if parts.official else None,
         warnings=parts.warnings,
     )
+    facts["recipe"] = min((recipe_of(task) for task in tasks.values()), default=RECIPE)
     for path in lost:
         if path.exists():
             set_aside(folder.path, path)

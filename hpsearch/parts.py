@@ -39,6 +39,11 @@ class Parts:
     warnings: tuple[str, ...] = ()
     """A line a leak that the user allowed, or a fault of the folds that were drawn."""
 
+    def has_folds_of(self, other: "Parts") -> bool:
+        """Whether both part the normals alike, so that trainings of one serve the other."""
+        pairs = zip(self.folds, other.folds, strict=True)
+        return all(one.digest == another.digest for one, another in pairs)
+
 
 def part_images(spec: StudySpec, table: pd.DataFrame) -> Parts:
     """The parts that a study asks for.

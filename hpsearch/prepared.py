@@ -16,11 +16,12 @@ from hpsearch.datasets.pixels import Preprocessing, load_pixels
 from hpsearch.datasets.registry import load_dataset, request_of
 from hpsearch.datasets.table import Dataset
 from hpsearch.detectors.base import detector_names, faults_of, load_detector
-from hpsearch.errors import SpecError
+from hpsearch.errors import SpecError, StudyError
+from hpsearch.files import printable
 from hpsearch.final import REFERENCES
 from hpsearch.fold_files import OfficialFolds
 from hpsearch.listener import Listener
-from hpsearch.parts import part_images
+from hpsearch.parts import Parts, part_images
 from hpsearch.provenance import inputs
 from hpsearch.results import RECIPE
 from hpsearch.space import (
@@ -161,7 +162,7 @@ def prepare_study(
         dataset = folder.known_images(dataset)
     parts = part_images(spec, dataset.table)
     roles = test_roles(dataset.table, parts.labelled)
-    backbone, statistics_file = _load_backbone(spec, space, cache_dir, listener)
+    backbone, statistics_file = backbone_of(spec, space, cache_dir, listener)
     for params in space.grid:
         with faults_of(spec.detector, "check"):
             detector.check(params, backbone.architecture, spec.training)
@@ -169,6 +170,7 @@ def prepare_study(
         digest = parts.official.digest if parts.official else None
         found = inputs(dataset, backbone, folds_digest=digest)
         folder.require_same(parts.spec, dataset.table, found)
+        _require_same_folds(folder, parts, dataset)
     variants = {preprocessing_of(params) for params in space.grid}
     shown: dict[str, None] = {}  # a line each, once for all variants
     pixels = {
@@ -192,10 +194,31 @@ def prepare_study(
     )
 
 
-def _load_backbone(
+def _require_same_folds(folder: StudyDir, parts: Parts, dataset: Dataset) -> None:
+    """Refuse labelled anomalies for which a study's folds would leave out other normals.
+
+    Raises:
+        StudyError: all trainings of the study would have to be repeated.
+    """
+    if not folder.spec_file.exists() or folder.spec().labels == parts.spec.labels:
+        return
+    if not parts.has_folds_of(part_images(folder.spec(), dataset.table)):
+        raise StudyError(
+            f"study {folder.path.name} in {printable(folder.path)}: these labelled anomalies share "
+            "groups with other training normals than those before, so no fold would be the same "
+            "and every training is repeated; give another --study-name"
+        )
+
+
+def backbone_of(
     spec: StudySpec, space: SearchSpace, cache_dir: Path, listener: Listener
 ) -> tuple[Backbone, Path | None]:
-    """The network, and the file of its channel statistics where a folder of images is named."""
+    """A study's network, and the file of its channel statistics where it names a folder of images.
+
+    Raises:
+        UserError: the weights or the images are gone or damaged, or no statistics are there for
+            configurations that take them.
+    """
     backbone = load_backbone(spec.backbone.name, weights_file=spec.backbone.weights)
     folder, path = spec.backbone.statistics, None
     if NATURAL not in space.axes.get(AXIS, ()):

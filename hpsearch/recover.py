@@ -26,7 +26,7 @@ from hpsearch.space import Params, SearchSpace, config_digest
 from hpsearch.spec import StudySpec
 from hpsearch.storage import DATABASE, new_study, open_database
 from hpsearch.study_dir import StudyDir
-from hpsearch.trials import CONFIG
+from hpsearch.trials import CONFIG, LABELLED, RETRY_OF
 
 _LOST = "its line in the ledger was lost"
 
@@ -216,6 +216,7 @@ def end_stored_trials(
             if step < spec.search.n_folds and step not in frozen.intermediate_values:
                 trial.report(opened.value, step=step)
         opened.store_facts()
+        trial.set_user_attr(LABELLED, criteria.digest)
         study.tell(trial, opened.value, TrialState.COMPLETE)
         ended += 1
     return ended
@@ -234,5 +235,7 @@ def fill_fold_table(folder: StudyDir, study: optuna.Study, folds_of: Configurati
             if (stored := known.get(digest)) is not None:
                 by_criterion = trial.user_attrs["fold_values"]
                 values = {name: by_criterion[name][place] for name in CRITERIA}
-                records.add(FoldRecord(trial.number, stored.fold, values), stored.result)
+                record = FoldRecord(trial.number, stored.fold, values)
+                failed = trial.user_attrs.get(RETRY_OF, ())
+                records.add(record, stored.result, instead_of=failed)
     engine.dispose()

@@ -6,7 +6,6 @@ written anew, whole, with the same trials and other values.
 """
 
 import copy
-import json
 import shutil
 from typing import Any
 
@@ -14,42 +13,42 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from hpsearch.criteria import CRITERIA, Criteria, mean_values
-from hpsearch.errors import StudyError
 from hpsearch.ledger import LEDGER, Ledger
 from hpsearch.records import FoldRecord, FoldRecords
-from hpsearch.results import FoldResult, read_result
-from hpsearch.spec import Criterion, LabelsSpec
+from hpsearch.results import FoldResult, read_result, read_task
+from hpsearch.spec import Criterion
 from hpsearch.storage import DATABASE, load_study, new_study
 from hpsearch.study_dir import StudyDir
-
-_LABELS = "labels"  # user attribute of a study: those that its values were computed with
-
-
-def mark_labels(study: optuna.Study, labels: LabelsSpec) -> None:
-    """Keep with a study which labelled anomalies its values are computed with."""
-    if _LABELS not in study.user_attrs:
-        study.set_user_attr(_LABELS, labels.model_dump(mode="json"))
+from hpsearch.trials import LABELLED, RETRY_OF, TASKS
 
 
-def rescore(
-    folder: StudyDir, criteria: Criteria, *, criterion: Criterion, labels: LabelsSpec
-) -> int:
-    """Give the trials of a study the values that these labels lead to, where it has others.
+def rescore(folder: StudyDir, criteria: Criteria, *, criterion: Criterion) -> int:
+    """Give the trials of a study the values of these labelled anomalies, where they have others.
 
-    Final models stay; their test figures are put together again when the study ends. For the
-    holder of the study's lock.
+    A trial whose results are not all on disk keeps its values. Folders of final models are removed;
+    the end of the study makes them again from the same trainings. For the holder of the study's
+    lock.
 
     Returns:
-        How many trials have other labels now.
+        How many trials have other values now.
 
     Raises:
-        StudyError: the result of a trial is gone or damaged.
+        StudyError: the result of a trial is damaged.
     """
     if not (folder.path / DATABASE).exists():
         return 0
     study = load_study(folder.path)
     trials = study.get_trials(deepcopy=False)
-    if not trials or study.user_attrs.get(_LABELS) == labels.model_dump(mode="json"):
+    if all(trial.user_attrs.get(LABELLED) in (None, criteria.digest) for trial in trials):
+        return 0
+    results = {trial.number: _results(folder, trial) for trial in trials}
+    rescored = {
+        trial.number: _rescored(trial, results[trial.number], criteria, criterion)
+        for trial in trials
+        if trial.user_attrs.get(LABELLED) not in (None, criteria.digest)
+        and len(results[trial.number]) == len(trial.user_attrs.get(TASKS, ()))
+    }
+    if not rescored:
         return 0
     for stale in folder.final.glob("[0-9]*"):
         shutil.rmtree(stale)
@@ -57,29 +56,23 @@ def rescore(
     with new_study(folder.path / DATABASE, study.study_name) as (anew, engine):
         records = FoldRecords(engine)
         for trial in trials:
-            results = _results(folder, trial)
-            rescored = _rescored(trial, results, criteria, criterion)
-            anew.add_trial(rescored)
-            ledger.write(rescored)
-            for fold, result in results.items():
-                values = criteria(result, fold)
-                records.add(FoldRecord(trial.number, fold, values), result)
+            anew.add_trial(rescored.get(trial.number, trial))
+            if trial.number in rescored:
+                ledger.write(rescored[trial.number])
+            for fold, result in results[trial.number].items():
+                record = FoldRecord(trial.number, fold, criteria(result, fold))
+                records.add(record, result, instead_of=trial.user_attrs.get(RETRY_OF, ()))
         _copy_attributes(study, anew)
-        anew.set_user_attr(_LABELS, labels.model_dump(mode="json"))
-    return sum(trial.state.is_finished() for trial in trials)
+    return sum(trial.state.is_finished() for trial in rescored.values())
 
 
 def _results(folder: StudyDir, trial: FrozenTrial) -> dict[int, FoldResult]:
-    """The stored results of a trial by fold."""
+    """The stored results of a trial by fold, but for those that are gone."""
     found: dict[int, FoldResult] = {}
-    for digest in trial.user_attrs.get("tasks", []):
+    for digest in trial.user_attrs.get(TASKS, []):
         result = read_result(folder.tasks, digest)
-        if result is None:
-            raise StudyError(
-                f"{folder.tasks / digest}: a result of trial {trial.number} is gone; put it back"
-            )
-        task = json.loads((folder.tasks / digest / "task.json").read_text(encoding="utf-8"))
-        found[int(task["fold"])] = result
+        if result is not None:
+            found[int(read_task(folder.tasks, digest)["fold"])] = result
     return found
 
 
@@ -89,14 +82,17 @@ def _rescored(
     criteria: Criteria,
     criterion: Criterion,
 ) -> FrozenTrial:
+    changed = copy.deepcopy(trial)
+    changed.user_attrs = trial.user_attrs | {LABELLED: criteria.digest}
     if not results:
-        return trial
+        if not trial.state.is_finished():  # its folds are scored, and reported, again
+            changed.intermediate_values = {}
+        return changed
     values = {fold: criteria(result, fold) for fold, result in sorted(results.items())}
     facts: dict[str, Any] = dict(mean_values(values).items())
     of_fold = {name: [values[fold][name] for fold in values] for name in CRITERIA}
     facts |= {"fold_values": of_fold, "fold_aurocs": of_fold["weak"]}
-    changed = copy.deepcopy(trial)
-    changed.user_attrs = trial.user_attrs | facts
+    changed.user_attrs |= facts
     changed.intermediate_values = {
         step: mean_values(dict(list(values.items())[:step]))[criterion]
         for step in trial.intermediate_values

@@ -26,6 +26,8 @@ Recipe 1 split normals without regard to the sizes of their groups, and took cha
 the study's own normals; its tasks have `version` in place of `recipe`.
 """
 
+_FIRST_RECIPE = 1  # of what names none
+
 _TASK = {"params", "fold"}  # without which nobody knows what a result is of
 
 Role = Literal["normal", "early_stop", "anomaly", "test", "synthetic"]
@@ -159,6 +161,11 @@ def read_task(tasks: Path, digest: str) -> dict[str, Any]:
     except (OSError, ValueError, AttributeError) as error:
         raise _damaged(folder, error) from error
     return task
+
+
+def recipe_of(facts: Mapping[str, Any]) -> int:
+    """By which recipe a study, of its environment record, or a task was computed."""
+    return int(facts.get("recipe", _FIRST_RECIPE))
 
 
 def _damaged(folder: Path, error: Exception) -> StudyError:

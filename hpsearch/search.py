@@ -22,7 +22,7 @@ from hpsearch.results import FoldResult
 from hpsearch.space import Params, SearchSpace, config_digest
 from hpsearch.spec import Criterion
 from hpsearch.task import Task
-from hpsearch.trials import CONFIG, RETRY_OF, Trials, trials_of
+from hpsearch.trials import CONFIG, LABELLED, RETRY_OF, Trials, trials_of
 
 GRACE_SECONDS = 60.0
 """How long trainings may go on when the time of a search is up, before they are ended."""
@@ -35,6 +35,7 @@ class SearchPlan:
     Attributes:
         space: the configurations.
         criterion: which of the folds' values is maximised.
+        labelled: `Criteria.digest` of the anomalies that the values are computed with.
         n_trials: how many trials end the search.
         n_folds: of the cross-validation.
         exhaustive: the sampler is the grid, every point once.
@@ -47,6 +48,7 @@ class SearchPlan:
 
     space: SearchSpace
     criterion: Criterion
+    labelled: str
     n_trials: int
     n_folds: int
     exhaustive: bool
@@ -183,6 +185,7 @@ class Search:
         """Open a trial, new or left by a killed run; folds that are on disk are not run again."""
         params = self.plan.space.suggest(trial)
         trial.set_user_attr(CONFIG, config_digest(params))
+        trial.set_user_attr(LABELLED, self.plan.labelled)
         folds = list(range(self.plan.n_folds))
         opened = OpenTrial(trial, params, self.plan.criterion, reported, pending=folds)
         self.open[trial.number] = opened

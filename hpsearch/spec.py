@@ -48,7 +48,15 @@ EXECUTION_FIELDS = frozenset(
 )
 """What may change when a study goes on: how much is run, and what is concluded from it."""
 
-PLACES = frozenset({"dataset.name", "dataset.root", "backbone.weights", "search.folds"})
+PLACES = frozenset(
+    {
+        "dataset.name",
+        "dataset.root",
+        "backbone.weights",
+        "backbone.statistics",
+        "search.folds",
+    }
+)
 """Where a study's inputs lie: it goes on with the same content at another place, see `StudyDir`."""
 
 

@@ -17,13 +17,19 @@ from hpsearch.prepared import Prepared, prepare_study
 from hpsearch.provenance import environment
 from hpsearch.records import FoldRecords
 from hpsearch.recover import rebuild_lost_database
-from hpsearch.rescoring import mark_labels, rescore
+from hpsearch.rescoring import rescore
 from hpsearch.results import read_result
 from hpsearch.samplers import build_pruner, build_sampler, choose_sampler
 from hpsearch.search import Search, SearchPlan
 from hpsearch.selection.visible import visible_difference
 from hpsearch.spec import Criterion, StudySpec
-from hpsearch.storage import create_or_load_study, open_database, sole_writer_of
+from hpsearch.storage import (
+    DATABASE,
+    create_or_load_study,
+    load_study,
+    open_database,
+    sole_writer_of,
+)
 from hpsearch.study_dir import StudyDir
 from hpsearch.trials import trials_of
 
@@ -148,23 +154,22 @@ def _search(
     n_trials = spec.n_trials or len(prepared.space.grid)
     sampler = choose_sampler(spec.sampler, n_points=len(prepared.space.grid), n_trials=n_trials)
     criteria = Criteria(prepared.dataset.table, prepared.labelled, spec.n_folds)
-    labels = prepared.spec.labels
     made_from = rebuild_lost_database(folder, prepared.spec, prepared.space)
     if made_from is not None:
         listener.note(f"the study's database was gone; made again from {made_from}")
-    if changed := rescore(folder, criteria, criterion=spec.criterion, labels=labels):
+    _train_lost(prepared, folder, engine, listener)
+    if changed := rescore(folder, criteria, criterion=spec.criterion):
         listener.note(f"the values of {changed} trials are computed anew, with the labels of now")
     study = create_or_load_study(
         folder.path,
         prepared.spec.study_name,
         pruner=build_pruner(spec.pruner, n_folds=spec.n_folds),
     )
-    mark_labels(study, labels)
     study.sampler = build_sampler(sampler, seed=spec.seed)
-    _train_lost(study, prepared, folder, engine, listener)
     plan = SearchPlan(
         space=prepared.space,
         criterion=spec.criterion,
+        labelled=criteria.digest,
         n_trials=min(n_trials, len(prepared.space.grid)) if sampler == "grid" else n_trials,
         n_folds=spec.n_folds,
         exhaustive=sampler == "grid",
@@ -194,13 +199,13 @@ def _tell_failures(study: optuna.Study, listener: Listener) -> None:
         )
 
 
-def _train_lost(
-    study: optuna.Study, prepared: Prepared, folder: StudyDir, engine: Engine, listener: Listener
-) -> None:
+def _train_lost(prepared: Prepared, folder: StudyDir, engine: Engine, listener: Listener) -> None:
     """Train again the folds of completed trials whose results are gone."""
+    if not (folder.path / DATABASE).exists():
+        return
     tasks = [
         prepared.task(trial.params, fold)
-        for trial in trials_of(study).completed
+        for trial in trials_of(load_study(folder.path)).completed
         for fold in range(prepared.spec.search.n_folds)
     ]
     lost = [task for task in tasks if not (folder.tasks / task.digest).is_dir()]

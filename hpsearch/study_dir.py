@@ -6,7 +6,7 @@
 
 import csv
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,13 @@ import yaml
 from hpsearch.datasets.table import Dataset
 from hpsearch.errors import SpecError, StudyError
 from hpsearch.files import printable, write_text_atomic
+from hpsearch.results import recipe_of
 from hpsearch.spec import StudySpec, build_spec, first_difference
 from hpsearch.storage import DATABASE
 from hpsearch.studies import read_study
 
 SPEC = "spec.yaml"
 _LATEST = "latest.txt"
-_FIRST_RECIPE = 1  # of studies that name none
 _FACTS = {"data_fingerprint", "backbone_digest"}  # of the environment, without which nothing goes
 
 
@@ -75,11 +75,15 @@ class StudyDir:
         difference = first_difference(self.spec(), spec)
         self._refuse(difference or self._data_difference(table, inputs))
 
-    def known_images(self, dataset: Dataset) -> Dataset:
+    def known_images(self, dataset: Dataset, fingerprint: str | None = None) -> Dataset:
         """`dataset` by the names that the study has for its images, where it began with them.
 
         They may lie elsewhere since, and a manifest may write their paths in another way. Other
         images come back as they are.
+
+        Args:
+            dataset: the images of now.
+            fingerprint: of those that it began with, None for that of the environment record.
 
         Raises:
             StudyError: the study is damaged.
@@ -87,7 +91,7 @@ class StudyDir:
         """
         if not self.spec_file.exists():
             return dataset
-        fingerprint = self.environment().get("data_fingerprint")
+        fingerprint = fingerprint or self.environment()["data_fingerprint"]
         if dataset.fingerprint == fingerprint:
             return dataset
         began = self.images()
@@ -117,6 +121,7 @@ class StudyDir:
         """
         if self.spec_file.exists():
             self.require_same(spec, table, environment)
+            self._renew_warnings(environment.get("warnings", []))
         else:
             self.tasks.mkdir(parents=True, exist_ok=True)
             self.write_data(table, environment)
@@ -125,6 +130,14 @@ class StudyDir:
         write_text_atomic(self.spec_file, yaml.safe_dump(settings, sort_keys=False))
         if latest:
             write_text_atomic(self.path.parent / _LATEST, f"{self.path.name}\n")
+
+    def _renew_warnings(self, warnings: Sequence[str]) -> None:
+        """Keep what must be told of the labelled anomalies of now."""
+        began = self.environment()
+        if began.get("warnings", []) != warnings:
+            write_text_atomic(
+                self.environment_file, json.dumps(began | {"warnings": warnings}, indent=1)
+            )
 
     def write_data(self, table: pd.DataFrame, environment: Mapping[str, Any]) -> None:
         """Write the image table and what else results depend on."""
@@ -197,7 +210,7 @@ class StudyDir:
         Raises:
             StudyError: the environment record is missing or damaged.
         """
-        return int(self.environment().get("recipe", _FIRST_RECIPE))
+        return recipe_of(self.environment())
 
     def _require_recipe(self, recipe: int) -> None:
         if self.recipe != recipe:

@@ -16,6 +16,9 @@ from hpsearch.failures import reason_of
 
 CONFIG = "config_digest"  # user attribute of a trial
 TASKS = "tasks"  # user attribute of every trial that a search has ended: digests of its folds
+LABELLED = (
+    "labelled"  # user attribute: `Criteria.digest` of what a trial's values are computed with
+)
 RETRY_OF = "retry_of"  # user attribute of a trial that tries a failed one again: their numbers
 
 _AUTOMATIC_ATTEMPTS = 3  # at a configuration that fails for a cause of the environment

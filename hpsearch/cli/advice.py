@@ -64,7 +64,7 @@ def _more_labels(folder: StudyDir, spec: StudySpec) -> str | None:
 
     table = folder.images()
     pool = table["anomaly_type"].iloc[anomaly_pool(table)]
-    now = spec.labels
+    now, began = spec.labels, part_images(spec, table)
     for n_types in range(now.n_anomaly_types, pool.nunique() + 1):
         types = draw_labelled(table, LabelBudget(n_types, n_types), seed=spec.search.seed).types
         n_examples = min(_MORE * now.n_examples, int(pool.isin(types).sum()))
@@ -73,8 +73,11 @@ def _more_labels(folder: StudyDir, spec: StudySpec) -> str | None:
             continue
         try:
             asked = build_spec(spec.model_dump(mode="json"), {"labels": more})
-            test_roles(table, part_images(asked, table).labelled)
+            parts = part_images(asked, table)
+            test_roles(table, parts.labelled)
         except (DataError, SpecError):  # too few would be left to test on
+            continue
+        if not parts.has_folds_of(began):  # they share groups with normals
             continue
         types_option = "" if n_types == now.n_anomaly_types else f" --n-anomaly-types {n_types}"
         return f"{types_option} --n-examples {n_examples}"

@@ -51,7 +51,12 @@ def train_final_models(
         listener=listener,
         folder=folder,
     )
-    facts = environment(prepared.dataset, prepared.backbone, ", ".join(plan.devices))
+    facts = environment(
+        prepared.dataset,
+        prepared.backbone,
+        ", ".join(plan.devices),
+        warnings=prepared.warnings,
+    )
     tasks = [
         prepared.final_task(trial.params, run=0, steps=mean_best_step(trial)) for trial in trials
     ]

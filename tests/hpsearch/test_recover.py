@@ -8,12 +8,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import yaml
+from PIL import Image
 
 from hpsearch.errors import StudyError
 from hpsearch.ledger import LEDGER, read_ledger
 from hpsearch.listener import SilentListener
 from hpsearch.mend import recover_study
+from hpsearch.prepared import prepare_study
+from hpsearch.provenance import environment
 from hpsearch.storage import DATABASE, load_study
 from hpsearch.study import run_study
 from hpsearch.study_dir import StudyDir
@@ -240,3 +245,56 @@ def test_a_whole_study_is_left_as_it_is(spec: Any, cache: Path, finished_study: 
     assert not (folder.path / "damaged").exists()
     assert _trials(folder) == trials
     assert {path: path.read_bytes() for path in before} == before
+
+
+def test_a_lost_record_names_the_statistics_that_the_study_took(
+    tiny_spec: Any, tiny: Path, runs: Path, cache: Path, tmp_path: Path
+) -> None:
+    natural = tmp_path / "natural"
+    natural.mkdir()
+    for number in range(3):
+        pixels = np.random.default_rng(number).integers(0, 256, (40, 40, 3), np.uint8)
+        Image.fromarray(pixels).save(natural / f"{number}.png")
+    backbone = {"name": "vgg-mini", "statistics": str(natural)}
+    spec = tiny_spec(detector="dpa", backbone=backbone)
+    folder = StudyDir(runs / "tiny")
+    where = {"cache_dir": cache, "workers": 1, "listener": SilentListener()}
+    prepared = prepare_study(spec, **where)
+    facts = environment(prepared.dataset, prepared.backbone, "")
+    folder.begin(prepared.spec, prepared.dataset.table, facts)
+    folder.environment_file.unlink()
+    _recover(folder, cache)
+    assert folder.environment() == facts
+    natural.rename(tmp_path / "moved")
+    backbone = {"name": "vgg-mini", "statistics": str(tmp_path / "moved")}
+    prepare_study(tiny_spec(detector="dpa", backbone=backbone), **where, folder=folder)
+
+
+def test_a_lost_record_of_an_earlier_recipe_says_so(
+    spec: Any, run: Any, cache: Path, finished_study: Any
+) -> None:
+    folder = finished_study(spec())
+    for path in folder.tasks.glob("*/task.json"):
+        task = json.loads(path.read_text())
+        del task["recipe"]
+        path.write_text(json.dumps(task))
+    folder.environment_file.unlink()
+    _recover(folder, cache)
+    with pytest.raises(StudyError, match="another version of hpsearch"):
+        run(spec())
+
+
+def test_a_lost_record_is_made_of_images_that_were_moved(
+    spec: Any, run: Any, cache: Path, finished_study: Any, tmp_path: Path, tiny: Path
+) -> None:
+    folder = finished_study(spec())
+    facts = folder.environment()
+    folder.environment_file.unlink()
+    header, *rows = tiny.read_text().splitlines()
+    listed = tmp_path / "all.csv"
+    listed.write_text("\n".join([header, *(f"{tiny.parent}/{row}" for row in rows)]))
+    data = yaml.safe_load(folder.spec_file.read_text())
+    data["dataset"] |= {"name": str(listed), "root": str(tiny.parent)}
+    folder.spec_file.write_text(yaml.safe_dump(data))
+    _recover(folder, cache)
+    assert folder.environment() == facts | {"dataset": folder.environment()["dataset"]}

@@ -161,7 +161,7 @@ class Desk:
         storage: Any = study._storage
         for engine in (storage._backend.engine, database):
             event.listen(engine, "commit", bomb.tick)
-        plan = {"criterion": "weak", "n_trials": 3, "n_folds": FOLDS}
+        plan = {"criterion": "weak", "labelled": "all", "n_trials": 3, "n_folds": FOLDS}
         plan |= {"exhaustive": True, "pruning": False}
         try:
             Search(
