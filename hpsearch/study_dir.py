@@ -17,7 +17,7 @@ import yaml
 from hpsearch.datasets.table import Dataset
 from hpsearch.errors import SpecError, StudyError
 from hpsearch.files import printable, write_text_atomic
-from hpsearch.results import recipe_of
+from hpsearch.results import RECIPE, recipe_of
 from hpsearch.spec import StudySpec, build_spec, first_difference
 from hpsearch.storage import DATABASE
 from hpsearch.studies import read_study
@@ -25,6 +25,7 @@ from hpsearch.studies import read_study
 SPEC = "spec.yaml"
 _LATEST = "latest.txt"
 _FACTS = {"data_fingerprint", "backbone_digest"}  # of the environment, without which nothing goes
+_OTHER_VERSION = "another version of hpsearch began it and computed otherwise"
 
 
 class StudyDir:
@@ -163,10 +164,12 @@ class StudyDir:
 
     def unfinished(self) -> StudyError:
         """The error of a study without an answer."""
-        return StudyError(
-            f"study {self.path.name}: the winner is not trained yet; run the same `hpsearch run` "
-            "again to go on"
+        mend = (
+            "run the same `hpsearch run` again to go on"
+            if self.recipe == RECIPE
+            else f"{_OTHER_VERSION}, so begin anew with another --study-name"
         )
+        return StudyError(f"study {self.path.name}: the winner is not trained yet; {mend}")
 
     def spec(self) -> StudySpec:
         """The resolved spec that was written when the study began.
@@ -215,10 +218,9 @@ class StudyDir:
     def _require_recipe(self, recipe: int) -> None:
         if self.recipe != recipe:
             raise StudyError(
-                f"study {self.path.name} in {printable(self.path)}: another version of hpsearch "
-                "began it and computed otherwise, so it cannot go on; give another --study-name "
-                "(report, predict, export, status, best, dashboard and label-budget --no-train "
-                "still work on it)"
+                f"study {self.path.name} in {printable(self.path)}: {_OTHER_VERSION}, so it cannot "
+                "go on; give another --study-name (report, predict, export, status, best, "
+                "dashboard and label-budget --no-train still work on it)"
             )
 
     def _data_difference(self, table: pd.DataFrame, inputs: Mapping[str, Any]) -> str | None:

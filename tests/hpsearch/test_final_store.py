@@ -89,6 +89,7 @@ def test_facts_are_rewritten_beside_the_same_model(saved: Path, tmp_path: Path) 
 
 def test_the_winner_is_the_answer_of_the_study(saved: Path, tmp_path: Path) -> None:
     folder = StudyDir(tmp_path)
+    folder.environment_file.write_text('{"data_fingerprint": "f", "backbone_digest": "b"}')
     folder.record_winner(7)
     with pytest.raises(StudyError, match="the winner is not trained yet"):
         read_winner(folder)

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from hpsearch.errors import StudyError
+from hpsearch.results import RECIPE
 from hpsearch.spec import StudySpec, build_spec
 from hpsearch.storage import DATABASE
 from hpsearch.study_dir import StudyDir, find_study, list_studies
@@ -30,6 +31,19 @@ def test_what_was_begun_comes_back(begun: StudyDir) -> None:
     assert begun.spec() == _spec()
     assert begun.environment() == FACTS
     assert begun.tasks.is_dir()
+
+
+@pytest.mark.parametrize(
+    ("recipe", "mend"),
+    [(RECIPE, "run the same `hpsearch run` again"), (RECIPE - 1, "another --study-name")],
+)
+def test_how_to_get_a_winner_hangs_on_whether_the_study_can_go_on(
+    recipe: int, mend: str, runs: Path
+) -> None:
+    folder = StudyDir(runs / "mine")
+    folder.begin(_spec(), TABLE, FACTS | {"recipe": recipe})
+    with pytest.raises(StudyError, match=f"^study mine: the winner is not trained yet; .*{mend}"):
+        folder.winner()
 
 
 def test_the_same_study_goes_on(begun: StudyDir) -> None:
