@@ -24,7 +24,9 @@ def on_one_scale(
     """Scores of normals by the fold models that did not train on them, as the final model's.
 
     Each fold's scores are moved along the Theil-Sen line from its anchor scores to the target's, of
-    logarithms where all scores are positive. Its slope is 1 where the anchors show none that rises.
+    logarithms where all scores are positive. Its slope is 1 where the anchors show none that rises,
+    and where all of a fold's normals score below its anchors: the line would be drawn out beyond
+    what it is known from. A normal that scores below (above) every anchor still does so afterwards.
 
     If the final model's (log) scores are a rising line of a fold model's, what is returned and its
     scores of new normals are exchangeable, so that a threshold or p-values made of them have the
@@ -57,8 +59,12 @@ def _moved(scores: FloatArray, own: FloatArray, target: FloatArray) -> FloatArra
 
 def _on_line(scores: FloatArray, own: FloatArray, target: FloatArray) -> FloatArray:
     slope = 1.0
-    if np.ptp(own) > 0:
+    if np.ptp(own) > 0 and scores.max() >= own.min():
         every = -(-own.size // _MOST)
         found = float(theilslopes(target[::every], own[::every]).slope)
         slope = found if found > 0 else slope
-    return slope * scores + float(np.median(target - slope * own))
+    moved = slope * scores + float(np.median(target - slope * own))
+    highest = np.where(scores < own.min(), target.min(), np.inf)
+    lowest = np.where(scores > own.max(), target.max(), -np.inf)
+    ordered: FloatArray = moved.clip(lowest, highest)
+    return ordered

@@ -66,6 +66,19 @@ def test_anchors_that_show_no_slope_still_tell_the_factor() -> None:
     assert on_one_scale([scores], [falling[::-1]], falling) == pytest.approx(scores)
 
 
+def test_normals_stay_below_anomalies_that_a_fold_tells_apart() -> None:
+    """Anchors far above the normals, whose scores the final model spreads in another order."""
+    rng = np.random.default_rng(3)
+    normals = rng.uniform(17, 87, 30)
+    own, target = rng.uniform(1800, 2200, 20), rng.uniform(2e4, 2.5e6, 20)
+    scaled = on_one_scale([normals], [own], target)
+    assert scaled.max() <= target.min()
+    assert np.ptp(np.log(scaled)) > 0.5 * np.ptp(np.log(normals)), "p-values still tell normals"
+    above = on_one_scale([np.array([100.0, 5000.0])], [own], target)
+    assert above[0] <= target.min()
+    assert above[1] >= target.max()
+
+
 def test_one_model_keeps_its_scores() -> None:
     scores, anchors = np.array([0.0, 0.1, 0.7]), np.array([0.3, 0.9])
     assert on_one_scale([scores], [anchors], anchors) == pytest.approx(scores)
