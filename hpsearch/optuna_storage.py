@@ -179,9 +179,11 @@ def require_whole(path: Path) -> None:
     """
     if not path.exists():
         return
-    why = "is empty" if path.stat().st_size == 0 else why_damaged(path)
-    if why is not None:
-        what = why if why == "is empty" else f"damaged ({why})"
+    if path.stat().st_size == 0:
+        what: str | None = "is empty, a study was lost here"
+    else:
+        what = f"damaged ({why})" if (why := why_damaged(path)) else None
+    if what is not None:
         raise StudyError(
             f"{path}: {what}; `hpsearch recover {path.parent}` makes it again from {LEDGER}, "
             "backups/ and tasks/"
