@@ -41,7 +41,7 @@ def train_final_models(
     plan = plan_workers(device, workers)
     seconds = estimated_seconds(trials, plan.count)
     listener.note(
-        f"{len(trials)} final models are missing: training them takes about {seconds:.0f} s, "
+        f"final models missing: {len(trials)}; training them takes about {seconds:.0f} s, "
         "as the folds took; --no-train goes without"
     )
     prepared = prepare_study(

@@ -80,5 +80,5 @@ def test_a_lost_database_is_not_replaced_by_an_empty_one(hpsearch: Command, done
     for command in ("best", "status"):
         ended = hpsearch(command, "tiny")
         assert (ended.code, ended.err.count("\n")) == (2, 1)
-        assert "is empty; `hpsearch recover" in ended.err
+        assert "is empty, a study was lost here; `hpsearch recover" in ended.err
     assert (done / DATABASE).read_bytes() == b""
