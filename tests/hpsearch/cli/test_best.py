@@ -7,6 +7,7 @@ import optuna
 import pandas as pd
 import pytest
 
+from hpsearch.results import RECIPE
 from hpsearch.storage import DATABASE, create_or_load_study
 from hpsearch.study_dir import StudyDir
 from hpsearch.trials import TASKS
@@ -61,7 +62,8 @@ def test_no_such_study(hpsearch: Command, run: list[str]) -> None:
 
 def test_a_winner_that_is_not_trained_yet(hpsearch: Command, runs: Path, tiny_spec: Any) -> None:
     folder = StudyDir(runs / "tiny")
-    folder.begin(tiny_spec(), pd.DataFrame({"image_id": []}), {})
+    facts = {"recipe": RECIPE, "data_fingerprint": "f", "backbone_digest": "b"}
+    folder.begin(tiny_spec(), pd.DataFrame({"image_id": []}), facts)
     study = create_or_load_study(folder.path, "tiny", pruner=optuna.pruners.NopPruner())
     ended = hpsearch("best")
     assert (ended.code, ended.err.count("\n")) == (3, 1)
