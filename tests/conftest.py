@@ -8,6 +8,7 @@ import torch
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # each process of the suite has a core to itself
     torch.set_num_threads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"  # of processes that a test starts
 
 BESIDE_THE_PROJECT = Path(__file__).parents[1] / "../shared/data"
 
