@@ -37,13 +37,13 @@ def atomic_path(target: Path) -> Iterator[Path]:
     with _temporary_name(target) as temporary:
         try:
             yield temporary
-            _sync(temporary)
+            sync(temporary)
             os.replace(temporary, target)
         except BaseException as error:
             _name(error, target)
             temporary.unlink(missing_ok=True)
             raise
-    _sync(target.parent)
+    sync(target.parent)
 
 
 def write_text_atomic(target: Path, text: str) -> None:
@@ -67,15 +67,15 @@ def write_directory_atomic(target: Path) -> Iterator[Path]:
             yield temporary
             for folder, _, names in os.walk(temporary):
                 for name in names:
-                    _sync(Path(folder, name))
-                _sync(Path(folder))
+                    sync(Path(folder, name))
+                sync(Path(folder))
             _refuse_existing(target)
             os.rename(temporary, target)
         except BaseException as error:
             _name(error, target)
             shutil.rmtree(temporary, ignore_errors=True)
             raise
-    _sync(target.parent)
+    sync(target.parent)
 
 
 def remove_leftovers(target: Path) -> None:
@@ -167,7 +167,8 @@ def _refuse_existing(target: Path) -> None:
         raise FileExistsError(f"{printable(target)} exists already")
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Wait until a file, or what a folder lists, is on the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

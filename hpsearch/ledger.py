@@ -13,6 +13,8 @@ from typing import Any
 from optuna.distributions import distribution_to_json, json_to_distribution
 from optuna.trial import FrozenTrial, TrialState
 
+from hpsearch.files import sync
+
 LEDGER = "trials.jsonl"
 
 
@@ -37,7 +39,7 @@ class Ledger:
             file.flush()
             os.fsync(file.fileno())
         if new:
-            _sync_folder(self.path.parent)
+            sync(self.path.parent)
 
 
 def read_ledger(path: Path) -> tuple[dict[int, FrozenTrial], int]:
@@ -109,11 +111,3 @@ def _last_byte(path: Path) -> bytes:
     with path.open("rb") as file:
         file.seek(-1, os.SEEK_END)
         return file.read()
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
