@@ -15,9 +15,9 @@ from dpa_core.config import AutoencoderConfig, FitConfig
 from dpa_core.errors import ConfigError, DivergedError
 from dpa_core.growth import phase_at, schedule_of
 from dpa_core.loss import ReconstructionLoss
+from dpa_core.targets import Validation
 from dpa_core.trainer import Trainer
 from dpa_core.training_state import Check, TrainingState, configuration, resume, save
-from dpa_core.validation import Validation
 
 OnCheck = Callable[[Check], bool]
 """Called after each validation; True ends the training."""

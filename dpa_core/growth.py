@@ -2,9 +2,14 @@
 
 Training begins with a stabilisation at a low resolution. Each doubling is a transition, in which
 the new layers are faded in, and a stabilisation; the last, at full size, has no end of its own.
+
+Images `(N, C, H, W)` at the resolutions that a growing network sees (paper, section 3.2).
 """
 
 from dataclasses import dataclass
+
+from torch import Tensor, lerp
+from torch.nn import functional
 
 from dpa_core.config import AutoencoderConfig, FitConfig
 
@@ -64,3 +69,42 @@ def phase_at(step: int, schedule: GrowthSchedule) -> Phase:
 def final_phase(config: AutoencoderConfig) -> Phase:
     """The phase of a network that is fully grown, or never grew."""
     return Phase(config.image_size)
+
+
+def halve(images: Tensor) -> Tensor:
+    """Bilinear down-sampling by two, which is the mean of each 2x2 square."""
+    return functional.avg_pool2d(images, 2)
+
+
+def double(images: Tensor) -> Tensor:
+    """Nearest-neighbour up-sampling by two."""
+    return functional.interpolate(images, scale_factor=2, mode="nearest")
+
+
+def shrink(images: Tensor, resolution: int) -> Tensor:
+    """Square images at `resolution` px, bilinear in one step and without a filter before it.
+
+    By two this is the mean of each 2x2 square. By four or more a pixel is the mean of the four in
+    the middle of its square, where a mean over the square would be smoother: the authors' images.
+    """
+    if images.shape[-1] == resolution:
+        return images
+    return functional.interpolate(images, size=(resolution, resolution), mode="bilinear")
+
+
+def images_at(images: Tensor, phase: Phase) -> Tensor:
+    """What the network is fed in a phase: in a transition the image is mixed with its coarse copy.
+
+    Args:
+        images: `(N, C, S, S)` at full size.
+        phase: with R = `phase.resolution`.
+
+    Returns:
+        `(N, C, R, R)`.
+    """
+    fine = shrink(images, phase.resolution)
+    if phase.alpha == 1:
+        return fine
+    # Of the full size again: halving what was shrunk by two or more would be another image.
+    coarse = shrink(images, phase.settled_resolution)
+    return lerp(double(coarse), fine, phase.alpha)

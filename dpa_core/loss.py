@@ -12,9 +12,8 @@ from torch.nn import functional
 
 from dpa_core.config import LossConfig
 from dpa_core.features import FeatureExtractor
-from dpa_core.growth import Phase
+from dpa_core.growth import Phase, halve
 from dpa_core.precision import Precision
-from dpa_core.resampling import halve
 
 _SMALLEST_NORM = 1e-8  # keeps an image without any feature response from dividing by zero
 

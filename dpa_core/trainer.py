@@ -3,14 +3,13 @@
 import torch
 from torch import Tensor
 
-from dpa_core.adversary import Adversary
 from dpa_core.autoencoder import Autoencoder
 from dpa_core.batches import Batches
 from dpa_core.config import AutoencoderConfig, FitConfig
-from dpa_core.growth import Phase, phase_at, schedule_of, stage_at
+from dpa_core.critic import Adversary
+from dpa_core.growth import Phase, images_at, phase_at, schedule_of, stage_at
 from dpa_core.learner import Learner
 from dpa_core.loss import ReconstructionLoss
-from dpa_core.resampling import images_at
 from dpa_core.targets import Targets
 
 

@@ -34,7 +34,7 @@ def load(
         (2,)
     """
     # Importing torch takes seconds, which `import hpsearch` should not.
-    from hpsearch.model.locate import find_model
+    from hpsearch.model.bundle import find_model
     from hpsearch.model.model import load_model
 
     weights = Path(backbone_weights) if backbone_weights is not None else None

@@ -23,11 +23,9 @@ ABOVE_THE_CORE = {
 CORE_ORDER = (
     ("errors", "precision"),
     ("config", "tensor_files"),
-    "growth",
-    ("blocks", "resampling", "features", "batches", "checkpoint", "learner"),
+    ("growth", "features", "batches", "checkpoint", "learner"),
     ("autoencoder", "loss", "training_state"),
-    ("critic", "targets"),
-    ("adversary", "validation", "score"),
+    ("critic", "targets", "score"),
     "trainer",
     "fit",
 )
@@ -70,12 +68,12 @@ def test_the_core_knows_nothing_above_it(module: str) -> None:
     assert not _packages(MODULES[module]) & ABOVE_THE_CORE
 
 
-def test_only_detectors_and_backbones_import_the_core() -> None:
+def test_only_detectors_import_the_core() -> None:
     importers = {name for name, path in MODULES.items() if "dpa_core" in _packages(path)}
     outside = {
         name
         for name in importers
-        if not _under(name, "dpa_core", "hpsearch.detectors", "hpsearch.backbones")
+        if not _under(name, "dpa_core", "hpsearch.detectors", "hpsearch.detectors.backbones")
     }
     assert not outside
 
@@ -87,14 +85,13 @@ def test_only_rooms_that_train_import_torch() -> None:
     allowed = (
         "dpa_core",
         "hpsearch.detectors",
-        "hpsearch.backbones",
-        "hpsearch.engine",
-        "hpsearch.export",
-        "hpsearch.loggers.tensorboard_events",
-        "hpsearch.model.model",
-        "hpsearch.task",
         "hpsearch.datasets.torchvision_sets",
-        "hpsearch.prepare.stains",
+        "hpsearch.datasets.prepare.stains",
+        "hpsearch.search.engine",
+        "hpsearch.search.task",
+        "hpsearch.model.model",
+        "hpsearch.model.export",
+        "hpsearch.reports.trackers.tensorboard_events",
     )
     assert not {name for name in importers if not _under(name, *allowed)}
 

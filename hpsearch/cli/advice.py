@@ -7,13 +7,13 @@ from shlex import quote
 
 import optuna
 
-from hpsearch.budget import LabelBudget, anomaly_pool, draw_labelled, test_roles
 from hpsearch.cli.options import DEFAULT_RUNS
+from hpsearch.config.spec import StudySpec, build_spec
 from hpsearch.errors import DataError, SpecError
-from hpsearch.results import RECIPE
-from hpsearch.spec import StudySpec, build_spec
-from hpsearch.study_dir import StudyDir
-from hpsearch.trials import trials_of
+from hpsearch.protocol.labels import LabelBudget, anomaly_pool, draw_labelled, test_roles
+from hpsearch.storage.results import RECIPE
+from hpsearch.storage.run_dir import StudyDir
+from hpsearch.storage.trials import trials_of
 
 _MORE = 2  # times as many
 
@@ -60,7 +60,7 @@ def _more_trials(study: optuna.Study) -> int | None:
 
 def _more_labels(folder: StudyDir, spec: StudySpec) -> str | None:
     """Options that draw up to twice the labelled anomalies; None where the images hold no more."""
-    from hpsearch.parts import part_images  # takes a second to import
+    from hpsearch.protocol.protocol import part_images
 
     table = folder.images()
     pool = table["anomaly_type"].iloc[anomaly_pool(table)]

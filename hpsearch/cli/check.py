@@ -1,16 +1,21 @@
-"""`hpsearch check`: is a dataset fit for a search?"""
+"""`hpsearch check`: is a dataset fit for a search?
+
+`hpsearch datasets`: what there is to search on, and how to get the rest.
+"""
 
 import json as json_format
 from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import joblib
 import typer
+from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 
-from hpsearch.cache import cache_dir
 from hpsearch.cli.listeners import listener_for
 from hpsearch.cli.options import (
     AllowLeakOption,
@@ -27,13 +32,17 @@ from hpsearch.cli.options import (
 )
 from hpsearch.cli.run_options import ExamplesOption, TypesOption, refuse_draw, settings_of
 from hpsearch.cli.screen import Screen
-from hpsearch.datasets.audit import Audit, Finding, audit
-from hpsearch.datasets.registry import load_dataset, request_of
+from hpsearch.config.spec import StudySpec, build_spec
+from hpsearch.datasets.catalogue import DatasetInfo, dataset_infos
+from hpsearch.datasets.registry import load_dataset
 from hpsearch.errors import SpecError
-from hpsearch.files import printable, write_text_atomic
-from hpsearch.fold_files import read_fold_files
-from hpsearch.listener import Listener
-from hpsearch.spec import StudySpec, build_spec
+from hpsearch.io.cache import cache_dir
+from hpsearch.io.files import printable, write_text_atomic
+from hpsearch.protocol.audit import Audit, audit
+from hpsearch.protocol.fold_files import read_fold_files
+from hpsearch.protocol.table_rules import Finding
+from hpsearch.search.events import Listener
+from hpsearch.study.prepare import request_of
 
 LISTED = 10  # findings of one kind on screen
 ReportOption = Annotated[
@@ -156,3 +165,34 @@ def _finding_lines(findings: Iterable[Finding]) -> Iterable[str]:
         if len(alike) > LISTED:
             more = len(alike) - LISTED
             yield f"{severity}: {kind}: and {more:,} more; --report FILE lists all"
+
+
+def datasets(json: JsonOption = False) -> None:
+    """List the datasets with their counts, what is on disk, and how to get the rest."""
+    infos = dataset_infos(cache_dir())
+    if json:
+        print(json_format.dumps([asdict(info) for info in infos], indent=1))
+        return
+    console = Console(highlight=False)
+    for info in infos:
+        console.print(f"[bold]{info.name}[/bold]  {_counts(info)}; {_on_disk(info)}")
+        console.print(Padding(f"{info.summary}\n{info.how}", (0, 0, 1, 4)), markup=False)
+    console.print(
+        "Your own images: --dataset DIR (train/good, test/good and test/<type> as in MVTec AD; or "
+        "train/<class> and test/<class>, and --normal-class CLASS) or --dataset FILE.csv "
+        "(image_path,label_index,split, and anomaly_type,group,mask_path where known).",
+        highlight=False,
+        markup=False,
+    )
+
+
+def _counts(info: DatasetInfo) -> str:
+    if info.n_normals is None:
+        return "counts unknown until it is there"
+    return f"{info.n_normals:,} normal, {info.n_anomalies:,} anomalous of {info.n_types} types"
+
+
+def _on_disk(info: DatasetInfo) -> str:
+    if not info.on_disk:
+        return "not on disk"
+    return f"on disk, {info.size_bytes / 2**20:.0f} MB" if info.size_bytes else "on disk"

@@ -8,8 +8,8 @@ import typer
 from hpsearch.cli.listeners import listener_for
 from hpsearch.cli.options import DEFAULT_RUNS, RunArgument, RunsOption
 from hpsearch.cli.screen import say
-from hpsearch.files import printable
-from hpsearch.study_dir import find_study
+from hpsearch.io.files import printable
+from hpsearch.storage.run_dir import find_study
 
 
 def dashboard(
@@ -34,9 +34,8 @@ def dashboard(
     """
     folder = find_study(run, runs)
     # Optuna's dashboard and scikit-learn take seconds to import.
-    from hpsearch.dashboard.installed import require_installed
-    from hpsearch.dashboard.publish import publish_unless_running
-    from hpsearch.dashboard.server import open_dashboard
+    from hpsearch.reports.dashboard.publish import publish_unless_running
+    from hpsearch.reports.dashboard.server import open_dashboard, require_installed
 
     require_installed()
     with listener_for(json=False) as listener:

@@ -10,9 +10,9 @@ import typer
 from hpsearch.cli.options import DEFAULT_RUNS, JsonOption, RunsOption
 from hpsearch.cli.run_options import WeightsOption
 from hpsearch.cli.screen import say
-from hpsearch.export.format_names import checked_format
-from hpsearch.model.locate import find_model
-from hpsearch.predict.inputs import find_images
+from hpsearch.model.bundle import find_model
+from hpsearch.model.export.format_names import checked_format
+from hpsearch.model.predict.inputs import find_images
 
 
 def export(
@@ -38,7 +38,7 @@ def export(
     files = [image.path for image in find_images(images).images] if images else []
     target = out or folder.with_name(f"{folder.name}-{name}")
     # Importing torch takes seconds: `--help` and a bad option should not wait for it.
-    from hpsearch.export.export import export as write_graph
+    from hpsearch.model.export.export import export as write_graph
     from hpsearch.model.model import load_model
 
     loaded = load_model(folder, device="cpu", backbone_weights=backbone_weights)

@@ -2,19 +2,19 @@
 
 import json as json_format
 
-from hpsearch.cache import cache_dir
 from hpsearch.cli.label_budget import print_curves, report_json, trainer, write_report
 from hpsearch.cli.listeners import listener_for
 from hpsearch.cli.reproduction import Reproduction
 from hpsearch.cli.run import QUICKSTART, default_study
 from hpsearch.cli.screen import say
-from hpsearch.cli.table_plan import print_plan
-from hpsearch.label_budget.answer import answer
-from hpsearch.label_budget.sentence import claim
-from hpsearch.label_budget.simulation import Question
-from hpsearch.spec import DatasetSpec, StudySpec, build_spec, merged
-from hpsearch.studies import read_study
-from hpsearch.tables.study import TableStudy
+from hpsearch.cli.table_print import print_plan
+from hpsearch.config.library import read_study
+from hpsearch.config.spec import DatasetSpec, StudySpec, build_spec, merged
+from hpsearch.evaluation.label_budget.answer import answer
+from hpsearch.evaluation.label_budget.curves import claim
+from hpsearch.evaluation.label_budget.simulation import Question
+from hpsearch.io.cache import cache_dir
+from hpsearch.paper.contents import TableStudy
 
 NAME = "fig4"
 _WHOLE_GRID = {"search": {"sampler": "grid", "n_trials": None, "pruner": "none"}}
@@ -23,7 +23,7 @@ _EMBEDDED: str = DatasetSpec.model_fields["name"].default
 
 def fig4(asked: Reproduction) -> bool:
     """Run the study, train the models that its draws choose, and write the figure."""
-    from hpsearch.scale import scaled
+    from hpsearch.study.scale import scaled
 
     spec = fig4_spec(asked)
     if asked.scale is not None:
@@ -31,7 +31,7 @@ def fig4(asked: Reproduction) -> bool:
     if asked.plan:
         _plan(spec, asked)
         return True
-    from hpsearch.study import run_study
+    from hpsearch.study.run import run_study
 
     with listener_for(json=asked.json) as listener:
         ran = run_study(

@@ -10,20 +10,18 @@ import typer
 from optuna.trial import FrozenTrial
 from rich.table import Table
 
-from hpsearch.cache import cache_dir
 from hpsearch.cli import run_options as options
 from hpsearch.cli.listeners import listener_for
 from hpsearch.cli.options import DEFAULT_RUNS, JsonOption, RunArgument, RunsOption
 from hpsearch.cli.screen import Screen, say
+from hpsearch.config.spec import MAX_SEED
 from hpsearch.errors import SpecError
-from hpsearch.label_budget.answer import Train, answer
-from hpsearch.label_budget.curves import BudgetCurves, Point
-from hpsearch.label_budget.records import curve_records, write_curves
-from hpsearch.label_budget.sentence import advice
-from hpsearch.label_budget.simulation import Question
-from hpsearch.listener import Listener
-from hpsearch.spec import MAX_SEED
-from hpsearch.study_dir import StudyDir, find_study
+from hpsearch.evaluation.label_budget.answer import Train, answer, curve_records, write_curves
+from hpsearch.evaluation.label_budget.curves import BudgetCurves, Point, advice
+from hpsearch.evaluation.label_budget.simulation import Question
+from hpsearch.io.cache import cache_dir
+from hpsearch.search.events import Listener
+from hpsearch.storage.run_dir import StudyDir, find_study
 
 NAME = "label_budget"
 _MODELS = {
@@ -82,7 +80,7 @@ def trainer(folder: StudyDir, listener: Listener, device: str, workers: int | No
     """Trains final models that are missing; importing torch waits until one is."""
 
     def train(trials: Sequence[FrozenTrial]) -> None:
-        from hpsearch.label_budget.final_models import train_final_models
+        from hpsearch.study.final_models import train_final_models
 
         train_final_models(
             folder,
@@ -98,8 +96,7 @@ def trainer(folder: StudyDir, listener: Listener, device: str, workers: int | No
 
 def write_report(folder: StudyDir, curves: BudgetCurves, name: str) -> Report:
     """Write `report/<name>.html` and `report/<name>.csv` in the run directory."""
-    from hpsearch.reports.budget_figure import budget_figure
-    from hpsearch.reports.page import write_page
+    from hpsearch.reports.budget_figure import budget_figure, write_page
 
     place = folder.path / "report"
     report = Report(place / f"{name}.html", place / f"{name}.csv")

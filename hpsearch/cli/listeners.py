@@ -10,10 +10,10 @@ from typing import Any
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from hpsearch.cli.screen import Screen, say
-from hpsearch.listener import Listener, TrialReport
-from hpsearch.redaction import redacted
-from hpsearch.space import Params
-from hpsearch.spec import Criterion
+from hpsearch.config.space import Params
+from hpsearch.config.spec import Criterion
+from hpsearch.io.files import redacted
+from hpsearch.search.events import Listener, TrialReport
 
 FIGURES: Mapping[Criterion, str] = {
     "weak": "AUC",

@@ -8,10 +8,8 @@ from typing import Annotated
 import optuna
 import typer
 
-from hpsearch.cli.best import best
-from hpsearch.cli.check import check
+from hpsearch.cli.check import check, datasets
 from hpsearch.cli.dashboard import dashboard
-from hpsearch.cli.datasets import datasets
 from hpsearch.cli.export import export
 from hpsearch.cli.label_budget import label_budget
 from hpsearch.cli.predict import predict
@@ -20,10 +18,10 @@ from hpsearch.cli.recover import recover
 from hpsearch.cli.report import report
 from hpsearch.cli.reproduce import reproduce
 from hpsearch.cli.run import run
-from hpsearch.cli.status import status
+from hpsearch.cli.status import best, status
 from hpsearch.errors import HpsearchError, NothingCompletedError, UserError
-from hpsearch.faults import environment_fault
-from hpsearch.files import printable
+from hpsearch.io.faults import environment_fault
+from hpsearch.io.files import printable
 
 FAILURE, USER_MISTAKE, NOTHING_COMPLETED = 1, 2, 3
 INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM

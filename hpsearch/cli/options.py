@@ -8,10 +8,10 @@ from typing import Annotated
 
 import typer
 
+from hpsearch.config.space import PREPROCESSING, PREPROCESSING_AXES
+from hpsearch.config.spec import AxisValue
 from hpsearch.datasets.registry import NAMES
 from hpsearch.errors import SpecError
-from hpsearch.space import PREPROCESSING, PREPROCESSING_AXES
-from hpsearch.spec import AxisValue
 
 RunsOption = Annotated[
     Path,

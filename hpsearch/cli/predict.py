@@ -11,13 +11,13 @@ from hpsearch.cli.listeners import listener_for
 from hpsearch.cli.options import DEFAULT_RUNS, JsonOption, RunsOption
 from hpsearch.cli.run_options import DeviceOption, WeightsOption
 from hpsearch.cli.screen import say
-from hpsearch.datasets.shown import ShownCounts
-from hpsearch.model.locate import find_model
-from hpsearch.predict.inputs import find_images
-from hpsearch.predict.tables import check_table
+from hpsearch.datasets.reading import ShownCounts
+from hpsearch.model.bundle import find_model
+from hpsearch.model.predict.inputs import find_images
+from hpsearch.model.predict.tables import check_table
 
 if TYPE_CHECKING:
-    from hpsearch.predict.predict import Prediction
+    from hpsearch.model.predict.predict import Prediction
 
 
 def predict(
@@ -50,7 +50,7 @@ def predict(
     folder = find_model(model, runs)
     # Importing torch takes seconds: `--help` and a bad option should not wait for it.
     from hpsearch.model.model import load_model
-    from hpsearch.predict.predict import predict as score_all
+    from hpsearch.model.predict.predict import predict as score_all
 
     loaded = load_model(folder, device=device, backbone_weights=backbone_weights)
     with listener_for(json=json) as listener:

@@ -8,20 +8,19 @@ from typing import Annotated
 
 import typer
 
-from hpsearch.cache import cache_dir
 from hpsearch.cli.listeners import listener_for
 from hpsearch.cli.options import JsonOption
 from hpsearch.cli.screen import say
 from hpsearch.datasets.nih import MULTI_LABELS, NIH_SETS, finding_counts, parse_multi_label
 from hpsearch.datasets.nih_copies import SIDE
+from hpsearch.datasets.prepare.camelyon16 import prepare_camelyon16
+from hpsearch.datasets.prepare.patches import WHAT_IS_LOST, PreparedTiles, prepare_patches
+from hpsearch.datasets.prepare.settings import MAGNIFICATIONS, STAINS, TilingSettings, parse_stain
 from hpsearch.datasets.registry import DatasetRequest, load_dataset
 from hpsearch.datasets.table import ANOMALY, NORMAL, SPLITS, Dataset
 from hpsearch.errors import SpecError
-from hpsearch.files import printable
-from hpsearch.prepare.camelyon16 import prepare_camelyon16
-from hpsearch.prepare.manifest import PreparedTiles
-from hpsearch.prepare.patches import WHAT_IS_LOST, prepare_patches
-from hpsearch.prepare.settings import MAGNIFICATIONS, STAINS, TilingSettings, parse_stain
+from hpsearch.io.cache import cache_dir
+from hpsearch.io.files import printable
 
 KINDS = {NORMAL: "normal", ANOMALY: "tumour"}
 NIH_NAMES = tuple(source.name for source in NIH_SETS)

@@ -4,10 +4,10 @@ from typing import Annotated
 
 import typer
 
-from hpsearch.cache import cache_dir
 from hpsearch.cli.listeners import listener_for
 from hpsearch.cli.options import DEFAULT_RUNS, RunsOption
-from hpsearch.study_dir import damaged_study
+from hpsearch.io.cache import cache_dir
+from hpsearch.storage.run_dir import damaged_study
 
 
 def recover(
@@ -23,7 +23,7 @@ def recover(
     """
     folder = damaged_study(run, runs)
     # Importing torch takes seconds: `--help` and a bad option should not wait for it.
-    from hpsearch.mend import recover_study
+    from hpsearch.study.mend import recover_study
 
     with listener_for(json=False) as listener:
         recover_study(folder, cache_dir=cache_dir(), listener=listener, upgrade=upgrade)

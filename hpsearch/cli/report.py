@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from hpsearch.cache import cache_dir
 from hpsearch.cli.listeners import listener_for
 from hpsearch.cli.options import DEFAULT_RUNS, RunArgument, RunsOption
 from hpsearch.cli.run_options import DeviceOption
 from hpsearch.cli.screen import say
 from hpsearch.errors import StudyError, UserError
-from hpsearch.files import printable
-from hpsearch.storage import sole_writer_of
-from hpsearch.study_dir import find_study
+from hpsearch.io.cache import cache_dir
+from hpsearch.io.files import printable
+from hpsearch.storage.database import sole_writer_of
+from hpsearch.storage.run_dir import find_study
 
 if TYPE_CHECKING:
-    from hpsearch.examples.store import Example
-    from hpsearch.progress import Progress
+    from hpsearch.io.progress import Progress
     from hpsearch.reports.document import Document
+    from hpsearch.reports.examples.store import Example
     from hpsearch.reports.study_data import StudyData
 
 
@@ -74,8 +74,8 @@ def _examples(
     data: "StudyData", device: str, progress: "Progress"
 ) -> tuple[tuple["Example", ...], str | None]:
     """Pictures of the final model, or why there are none: a report does without."""
-    from hpsearch.examples.make import key_of, make_examples
-    from hpsearch.examples.store import examples_of, read_examples
+    from hpsearch.reports.examples.make import key_of, make_examples
+    from hpsearch.reports.examples.store import examples_of, read_examples
 
     try:
         there = examples_of(data.folder.final, data.result.trial)

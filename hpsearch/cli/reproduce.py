@@ -22,9 +22,9 @@ from hpsearch.cli.reproduction import Reproduction
 from hpsearch.cli.run import DEFAULT_DETECTOR
 from hpsearch.cli.table4 import table4
 from hpsearch.cli.tables import reproduce_table
+from hpsearch.config.spec import DatasetSpec
 from hpsearch.errors import SpecError
-from hpsearch.spec import DatasetSpec
-from hpsearch.tables.contents import TABLES
+from hpsearch.paper.contents import TABLES
 
 REPRODUCIBLE: Mapping[str, Callable[[Reproduction], bool]] = {
     "fig4": fig4,

@@ -6,8 +6,6 @@ from typing import Any
 
 import typer
 
-from hpsearch.ablation import ROWS
-from hpsearch.cache import cache_dir
 from hpsearch.cli import run_options as options
 from hpsearch.cli.listeners import listener_for
 from hpsearch.cli.options import (
@@ -29,11 +27,13 @@ from hpsearch.cli.options import (
     parse_axes,
 )
 from hpsearch.cli.summary import print_summary
+from hpsearch.config.library import read_study, shipped_studies
+from hpsearch.config.spec import StudySpec, build_spec
 from hpsearch.datasets.registry import NAMES
 from hpsearch.errors import SpecError
-from hpsearch.spec import StudySpec, build_spec
-from hpsearch.studies import read_study, shipped_studies
-from hpsearch.study_dir import StudyDir
+from hpsearch.io.cache import cache_dir
+from hpsearch.paper.ablation import ROWS
+from hpsearch.storage.run_dir import StudyDir
 
 QUICKSTART = "quickstart"
 OWN_DATA = "own-data"
@@ -90,9 +90,9 @@ def run(
     """
     spec = _asked(context.params)
     # Importing torch takes seconds: `--help` and a bad option should not wait for it.
-    from hpsearch.loggers.logged import logged
-    from hpsearch.scale import scaled
-    from hpsearch.study import run_study
+    from hpsearch.reports.trackers.logged import logged
+    from hpsearch.study.run import run_study
+    from hpsearch.study.scale import scaled
 
     if scale is not None:
         spec = scaled(spec, scale)

@@ -7,9 +7,9 @@ from typing import Annotated, Any
 import typer
 
 from hpsearch.cli.options import absolute, dataset_setting
+from hpsearch.config.spec import StudySpec
 from hpsearch.datasets.window import parse_window
 from hpsearch.errors import SpecError
-from hpsearch.spec import StudySpec
 
 StudyOption = Annotated[
     str | None, typer.Option("--study", help="A study's YAML file, or the name of a shipped one.")

@@ -5,7 +5,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from hpsearch.files import printable
+from hpsearch.io.files import printable
 
 
 class Screen(Console):

@@ -1,4 +1,7 @@
-"""`hpsearch status`: how far the studies are."""
+"""`hpsearch status`: how far the studies are.
+
+`hpsearch best`: the winner of a study and its test figure.
+"""
 
 import json as json_format
 from collections.abc import Mapping, Sequence
@@ -9,14 +12,14 @@ from rich.table import Table
 from hpsearch.cli.listeners import FIGURES, figure, one_line
 from hpsearch.cli.options import DEFAULT_RUNS, JsonOption, RunArgument, RunsOption
 from hpsearch.cli.screen import Screen
-from hpsearch.cli.summary import varied
+from hpsearch.cli.summary import print_summary, summary_json, varied
+from hpsearch.config.spec import Criterion
 from hpsearch.errors import UserError
-from hpsearch.failures import message_of, reason_of
-from hpsearch.files import printable
-from hpsearch.spec import Criterion
-from hpsearch.storage import load_study
-from hpsearch.study_dir import StudyDir, find_study, list_studies
-from hpsearch.trials import trials_of
+from hpsearch.io.files import printable
+from hpsearch.storage.database import load_study
+from hpsearch.storage.run_dir import StudyDir, find_study, list_studies
+from hpsearch.storage.trials import message_of, reason_of, trials_of
+from hpsearch.study.final_store import read_winner
 
 _COUNTS = ("complete", "pruned", "failed", "open")
 
@@ -96,3 +99,16 @@ def _row(folder: StudyDir) -> dict[str, Any]:
             for trial in by_state.failed
         ],
     }
+
+
+def best(
+    run: RunArgument = None, runs: RunsOption = DEFAULT_RUNS, json: JsonOption = False
+) -> None:
+    """Show the winner of a study: configuration, validation value, test AUC and interval."""
+    folder = find_study(run, runs)
+    result = read_winner(folder)
+    if json:
+        facts = summary_json(folder, result, load_study(folder.path))
+        print(json_format.dumps(facts, indent=1))
+    else:
+        print_summary(folder, result, json=False)

@@ -11,15 +11,14 @@ from rich.table import Table
 from hpsearch.cli.advice import next_steps
 from hpsearch.cli.listeners import FIGURES, figure, one_line
 from hpsearch.cli.screen import Screen
-from hpsearch.deciding import varied_axes
-from hpsearch.estimate import Estimate
-from hpsearch.failures import failures_sentence, message_of, reason_of
-from hpsearch.final import FinalResult
-from hpsearch.space import Params
-from hpsearch.spec import Criterion
-from hpsearch.storage import DATABASE, load_study
-from hpsearch.study_dir import StudyDir
-from hpsearch.trials import Trials, trials_of
+from hpsearch.config.space import Params
+from hpsearch.config.spec import Criterion
+from hpsearch.evaluation.choice import varied_axes
+from hpsearch.evaluation.result import FinalResult
+from hpsearch.evaluation.threshold import Estimate
+from hpsearch.storage.database import DATABASE, load_study
+from hpsearch.storage.run_dir import StudyDir
+from hpsearch.storage.trials import Trials, failures_sentence, message_of, reason_of, trials_of
 
 _SHOWN = 5
 

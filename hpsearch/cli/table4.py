@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from hpsearch.ablation import table4_studies
-from hpsearch.cache import cache_dir
 from hpsearch.cli.listeners import listener_for, one_line
 from hpsearch.cli.reproduction import Reproduction
 from hpsearch.cli.run import default_study
 from hpsearch.cli.screen import Screen, say
-from hpsearch.cli.table_plan import print_plan
-from hpsearch.estimate import interval_words
-from hpsearch.studies import read_study
+from hpsearch.cli.table_print import print_plan
+from hpsearch.config.library import read_study
+from hpsearch.evaluation.threshold import interval_words
+from hpsearch.io.cache import cache_dir
+from hpsearch.paper.ablation import table4_studies
 
 if TYPE_CHECKING:  # it imports torch, which takes seconds
-    from hpsearch.tables.table4 import RowResult
+    from hpsearch.paper.table4 import RowResult
 
 NAME = "table4"
 
@@ -32,8 +32,8 @@ def table4(asked: Reproduction) -> bool:
         numbers=asked.rows,
     )
     # These import torch, which takes seconds.
-    from hpsearch.scale import scaled
-    from hpsearch.tables.table4 import as_table_study, run_table4, table4_record, write_table4
+    from hpsearch.paper.table4 import as_table_study, run_table4, table4_record, write_table4
+    from hpsearch.study.scale import scaled
 
     if asked.scale is not None:
         studies = [replace(study, spec=scaled(study.spec, asked.scale)) for study in studies]

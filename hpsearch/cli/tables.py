@@ -4,19 +4,25 @@ import json as json_format
 from collections.abc import Sequence
 from dataclasses import replace
 
-from hpsearch.cache import cache_dir
 from hpsearch.cli.listeners import listener_for
 from hpsearch.cli.options import data_name
 from hpsearch.cli.reproduction import Reproduction
 from hpsearch.cli.run import default_study
 from hpsearch.cli.screen import say
-from hpsearch.cli.table_plan import print_plan
+from hpsearch.cli.table_print import print_plan
+from hpsearch.config.library import read_study
 from hpsearch.errors import SpecError
-from hpsearch.paper import load_paper_numbers
-from hpsearch.studies import read_study
-from hpsearch.tables.contents import PaperTable, Part, TableData, table_parts, table_study
-from hpsearch.tables.published import published_study
-from hpsearch.tables.study import TableStudy
+from hpsearch.io.cache import cache_dir
+from hpsearch.paper.contents import (
+    PaperTable,
+    Part,
+    TableData,
+    TableStudy,
+    table_parts,
+    table_study,
+)
+from hpsearch.paper.numbers import load_paper_numbers
+from hpsearch.paper.published import published_study
 
 
 def reproduce_table(table: PaperTable, asked: Reproduction) -> bool:
@@ -50,7 +56,7 @@ def _studies(table: PaperTable, asked: Reproduction, parts: Sequence[Part]) -> l
         studies.append(of_part(table, part, data, options, prefix=asked.prefix))
     if asked.scale is None:
         return studies
-    from hpsearch.scale import scaled  # it imports torch, which takes seconds
+    from hpsearch.study.scale import scaled
 
     return [replace(study, spec=scaled(study.spec, asked.scale)) for study in studies]
 
@@ -63,10 +69,10 @@ def _run(
 ) -> bool:
     # These import torch, which takes seconds.
     from hpsearch.cli.table_print import print_table
-    from hpsearch.tables.departures import departures
-    from hpsearch.tables.lines import table_lines
-    from hpsearch.tables.records import line_record, write_table
-    from hpsearch.tables.running import run_studies
+    from hpsearch.paper.departures import departures
+    from hpsearch.paper.lines import table_lines
+    from hpsearch.paper.records import line_record, write_table
+    from hpsearch.paper.running import run_studies
 
     with listener_for(json=asked.json) as listener:
         outcomes = run_studies(

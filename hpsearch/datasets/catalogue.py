@@ -6,17 +6,12 @@ from pathlib import Path
 from hpsearch.datasets.digits import CLASSES
 from hpsearch.datasets.digits import NAME as DIGITS
 from hpsearch.datasets.histology.generate import SLIDES, TILES_PER_SLIDE
+from hpsearch.datasets.manifest import OBTAINED_SETS, how_to_get
 from hpsearch.datasets.nih import NIH_SETS
 from hpsearch.datasets.nih import how_to_get as how_to_get_nih
 from hpsearch.datasets.synthetic import NAME as SYNTHETIC
 from hpsearch.datasets.synthetic import stored_at
-from hpsearch.datasets.torchvision_sets import (
-    CIFAR10,
-    SVHN,
-    TorchvisionSet,
-    torchvision_root,
-)
-from hpsearch.datasets.unavailable import OBTAINED_SETS, how_to_get
+from hpsearch.datasets.torchvision_sets import CIFAR10, SVHN, TorchvisionSet, torchvision_root
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@
     <folder>/test/<class>/**/*        for the final figure
 
 A class is the first folder below a split, however deep its images lie; which files are images is
-the rule of `hpsearch.datasets.image_folders`. The layout is told from that of MVTec AD
+the rule of `hpsearch.datasets.mvtec`. The layout is told from that of MVTec AD
 (`hpsearch.datasets.mvtec`) by its `train`, which has folders and none called `good`, in any case. A
 class may lie in `test` alone.
 """
@@ -13,18 +13,17 @@ from pathlib import Path
 
 import pandas as pd
 
-from hpsearch.datasets.class_table import class_table
-from hpsearch.datasets.image_folders import (
+from hpsearch.datasets.mvtec import (
     files_in,
     files_outside,
     folders_in,
+    is_good,
     passed_over_notes,
     reading,
 )
-from hpsearch.datasets.mvtec import is_good
-from hpsearch.datasets.table import SPLITS, Dataset
+from hpsearch.datasets.table import SPLITS, Dataset, class_table
 from hpsearch.errors import DataError, SpecError
-from hpsearch.files import printable
+from hpsearch.io.files import printable
 
 LISTED = 20  # classes that a message names
 

@@ -10,9 +10,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from hpsearch.datasets.bad_file import bad_file, reason, undecoded
 from hpsearch.datasets.window import Window, no_own_window, windowed
 from hpsearch.errors import DataError
+from hpsearch.io.files import bad_file, reason, undecoded
 
 GREY = ("MONOCHROME1", "MONOCHROME2")  # low values are white; low values are black
 COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")  # pydicom makes them RGB

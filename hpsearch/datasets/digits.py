@@ -8,10 +8,9 @@ from PIL import Image
 from sklearn.datasets import load_digits as sklearn_digits
 from sklearn.model_selection import train_test_split
 
-from hpsearch.datasets.class_table import class_table
-from hpsearch.datasets.table import Dataset
+from hpsearch.datasets.table import Dataset, class_table
 from hpsearch.errors import SpecError
-from hpsearch.files import printable
+from hpsearch.io.files import printable
 
 NAME = "digits"
 CLASSES = tuple("0123456789")

@@ -14,7 +14,7 @@ from hpsearch.datasets.reading import image_of, read_image
 from hpsearch.datasets.table import Dataset
 from hpsearch.datasets.window import Window
 from hpsearch.errors import DataError
-from hpsearch.progress import Progress, silent
+from hpsearch.io.progress import Progress, silent
 
 CHUNK = 64  # images a task
 

@@ -1,4 +1,7 @@
-"""A CSV manifest: `image_path,label_index,split` and optional columns, one row an image."""
+"""A CSV manifest: `image_path,label_index,split` and optional columns, one row an image.
+
+Sets that the user obtains and prepares: read from their manifest, or told how to get them.
+"""
 
 import csv
 import difflib
@@ -14,7 +17,7 @@ import pandas as pd
 from hpsearch.datasets.reading import check_regular_file
 from hpsearch.datasets.table import ANOMALY, COLUMNS, NORMAL, SPLITS, Dataset
 from hpsearch.errors import DataError
-from hpsearch.files import printable
+from hpsearch.io.files import printable
 
 MAX_BYTES = 256 * 1024**2  # about two million rows
 REQUIRED = ("image_path", "label_index", "split")
@@ -211,3 +214,47 @@ class _Reader:
 
     def _error(self, line: int, what: str, mend: str) -> DataError:
         return DataError(f"{printable(self.manifest)} row {line}: {what}; {mend}")
+
+
+MANIFEST = "manifest.csv"
+
+
+@dataclass(frozen=True)
+class ObtainedSet:
+    """A set that the user obtains from its source."""
+
+    name: str
+    summary: str
+    source: str
+    preparation: str  # what to make of what the source gives
+
+
+OBTAINED_SETS = (
+    ObtainedSet(
+        "camelyon16",
+        "H&E lymph nodes, with metastases of breast cancer",
+        "https://camelyon16.grand-challenge.org",
+        "run `hpsearch prepare camelyon16 --slides DIR --out TILES` (needs pip install "
+        "'hpsearch[wsi]'; for ready-made patches: --patches DIR) and give --root TILES",
+    ),
+)
+
+
+def load_obtained(source: ObtainedSet, *, root: Path | None) -> Dataset:
+    """The dataset of `root`/manifest.csv.
+
+    Raises:
+        DataError: there is none; the message gives the images' source and the ways to get on.
+    """
+    if root is not None and (root / MANIFEST).is_file():
+        return load_manifest(root / MANIFEST, name=source.name)
+    missing = "no images here" if root is None else f"{printable(root)} holds no {MANIFEST}"
+    raise DataError(f"{source.name}: {missing}; {how_to_get(source)}")
+
+
+def how_to_get(source: ObtainedSet) -> str:
+    """The ways to get on without the images, on one line."""
+    return (
+        f"either download it from {source.source}, {source.preparation}, or list images of your "
+        f"own with --dataset FILE.csv, or start now with --dataset synthetic-histology"
+    )

@@ -15,12 +15,11 @@ import joblib
 from joblib import Parallel, delayed
 from PIL import Image
 
-from hpsearch.cache import sole_writer
 from hpsearch.datasets.reading import read_image
-from hpsearch.datasets.room import check_room
 from hpsearch.errors import DataError
-from hpsearch.files import atomic_path, printable
-from hpsearch.progress import Progress
+from hpsearch.io.cache import check_room, sole_writer
+from hpsearch.io.files import atomic_path, printable
+from hpsearch.io.progress import Progress
 
 SIDE = 300  # pixels
 FOLDERS = ("images", "images_*/images", "images_*")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hpsearch.datasets.reading import check_regular_file
 from hpsearch.errors import DataError
-from hpsearch.files import printable
+from hpsearch.io.files import printable
 
 TABLES = ("Data_Entry_2017.csv", "Data_Entry_2017_v2020.csv")  # the first that is there
 VIEWS = ("PA", "AP")

@@ -5,8 +5,8 @@ from typing import Any, Literal
 
 from PIL import Image, ImageFile, PngImagePlugin
 
-from hpsearch.datasets.bad_file import bad_file
 from hpsearch.errors import DataError
+from hpsearch.io.files import bad_file
 
 # What cameras, scanners and microscopes write; JPEG stands for MPO too. Of the rest that Pillow
 # knows, EPS and WMF call other programs, FITS has had bombs in gzip, TGA has no mark to know it by,

@@ -14,15 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from hpsearch.cache import read_or_make
 from hpsearch.datasets.each_image import BadImage, each_image
-from hpsearch.datasets.reading import read_mode
-from hpsearch.datasets.room import check_room
-from hpsearch.datasets.shown import Shown, ShownCounts, count_shown
+from hpsearch.datasets.reading import Shown, ShownCounts, count_shown, read_mode
 from hpsearch.datasets.table import Dataset
 from hpsearch.errors import DataError, SpecError
-from hpsearch.files import atomic_path, printable, write_text_atomic
-from hpsearch.progress import Progress, silent
+from hpsearch.io.cache import check_room, read_or_make
+from hpsearch.io.files import atomic_path, printable, write_text_atomic
+from hpsearch.io.progress import Progress, silent
 
 VERSION = 2  # raise it with every change to the pixels that one preprocessing gives
 LISTED = 5  # bad images that a message names

@@ -7,25 +7,23 @@ from pathlib import Path
 from hpsearch.datasets.class_folders import is_class_folders, load_class_folders
 from hpsearch.datasets.digits import NAME as DIGITS
 from hpsearch.datasets.digits import load_digits
-from hpsearch.datasets.manifest import Links, load_manifest
+from hpsearch.datasets.manifest import OBTAINED_SETS, Links, load_manifest, load_obtained
 from hpsearch.datasets.mvtec import load_mvtec
 from hpsearch.datasets.nih import NIH_SETS, MultiLabel, load_nih
 from hpsearch.datasets.synthetic import NAME as SYNTHETIC
 from hpsearch.datasets.synthetic import load_synthetic_histology
 from hpsearch.datasets.table import Dataset
-from hpsearch.datasets.torchvision_folders import load_torchvision_folders
 from hpsearch.datasets.torchvision_sets import (
     CIFAR10,
     SVHN,
     load_torchvision,
+    load_torchvision_folders,
     torchvision_root,
 )
-from hpsearch.datasets.unavailable import OBTAINED_SETS, load_obtained
 from hpsearch.datasets.window import Window
 from hpsearch.errors import SpecError
-from hpsearch.files import printable
-from hpsearch.progress import Progress, silent
-from hpsearch.spec import DatasetSpec
+from hpsearch.io.files import printable
+from hpsearch.io.progress import Progress, silent
 
 _TORCHVISION = {source.name: source for source in (CIFAR10, SVHN)}
 _OBTAINED = {source.name: source for source in OBTAINED_SETS}
@@ -46,19 +44,6 @@ class DatasetRequest:
     multi_label: MultiLabel = "pure"  # of the NIH sets
     window: Window | None = None  # of a manifest's or a folder's images of more than 8 bits
     links: Links = "follow"  # of a manifest's files that are links to others outside of its root
-
-
-def request_of(asked: DatasetSpec) -> DatasetRequest:
-    """The request that a study's settings stand for."""
-    return DatasetRequest(
-        asked.name,
-        root=asked.root,
-        normal_class=asked.normal_class,
-        seed=asked.seed,
-        multi_label=asked.multi_label,
-        window=asked.window,
-        links=asked.links,
-    )
 
 
 def load_dataset(

@@ -6,12 +6,12 @@ import joblib
 import numpy as np
 import pandas as pd
 
-from hpsearch.cache import sole_writer
 from hpsearch.datasets.histology import generate as histology
 from hpsearch.datasets.table import Dataset
 from hpsearch.errors import DataError
-from hpsearch.files import printable, write_directory_atomic
-from hpsearch.progress import Progress, silent
+from hpsearch.io.cache import sole_writer
+from hpsearch.io.files import printable, write_directory_atomic
+from hpsearch.io.progress import Progress, silent
 
 NAME = "synthetic-histology"
 GENERATOR_VERSION = 1  # raise it with every change to the pixels that one seed gives

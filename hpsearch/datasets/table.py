@@ -9,23 +9,26 @@
 | group        | str  | slide, patient or object; never straddles a split                  |
 | split        | str  | "train": to search with; "test": for the final figure only         |
 | mask_path    | str  | file of the anomaly's mask, relative to the root; "" where none is |
+
+The image table of a set of classes: one class is normal, every other is a type of anomaly.
 """
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from hpsearch.datasets.reading import check_regular_file, image_of, read_image
 from hpsearch.datasets.window import Window
 from hpsearch.errors import DataError
-from hpsearch.files import printable
+from hpsearch.io.files import printable
 
 COLUMNS = ("image_id", "path", "label", "anomaly_type", "group", "split", "mask_path")
 SPLITS = ("train", "test")
@@ -148,3 +151,34 @@ def _refuse(name: str, table: pd.DataFrame, bad: "pd.Series[bool]", what: str, m
     if bad.any():
         image_id = printable(table.loc[bad, "image_id"].iloc[0])
         raise DataError(f"{name}: image {image_id} {what} ({bad.sum()} such rows); {mend}")
+
+
+def class_table(
+    ids: Sequence[str],
+    classes: ArrayLike,
+    splits: ArrayLike,
+    *,
+    normal: str,
+    paths: Sequence[str] | None = None,
+) -> pd.DataFrame:
+    """One row an image, which is its own group.
+
+    Args:
+        ids: of N images.
+        classes: their classes, N strings.
+        splits: "train" or "test", N strings.
+        normal: the normal class.
+        paths: of their files; None for images in memory.
+    """
+    named = np.asarray(classes)
+    return pd.DataFrame(
+        {
+            "image_id": ids,
+            "path": "" if paths is None else paths,
+            "label": np.where(named == normal, NORMAL, ANOMALY),
+            "anomaly_type": np.where(named == normal, "", named),
+            "group": ids,
+            "split": splits,
+            "mask_path": "",
+        }
+    )

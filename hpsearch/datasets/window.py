@@ -11,9 +11,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from hpsearch.datasets.bad_file import bad_file
 from hpsearch.errors import DataError, SpecError
-from hpsearch.files import printable
+from hpsearch.io.files import bad_file, printable
 
 Window = tuple[float, float] | Literal["dicom"]
 """The values that become 0 and 255, or "dicom": those that each DICOM file names itself."""

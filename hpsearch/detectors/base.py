@@ -1,6 +1,12 @@
-"""What the search asks of a detector, and how one is found by its name."""
+"""What the search asks of a detector, and how one is found by its name.
 
-from collections.abc import Iterator, Mapping
+What a detector returns, checked: it may come with a package that nobody here has seen.
+
+What a detector saves of its fitted model: one file of tensors, which cannot run code.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import entry_points
@@ -9,15 +15,21 @@ from typing import ClassVar, Protocol
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
-from torch import nn
+from safetensors import SafetensorError
+from torch import Tensor, nn
 
+from dpa_core.errors import TensorFileError
 from dpa_core.features import VGGArchitecture
-from hpsearch.backbones.backbone import Backbone
-from hpsearch.errors import HpsearchError, SpecError
-from hpsearch.failures import failure_of
-from hpsearch.space import Params
-from hpsearch.spec import AxisChoices, TrainingSpec
+from dpa_core.tensor_files import Form, read_header, read_tensors
+from hpsearch.config.space import Params
+from hpsearch.config.spec import AxisChoices, TrainingSpec
+from hpsearch.detectors.backbones.backbone import Backbone
+from hpsearch.detectors.backbones.weights import write_tensors
+from hpsearch.errors import HpsearchError, SpecError, TaskError, WeightsError
+from hpsearch.io.faults import failure_of
+from hpsearch.io.files import printable
 
 _GROUP = "hpsearch.detectors"
 
@@ -185,3 +197,118 @@ def faults_of(name: str, part: str) -> Iterator[None]:
             f"detector {name}: its {part} raised {failure_of(error).message}; mend the detector, "
             "or choose another"
         ) from error
+
+
+FILE = "model.safetensors"
+
+
+def save_tensors(folder: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write the tensors, of any device, as `model.safetensors` into a new folder."""
+    write_tensors(folder / FILE, {key: value.detach().cpu() for key, value in tensors.items()})
+
+
+def load_tensors(folder: Path, expected: Mapping[str, Form] | None = None) -> dict[str, Tensor]:
+    """The tensors that `save_tensors` wrote, on the CPU.
+
+    Args:
+        folder: that was written.
+        expected: the tensors that it must hold, no others, each in its form; checked before any is
+            read. None takes all of them as they are.
+
+    Raises:
+        WeightsError: the file is missing, damaged or not of this configuration, or holds values
+            that are not finite.
+    """
+    with _faults_of(folder):
+        tensors = read_tensors(folder / FILE, expected)
+        others = read_header(folder / FILE).keys() - tensors.keys()
+        if others:
+            raise TensorFileError(f"holds {min(others)!r}, which has no use")
+        return tensors
+
+
+def saved_forms(folder: Path) -> dict[str, Form]:
+    """Shape and type of each tensor that `save_tensors` wrote; no value is read.
+
+    Raises:
+        WeightsError: the file is missing or damaged.
+    """
+    with _faults_of(folder):
+        return read_header(folder / FILE)
+
+
+@contextmanager
+def _faults_of(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except TensorFileError as error:
+        raise damaged(folder, f"is not of this configuration: {error}") from error
+    except (OSError, SafetensorError) as error:
+        raise damaged(folder, f"is missing or damaged ({error})") from error
+
+
+def forms_of(folder: Path, build: Callable[[], nn.Module], *, prefix: str) -> dict[str, Form]:
+    """What the weights of a network must be, by the configuration that builds it.
+
+    Raises:
+        WeightsError: the configuration is impossible.
+    """
+    try:
+        with torch.device("meta"):  # shapes alone, for they may be absurd
+            weights = build().state_dict()
+    except (RuntimeError, TypeError, OverflowError) as error:
+        raise damaged(folder, f"has an impossible configuration ({error})") from error
+    return {f"{prefix}{key}": Form(tuple(v.shape), (v.dtype,)) for key, v in weights.items()}
+
+
+def damaged(folder: Path, what: str) -> WeightsError:
+    """The error of a saved model, to be raised."""
+    told = " ".join(what.split())
+    return WeightsError(
+        printable(f"model {folder / FILE}: {told[:300]}; train it again, or copy it anew")
+    )
+
+
+_CURVE = {column: "int64" if column == "step" else "float64" for column in CURVE_COLUMNS}
+
+
+def checked_scores(found: object, n: int) -> NDArray[np.float64]:
+    """Scores `(n,)` of n images, in double precision, as they are read back from a result.
+
+    Raises:
+        TaskError: they are no array of that many floats, or not all are finite.
+    """
+    if not isinstance(found, np.ndarray) or found.dtype.kind != "f" or found.shape != (n,):
+        raise TaskError("bad_output", f"score returned {_kind(found)}, not {n} floats ({n},)")
+    scores = found.astype(np.float64)
+    if not np.isfinite(scores).all():
+        raise TaskError("non_finite", f"{(~np.isfinite(scores)).sum()} scores are not finite")
+    return scores
+
+
+def checked_training(found: object) -> Training:
+    """How a training went, as plain numbers.
+
+    Raises:
+        TaskError: it is no `Training`, or one of its fields is not what it says.
+    """
+    if not isinstance(found, Training):
+        raise TaskError("bad_output", f"fit returned {_kind(found)}, not a Training")
+    try:
+        step = int(found.best_step)
+        loss = None if found.best_loss is None else float(found.best_loss)
+        curve = found.curve[list(CURVE_COLUMNS)].astype(_CURVE)
+        notes = tuple(map(str, found.notes))
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        raise TaskError("bad_output", f"fit returned a Training that is none: {error}") from error
+    if loss is not None and not math.isfinite(loss):
+        raise TaskError("non_finite", f"best_loss is {loss}")
+    return Training(step, loss, curve, notes)
+
+
+def _kind(found: object) -> str:
+    if isinstance(found, np.ndarray):
+        return f"an array of {found.dtype} {found.shape}"
+    if isinstance(found, pd.DataFrame | pd.Series):
+        return f"a {type(found).__name__} {found.shape}"
+    return "None" if found is None else f"a {type(found).__name__}"

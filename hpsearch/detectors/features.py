@@ -14,15 +14,28 @@ from torch import nn
 from dpa_core.errors import ConfigError
 from dpa_core.features import VGGArchitecture
 from dpa_core.tensor_files import Form
-from hpsearch.backbones.extractor import build_extractor
-from hpsearch.detectors.base import CURVE_COLUMNS, ImageView, Setup, Training
+from hpsearch.config.space import Params
+from hpsearch.config.spec import AxisChoices, TrainingSpec
+from hpsearch.detectors.backbones.backbone import build_extractor
+from hpsearch.detectors.base import (
+    CURVE_COLUMNS,
+    ImageView,
+    Setup,
+    Training,
+    damaged,
+    load_tensors,
+    save_tensors,
+)
 from hpsearch.detectors.outlier_models import OUTLIER_MODELS, Matrix, OutlierModel
-from hpsearch.detectors.pooled import USUAL_LAYERS, pooled_features
-from hpsearch.detectors.pooled_graph import COLOUR, ColourStatistics, PooledGraph, PooledLayers
-from hpsearch.detectors.saved import damaged, load_tensors, save_tensors
+from hpsearch.detectors.pooled import (
+    COLOUR,
+    USUAL_LAYERS,
+    ColourStatistics,
+    PooledGraph,
+    PooledLayers,
+    pooled_features,
+)
 from hpsearch.errors import SpecError, TaskError
-from hpsearch.space import Params
-from hpsearch.spec import AxisChoices, TrainingSpec
 
 
 class FeaturesDetector:

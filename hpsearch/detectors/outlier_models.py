@@ -18,7 +18,7 @@ from sklearn.ensemble import IsolationForest
 from sklearn.neighbors import NearestNeighbors
 from torch import nn
 
-from hpsearch.detectors.pooled_graph import MahalanobisDistance, NeighbourDistance
+from hpsearch.detectors.pooled import MahalanobisDistance, NeighbourDistance
 from hpsearch.errors import SpecError
 
 Matrix = NDArray[np.float64]

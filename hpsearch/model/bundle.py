@@ -2,6 +2,8 @@
 
 Nothing in it can run code, and nothing of it is used before the hashes are checked. Every file that
 lies in it must be named, or what is named by nobody would be used without a hash.
+
+Which model the user means: a bundle, or the final model of a study.
 """
 
 import hashlib
@@ -14,9 +16,10 @@ from numpy.typing import ArrayLike
 from pydantic import ValidationError
 
 from hpsearch.errors import WeightsError
-from hpsearch.files import printable, write_directory_atomic, write_text_atomic
+from hpsearch.evaluation.conformal import conformal_threshold
+from hpsearch.io.files import printable, write_directory_atomic, write_text_atomic
 from hpsearch.model.facts import Calibration, ModelFacts
-from hpsearch.selection.conformal import conformal_threshold
+from hpsearch.storage.run_dir import SPEC, find_study
 
 FACTS = "model.json"
 MAX_JSON_BYTES = 64 * 1024**2  # about two million scores of calibration
@@ -84,7 +87,7 @@ def calibrated(scores: ArrayLike, *, rate: float) -> Calibration:
         rate: share of normal images that may be called anomalous.
 
     Raises:
-        SpecError, DataError: as `hpsearch.selection.conformal.conformal_threshold`.
+        SpecError, DataError: as `hpsearch.evaluation.conformal.conformal_threshold`.
     """
     found = conformal_threshold(scores, rate=rate)
     ascending = np.sort(np.asarray(scores, dtype=np.float64))
@@ -127,3 +130,29 @@ _MEND = (
 
 def _refused(folder: Path, what: str, mend: str = _MEND) -> WeightsError:
     return WeightsError(printable(f"model {folder}: {what:.300}; {mend}"))
+
+
+def find_model(name: str | Path, runs: Path) -> Path:
+    """The folder of a bundle.
+
+    Args:
+        name: such a folder, a run directory, or the name of a study in `runs`.
+        runs: folder of run directories.
+
+    Raises:
+        StudyError: there is no such study, or its winner is not trained yet.
+        WeightsError: the folder cannot be looked into.
+    """
+    try:
+        path = Path(name).expanduser()
+        if (path / FACTS).exists() or (path.is_dir() and not (path / SPEC).exists()):
+            return path
+    except (OSError, RuntimeError) as error:  # RuntimeError: the home of a user who is none
+        what = error.strerror if isinstance(error, OSError) else str(error)
+        mend = "give the folder of a model, a run directory, or the name of a study"
+        raise WeightsError(printable(f"model {name}: cannot be opened ({what}); {mend}")) from error
+    study = find_study(str(path), runs)
+    model = study.final / str(study.winner()) / "model"
+    if not (model / FACTS).exists():
+        raise study.unfinished()
+    return model

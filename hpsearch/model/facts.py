@@ -1,13 +1,22 @@
-"""`model.json`: everything about a trained model that is not a tensor."""
+"""`model.json`: everything about a trained model that is not a tensor.
+
+The facts of a model, from the task that trained it.
+"""
 
 import json
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from hpsearch.config.space import Params, preprocessing_of, statistics_in_words
+from hpsearch.config.spec import AxisValue
 from hpsearch.datasets.pixels import Fit, Preprocessing
 from hpsearch.datasets.window import Window, as_window
-from hpsearch.spec import AxisValue
+
+if TYPE_CHECKING:  # these import torch, which a command that only reads need not wait for
+    from hpsearch.detectors.backbones.backbone import Backbone
+    from hpsearch.search.task import Task
+
 
 Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]  # SHA-256
 
@@ -45,7 +54,7 @@ class BackboneFacts(_Facts):
 class Calibration(_Facts):
     """From which score on an image is called anomalous, by normals that were held out.
 
-    Split-conformal; see `hpsearch.selection`.
+    Split-conformal; see `hpsearch.evaluation`.
     """
 
     rate: float = Field(gt=0, lt=1)  # share of normal images that may be called anomalous
@@ -95,3 +104,55 @@ class ModelFacts(_Facts):
     def to_json(self) -> str:
         """Text from which `model_validate_json` makes the same."""
         return json.dumps(self.model_dump(mode="json"), indent=1)
+
+
+def model_facts(
+    task: "Task",
+    *,
+    backbone: "Backbone",
+    channels: int,
+    window: Window | None,
+    provenance: Provenance,
+) -> ModelFacts:
+    """What the bundle of a trained task says beside its tensors.
+
+    Args:
+        task: that trained the model.
+        backbone: the frozen network.
+        channels: of the stored pixels, 1 or 3.
+        window: through which files of more than 8 bits were seen.
+        provenance: where the model came from.
+    """
+    return ModelFacts(
+        detector=task.detector,
+        params=dict(task.params),
+        seed=task.seed,
+        preprocessing=preprocessing_facts(task.params, channels=channels, window=window),
+        backbone=BackboneFacts(
+            name=backbone.architecture.name,
+            digest=task.backbone_digest,
+            statistics=statistics_in_words(task.params, backbone.statistics_source),
+        ),
+        provenance=provenance,
+    )
+
+
+def preprocessing_facts(
+    params: Params, *, channels: int, window: Window | None = None
+) -> PreprocessingFacts:
+    """The preprocessing of a configuration, for images that are stored with `channels`.
+
+    Raises:
+        SpecError: a value out of its range.
+    """
+    steps = preprocessing_of(params)
+    return PreprocessingFacts(
+        window=window,
+        greyscale=steps.greyscale,
+        equalize=steps.equalize,
+        central_crop=steps.central_crop,
+        fit=steps.fit,
+        size=steps.size,
+        resolution=int(params["resolution"]),
+        channels=1 if channels == 1 else 3,
+    )

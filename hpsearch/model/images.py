@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from hpsearch.datasets.bad_file import bad_file
 from hpsearch.datasets.pixels import preprocess
 from hpsearch.datasets.reading import image_of, read_image, show_image
 from hpsearch.datasets.window import WindowMissingError, is_off_scale, span, windowed
 from hpsearch.errors import DataError
+from hpsearch.io.files import bad_file
 from hpsearch.model.facts import PreprocessingFacts
 
 AnyImage = str | Path | Image.Image | NDArray[Any]

@@ -9,16 +9,15 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from hpsearch.backbones.backbone import Backbone
-from hpsearch.backbones.registry import load_backbone
+from hpsearch.config.spec import AxisValue, TrainingSpec
+from hpsearch.detectors.backbones.backbone import Backbone, load_backbone
 from hpsearch.detectors.base import Detector, ImageView, Setup, faults_of, load_detector
 from hpsearch.errors import SpecError, WeightsError
-from hpsearch.files import printable
+from hpsearch.evaluation.conformal import conformal_p_values
+from hpsearch.io.files import printable
 from hpsearch.model.bundle import read_bundle
 from hpsearch.model.facts import BackboneFacts, Calibration, ModelFacts
 from hpsearch.model.images import Images, chunks_as_seen
-from hpsearch.selection.conformal import conformal_p_values
-from hpsearch.spec import AxisValue, TrainingSpec
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,13 +4,13 @@ from collections.abc import Iterable
 
 import pandas as pd
 
+from hpsearch.config.space import describe
+from hpsearch.config.spec import StudySpec
 from hpsearch.errors import DataError
-from hpsearch.estimate import Estimate
-from hpsearch.paper import OURS, load_paper_numbers, paper_number
+from hpsearch.evaluation.threshold import Estimate
+from hpsearch.paper.numbers import OURS, load_paper_numbers, paper_number
 from hpsearch.reports.document import Section, Table, Text
 from hpsearch.reports.study_data import CRITERION_NAMES, StudyData
-from hpsearch.space import describe
-from hpsearch.spec import StudySpec
 
 
 def warnings_of(data: StudyData) -> tuple[str, ...]:

@@ -2,13 +2,13 @@
 
 from typing import NamedTuple
 
-from hpsearch.deciding import fold_scores
-from hpsearch.metrics import Interval
+from hpsearch.evaluation.auroc import Interval
+from hpsearch.evaluation.choice import fold_scores
+from hpsearch.evaluation.delong import estimate_aurocs
+from hpsearch.evaluation.intervals import auroc_interval
 from hpsearch.reports.answer import estimate_words
 from hpsearch.reports.document import Section, Table, Text
 from hpsearch.reports.study_data import CRITERION_NAMES, StudyData
-from hpsearch.selection.delong import estimate_aurocs
-from hpsearch.selection.intervals import auroc_interval
 
 _SHOWN = 15
 

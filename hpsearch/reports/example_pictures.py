@@ -3,10 +3,9 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from hpsearch.examples.choose import Kind
-from hpsearch.examples.store import Example
-from hpsearch.files import printable
+from hpsearch.io.files import printable
 from hpsearch.reports.document import Picture, Pictures, Section, Text
+from hpsearch.reports.examples.store import Example, Kind
 
 _CAPTIONS: Mapping[Kind, str] = {
     "most_normal": "Most normal: the normal images that score lowest",

@@ -5,10 +5,10 @@ from typing import NamedTuple
 
 from optuna.trial import FrozenTrial
 
+from hpsearch.config.space import describe
+from hpsearch.config.spec import AxisValue
 from hpsearch.reports.document import Table, Text
 from hpsearch.reports.study_data import CRITERION_NAMES, StudyData
-from hpsearch.space import describe
-from hpsearch.spec import AxisValue
 
 # The bottleneck and what is compared behind it, of the detectors that come with the package.
 _ROWS = ("latent_dim", "latent_res")

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from hpsearch.reports.document import Figure, Table
 from hpsearch.reports.look import COLOURS, lay_out, shown
 from hpsearch.reports.study_data import CRITERION_NAMES, StudyData
-from hpsearch.trials import trials_of
+from hpsearch.storage.trials import trials_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,7 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from hpsearch.files import write_text_atomic
+from hpsearch.io.files import write_text_atomic
 from hpsearch.reports.document import Document, Figure
 
 _TEMPLATES = "templates"

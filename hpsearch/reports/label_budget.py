@@ -7,7 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from hpsearch.errors import StudyError
-from hpsearch.reports.budget_lines import Budget, Line, draw_lines
+from hpsearch.reports.budget_figure import Budget, Line, draw_lines
 from hpsearch.reports.document import Figure, Table, Text
 from hpsearch.reports.look import COLOURS, DASHES, GREY, lay_out, png_dash
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from hpsearch.reports.document import Figure, Table, Text
 from hpsearch.reports.look import COLOURS, DASHES, lay_out, png_dash
 from hpsearch.reports.study_data import StudyData
-from hpsearch.results import FoldResult
+from hpsearch.storage.results import FoldResult
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,7 +8,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from hpsearch.errors import SpecError
-from hpsearch.files import atomic_path, printable, write_text_atomic
+from hpsearch.io.files import atomic_path, printable, write_text_atomic
 from hpsearch.reports.document import Document, Figure
 
 _INCHES, _DOTS_PER_INCH = (7.0, 4.2), 120

@@ -2,11 +2,11 @@
 
 from datetime import timedelta
 
-from hpsearch.backbones.statistics_axis import statistics_in_words
-from hpsearch.files import printable
+from hpsearch.config.space import statistics_in_words
+from hpsearch.io.files import printable
 from hpsearch.reports.document import Code, Section, Table
 from hpsearch.reports.study_data import StudyData
-from hpsearch.trials import trials_of
+from hpsearch.storage.trials import trials_of
 
 
 def stage_seconds(data: StudyData) -> tuple[tuple[str, int, float], ...]:

@@ -7,13 +7,13 @@ import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from hpsearch.estimate import Estimate, interval_words
-from hpsearch.metrics import draw_counts, independent_units
+from hpsearch.evaluation.auroc import draw_counts, independent_units
+from hpsearch.evaluation.threshold import Estimate, interval_words
+from hpsearch.protocol.folds import Positions
 from hpsearch.reports.document import Figure, Table
 from hpsearch.reports.look import COLOURS, DASHES, GREY, lay_out, png_dash, veil
 from hpsearch.reports.study_data import StudyData
-from hpsearch.results import scores_at
-from hpsearch.splits import Positions
+from hpsearch.storage.results import scores_at
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,11 +6,11 @@ import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from hpsearch.metrics import auroc
+from hpsearch.evaluation.auroc import auroc
 from hpsearch.reports.document import Figure, Table
 from hpsearch.reports.look import COLOURS, GREY, lay_out, shown, veil
 from hpsearch.reports.study_data import StudyData
-from hpsearch.results import scores_at
+from hpsearch.storage.results import scores_at
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

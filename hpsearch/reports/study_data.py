@@ -9,19 +9,19 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial
 
-from hpsearch.budget import LabelledAnomalies, TestRoles, test_roles
-from hpsearch.deciding import varied_axes
+from hpsearch.config.space import describe
+from hpsearch.config.spec import Criterion, StudySpec
 from hpsearch.errors import StudyError
-from hpsearch.final import FinalResult
-from hpsearch.final_store import read_winner
-from hpsearch.parts import labelled_anomalies
-from hpsearch.progress import Progress, silent
-from hpsearch.results import FoldResult, read_result
-from hpsearch.space import describe
-from hpsearch.spec import Criterion, StudySpec
-from hpsearch.storage import load_study
-from hpsearch.stored_scores import StoredScores, read_scores
-from hpsearch.study_dir import StudyDir
+from hpsearch.evaluation.choice import varied_axes
+from hpsearch.evaluation.result import FinalResult
+from hpsearch.evaluation.stored_scores import StoredScores, read_scores
+from hpsearch.io.progress import Progress, silent
+from hpsearch.protocol.labels import LabelledAnomalies, TestRoles, test_roles
+from hpsearch.protocol.protocol import labelled_anomalies
+from hpsearch.storage.database import load_study
+from hpsearch.storage.results import FoldResult, read_result
+from hpsearch.storage.run_dir import StudyDir
+from hpsearch.study.final_store import read_winner
 
 CRITERION_NAMES: Mapping[Criterion, str] = {
     "weak": "validation ROC AUC",

@@ -14,14 +14,14 @@ import torch
 from dpa_core.autoencoder import Autoencoder
 from dpa_core.config import AutoencoderConfig
 from dpa_core.growth import final_phase
-from hpsearch.backbones.registry import load_backbone
+from hpsearch.config.spec import TrainingSpec
 from hpsearch.datasets.pixels import Preprocessing, load_pixels
 from hpsearch.datasets.registry import DatasetRequest, load_dataset
+from hpsearch.detectors.backbones.backbone import load_backbone
 from hpsearch.detectors.base import ImageView, Setup
 from hpsearch.detectors.dpa import DPADetector
-from hpsearch.metrics import auroc
-from hpsearch.spec import TrainingSpec
-from hpsearch.splits import final_split
+from hpsearch.evaluation.auroc import auroc
+from hpsearch.protocol.folds import final_split
 
 SEEDS = (0, 1, 2)
 STEPS = 240  # of every training; growing spends a half of them below 64 px and on the way

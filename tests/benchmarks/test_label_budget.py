@@ -10,14 +10,13 @@ import pandas as pd
 import pytest
 from optuna.trial import create_trial
 
-from hpsearch.label_budget.answer import answer
-from hpsearch.label_budget.records import write_curves
-from hpsearch.label_budget.simulation import Question
-from hpsearch.results import FoldResult, write_result
-from hpsearch.spec import StudySpec
-from hpsearch.splits import make_folds
-from hpsearch.storage import create_or_load_study
-from hpsearch.study_dir import StudyDir
+from hpsearch.config.spec import StudySpec
+from hpsearch.evaluation.label_budget.answer import answer, write_curves
+from hpsearch.evaluation.label_budget.simulation import Question
+from hpsearch.protocol.folds import make_folds
+from hpsearch.storage.database import create_or_load_study
+from hpsearch.storage.results import FoldResult, write_result
+from hpsearch.storage.run_dir import StudyDir
 
 CONFIGURATIONS, FOLDS, TYPES = 36, 3, 5
 IMAGES, REPEATS = 20_000, 1_000

@@ -23,9 +23,9 @@ LESION = ((800, 800), (6000, 800), (6000, 4600), (800, 4600))
 PROGRAM = """
 import json, multiprocessing, sys, threading, time
 from pathlib import Path
-from hpsearch.listener import SilentListener
-from hpsearch.prepare.camelyon16 import prepare_camelyon16
-from hpsearch.prepare.settings import TilingSettings
+from hpsearch.search.events import SilentListener
+from hpsearch.datasets.prepare.camelyon16 import prepare_camelyon16
+from hpsearch.datasets.prepare.settings import TilingSettings
 
 def peak(pid):
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()

@@ -16,14 +16,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hpsearch.backbones.registry import load_backbone
+from hpsearch.config.spec import TrainingSpec
 from hpsearch.datasets.pixels import Preprocessing, load_pixels
 from hpsearch.datasets.registry import DatasetRequest, load_dataset
+from hpsearch.detectors.backbones.backbone import load_backbone
 from hpsearch.detectors.base import ImageView, Setup
 from hpsearch.detectors.dpa import DPADetector
-from hpsearch.metrics import auroc
-from hpsearch.spec import TrainingSpec
-from hpsearch.splits import final_split
+from hpsearch.evaluation.auroc import auroc
+from hpsearch.protocol.folds import final_split
 
 NORMAL_CLASSES = ("automobile", "ship")
 CHOICES = ("natural", "own")

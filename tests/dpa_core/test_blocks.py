@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, conv2d
 
-from dpa_core.blocks import ResidualBlock, initialise
+from dpa_core.autoencoder import ResidualBlock, initialise
 
 
 def leaky(x: Tensor) -> Tensor:

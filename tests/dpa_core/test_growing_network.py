@@ -10,8 +10,7 @@ from dpa_core.autoencoder import Autoencoder
 from dpa_core.config import AutoencoderConfig
 from dpa_core.critic import Critic
 from dpa_core.errors import ConfigError
-from dpa_core.growth import Phase, final_phase
-from dpa_core.resampling import double, halve
+from dpa_core.growth import Phase, double, final_phase, halve
 
 CONFIG = AutoencoderConfig(64, 3, latent_dim=4, latent_res=4, start_resolution=8)
 RESOLUTIONS = (8, 16, 32, 64)

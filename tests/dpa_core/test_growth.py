@@ -3,14 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dpa_core.config import AutoencoderConfig, FitConfig
-from dpa_core.growth import (
-    GrowthSchedule,
-    Phase,
-    final_phase,
-    phase_at,
-    schedule_of,
-    stage_at,
-)
+from dpa_core.growth import GrowthSchedule, Phase, final_phase, phase_at, schedule_of, stage_at
 
 SCHEDULES = st.builds(
     lambda start, doublings, steps: GrowthSchedule(start, start * 2**doublings, steps),

@@ -3,8 +3,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from dpa_core.growth import Phase
-from dpa_core.resampling import double, halve, images_at, shrink
+from dpa_core.growth import Phase, double, halve, images_at, shrink
 
 
 @pytest.fixture

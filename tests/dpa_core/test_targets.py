@@ -5,9 +5,8 @@ import torch
 
 from dpa_core.batches import as_input
 from dpa_core.config import LossConfig
-from dpa_core.growth import Phase
+from dpa_core.growth import Phase, shrink
 from dpa_core.loss import ReconstructionLoss
-from dpa_core.resampling import shrink
 from dpa_core.targets import Targets
 
 SETTLED = Phase(16)

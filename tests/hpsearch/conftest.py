@@ -14,17 +14,17 @@ import pytest
 import yaml
 from PIL import Image
 
-import hpsearch.study
-from hpsearch.backbones.registry import load_backbone
+import hpsearch.study.run
+from hpsearch.config.space import Params
+from hpsearch.config.spec import StudySpec, TrainingSpec, build_spec
+from hpsearch.detectors.backbones.backbone import load_backbone
 from hpsearch.detectors.base import ImageView, Setup
-from hpsearch.engine import Finished, Workers
 from hpsearch.errors import TaskError
-from hpsearch.listener import SilentListener
-from hpsearch.prepared import Prepared, prepare_study
-from hpsearch.space import Params
-from hpsearch.spec import StudySpec, TrainingSpec, build_spec
-from hpsearch.study_dir import StudyDir
-from hpsearch.task import Task, TaskContext, run_task
+from hpsearch.search.engine import Finished, Workers
+from hpsearch.search.events import SilentListener
+from hpsearch.search.task import Task, TaskContext, run_task
+from hpsearch.storage.run_dir import StudyDir
+from hpsearch.study.prepare import Prepared, prepare_study
 
 SIDE = 16
 COUNTS = {  # split, type: images
@@ -186,8 +186,8 @@ import os, signal, sys, time
 import numpy as np, pandas as pd
 from hpsearch.detectors.base import CURVE_COLUMNS, Training
 from hpsearch.errors import TaskError
-from hpsearch.listener import SilentListener
-from hpsearch.prepared import Prepared, prepare_study
+from hpsearch.search.events import SilentListener
+from hpsearch.study.prepare import Prepared, prepare_study
 
 class Unpicklable(Exception):
     def __init__(self, one, two):
@@ -260,7 +260,7 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def inline(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """Studies train in this process; gives the digests of what was trained."""
-    monkeypatch.setattr(hpsearch.study, "LocalEngine", InlineEngine)
+    monkeypatch.setattr(hpsearch.study.run, "LocalEngine", InlineEngine)
     monkeypatch.setattr(InlineEngine, "trained", [])
     yield InlineEngine.trained
 
@@ -281,7 +281,7 @@ def finished_study(
         kept = kept_studies / spec.study_name
         if not kept.exists():
             options = {"runs": runs, "cache_dir": cache, "device": "cpu", "workers": 1}
-            ran = hpsearch.study.run_study(spec, listener=SilentListener(), **options)
+            ran = hpsearch.study.run.run_study(spec, listener=SilentListener(), **options)
             shutil.copytree(ran.folder.path, kept)
         return StudyDir(shutil.copytree(kept, runs / spec.study_name, dirs_exist_ok=True))
 

@@ -40,7 +40,7 @@ from numpy.typing import NDArray
 
 from hpsearch.datasets.histology.slides import draw_slide
 from hpsearch.datasets.histology.tissue import render_tile
-from hpsearch.progress import Progress, silent
+from hpsearch.io.progress import Progress, silent
 
 TILES_PER_SLIDE = 50
 SLIDES = {  # (split, kind): number of slides

@@ -11,10 +11,10 @@ import pytest
 import yaml
 from PIL import Image
 
-from hpsearch.backbones.registry import BUNDLED_VGG_MINI
 from hpsearch.datasets.manifest import load_manifest
-from hpsearch.storage import load_study
-from hpsearch.study_dir import StudyDir
+from hpsearch.detectors.backbones.backbone import BUNDLED_VGG_MINI
+from hpsearch.storage.database import load_study
+from hpsearch.storage.run_dir import StudyDir
 
 Command = Callable[..., Any]
 

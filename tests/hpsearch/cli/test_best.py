@@ -7,10 +7,10 @@ import optuna
 import pandas as pd
 import pytest
 
-from hpsearch.results import RECIPE
-from hpsearch.storage import DATABASE, create_or_load_study
-from hpsearch.study_dir import StudyDir
-from hpsearch.trials import TASKS
+from hpsearch.storage.database import DATABASE, create_or_load_study
+from hpsearch.storage.results import RECIPE
+from hpsearch.storage.run_dir import StudyDir
+from hpsearch.storage.trials import TASKS
 
 Command = Callable[..., Any]
 

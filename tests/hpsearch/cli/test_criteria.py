@@ -9,9 +9,8 @@ import pytest
 import yaml
 
 from hpsearch.cli.listeners import figure, trial_line
-from hpsearch.criteria import CRITERIA
-from hpsearch.listener import TrialReport
-from hpsearch.spec import Criterion
+from hpsearch.config.spec import CRITERIA, Criterion
+from hpsearch.search.events import TrialReport
 
 Command = Callable[..., Any]
 

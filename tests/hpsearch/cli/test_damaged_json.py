@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from hpsearch.study_dir import StudyDir
+from hpsearch.storage.run_dir import StudyDir
 
 FILES = (
     "env.json",

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from hpsearch.dashboard.server import Dashboard
+from hpsearch.reports.dashboard.server import Dashboard
 
 Command = Callable[..., Any]
 
@@ -30,7 +30,7 @@ def test_the_link_is_printed_and_ctrl_c_is_a_good_end(
 
 
 def test_without_the_extra(hpsearch: Command, done: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hpsearch.dashboard.installed.is_installed", lambda: False)
+    monkeypatch.setattr("hpsearch.reports.dashboard.server.is_installed", lambda: False)
     ended = hpsearch("dashboard", "--port", 0)
     assert (ended.code, ended.err.count("\n")) == (2, 1)
     assert "pip install 'hpsearch[dashboard]'" in ended.err

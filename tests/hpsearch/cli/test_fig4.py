@@ -6,11 +6,11 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from hpsearch import study as study_module
 from hpsearch.cli.fig4 import fig4_spec
 from hpsearch.cli.reproduction import Reproduction
-from hpsearch.label_budget import final_models
-from hpsearch.studies import read_study
+from hpsearch.config.library import read_study
+from hpsearch.study import final_models
+from hpsearch.study import run as study_module
 
 Command = Callable[..., Any]
 

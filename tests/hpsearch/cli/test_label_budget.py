@@ -7,12 +7,11 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from hpsearch import study as study_module
-from hpsearch.choices import winner
-from hpsearch.label_budget import final_models
-from hpsearch.storage import load_study, sole_writer_of
-from hpsearch.stored_scores import read_scores
-from hpsearch.study_dir import StudyDir
+from hpsearch.evaluation.stored_scores import read_scores
+from hpsearch.storage.database import load_study, sole_writer_of, winner
+from hpsearch.storage.run_dir import StudyDir
+from hpsearch.study import final_models
+from hpsearch.study import run as study_module
 
 Command = Callable[..., Any]
 

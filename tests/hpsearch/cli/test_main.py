@@ -45,7 +45,7 @@ def test_how_other_ends_end(
     def fails(*_: Any, **__: Any) -> None:
         raise error
 
-    monkeypatch.setattr("hpsearch.study.run_study", fails)
+    monkeypatch.setattr("hpsearch.study.run.run_study", fails)
     ended = hpsearch("run")
     assert ended.code == code
     assert says in ended.err
@@ -63,7 +63,7 @@ def test_a_signal_to_terminate_ends_as_one_to_interrupt(
             ended.append("tidied up")
 
     ended: list[str] = []
-    monkeypatch.setattr("hpsearch.study.run_study", is_told_to_end)
+    monkeypatch.setattr("hpsearch.study.run.run_study", is_told_to_end)
     heard = signal.getsignal(signal.SIGTERM)
     try:
         code, _, err = hpsearch("run")

@@ -8,12 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hpsearch.final_store import read_final
 from hpsearch.model.bundle import attach_calibration, calibrated, write_bundle
-from hpsearch.model.describe import preprocessing_facts
-from hpsearch.model.facts import BackboneFacts, ModelFacts, Provenance
-from hpsearch.results import read_result
-from hpsearch.study_dir import StudyDir
+from hpsearch.model.facts import BackboneFacts, ModelFacts, Provenance, preprocessing_facts
+from hpsearch.storage.results import read_result
+from hpsearch.storage.run_dir import StudyDir
+from hpsearch.study.final_store import read_final
 
 Command = Callable[..., Any]
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from hpsearch import study
-from hpsearch.metrics import auroc
-from hpsearch.results import read_result
-from hpsearch.tables import fixed
+from hpsearch.evaluation.auroc import auroc
+from hpsearch.paper import running as fixed
+from hpsearch.storage.results import read_result
+from hpsearch.study import run as study
 
 Command = Callable[..., Any]
 TINY = [

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from hpsearch.final_store import read_winner
-from hpsearch.study_dir import StudyDir
+from hpsearch.storage.run_dir import StudyDir
+from hpsearch.study.final_store import read_winner
 
 Command = Callable[..., Any]
 
@@ -144,7 +144,7 @@ def test_a_report_that_cannot_be_written_is_one_line(hpsearch: Command, finished
 def test_reports_need_no_torch() -> None:
     rooms = "hpsearch.reports.study_report, hpsearch.reports.html, hpsearch.reports.markdown"
     code = (
-        f"import sys, {rooms}, hpsearch.examples.make, hpsearch.cli.report; "
+        f"import sys, {rooms}, hpsearch.reports.examples.make, hpsearch.cli.report; "
         "sys.exit('torch' in sys.modules or 'matplotlib' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from hpsearch.cli.reproduce import default_prefix, parse_rows
-from hpsearch.metrics import auroc
-from hpsearch.results import read_result
+from hpsearch.evaluation.auroc import auroc
+from hpsearch.storage.results import read_result
 
 Command = Callable[..., Any]
 

@@ -10,8 +10,8 @@ import yaml
 from PIL import Image
 
 from hpsearch.cli.run import default_name, default_study
-from hpsearch.spec import build_spec
-from hpsearch.studies import shipped_studies
+from hpsearch.config.library import shipped_studies
+from hpsearch.config.spec import build_spec
 
 Command = Callable[..., Any]
 

@@ -7,10 +7,10 @@ from typing import Any
 import optuna
 import pytest
 
-from hpsearch.spec import StudySpec
-from hpsearch.storage import load_study
-from hpsearch.study_dir import StudyDir
-from hpsearch.trials import TASKS
+from hpsearch.config.spec import StudySpec
+from hpsearch.storage.database import load_study
+from hpsearch.storage.run_dir import StudyDir
+from hpsearch.storage.trials import TASKS
 
 Command = Callable[..., Any]
 Finished = Callable[[StudySpec], StudyDir]

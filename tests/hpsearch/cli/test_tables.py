@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from hpsearch.metrics import auroc
-from hpsearch.results import read_result
+from hpsearch.evaluation.auroc import auroc
+from hpsearch.storage.results import read_result
 
 Command = Callable[..., Any]
 
@@ -145,7 +145,7 @@ def test_images_that_are_not_there_are_said_in_their_rows(
         root = DatasetRequest("cifar10", root=cifar_folders, normal_class="car")
         return load_dataset(root, **options)
 
-    monkeypatch.setattr("hpsearch.prepared.load_dataset", load)
+    monkeypatch.setattr("hpsearch.study.prepare.load_dataset", load)
     few = ["--axis", "random_crop=1.0", "--axis", "start_resolution=8"]
     ended = hpsearch("reproduce", "table2", *TINY, *few, "--n-anomaly-types", 1, "--n-runs", 1)
     assert (ended.code, ended.err) == (0, "")
@@ -167,14 +167,14 @@ def test_a_failed_study_leaves_the_others_their_rows(
     table: Command, runs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from hpsearch.errors import StudyError
-    from hpsearch.study import run_study
+    from hpsearch.study.run import run_study
 
     def run(spec: Any, **options: Any) -> Any:
         if spec.dataset.normal_class == "car":
             raise StudyError("it broke")
         return run_study(spec, **options)
 
-    monkeypatch.setattr("hpsearch.tables.running.run_study", run)
+    monkeypatch.setattr("hpsearch.paper.running.run_study", run)
     ended = table("table5", "--n-runs", 1)
     assert ended.code == 1
     assert "t-cifar10-car: failed: it broke" in ended.out

@@ -2,8 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpsearch.datasets.class_table import class_table
-from hpsearch.datasets.table import COLUMNS, validate_table
+from hpsearch.datasets.table import COLUMNS, class_table, validate_table
 
 CLASSES = ("cat", "dog", "bird")
 

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hpsearch.datasets.reading import read_image, read_mode
-from hpsearch.datasets.shown import Shown
+from hpsearch.datasets.reading import Shown, read_image, read_mode
 from hpsearch.errors import DataError
 
 pydicom = pytest.importorskip("pydicom")

@@ -17,19 +17,18 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from hpsearch.datasets.audit import audit
 from hpsearch.datasets.pixels import Preprocessing, load_pixels
 from hpsearch.datasets.registry import DatasetRequest, load_dataset
 from hpsearch.datasets.window import Window
 from hpsearch.detectors.base import ImageView, Setup
 from hpsearch.detectors.features import FeaturesDetector
 from hpsearch.errors import DataError
-from hpsearch.estimator import DPADetector
-from hpsearch.model.describe import preprocessing_facts
-from hpsearch.model.facts import BackboneFacts, ModelFacts, Provenance
+from hpsearch.model.estimator import DPADetector
+from hpsearch.model.facts import BackboneFacts, ModelFacts, Provenance, preprocessing_facts
 from hpsearch.model.model import Model
-from hpsearch.predict.inputs import find_images
-from hpsearch.predict.predict import predict
+from hpsearch.model.predict.inputs import find_images
+from hpsearch.model.predict.predict import predict
+from hpsearch.protocol.audit import audit
 
 Outcome = Literal["read", "passed over", "refused"]
 Make = Callable[[], bytes]

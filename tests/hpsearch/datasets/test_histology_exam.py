@@ -12,10 +12,9 @@ from dpa_core.fit import fit
 from dpa_core.growth import final_phase
 from dpa_core.loss import ReconstructionLoss
 from dpa_core.score import score
-from hpsearch.backbones.extractor import build_extractor
-from hpsearch.backbones.registry import load_backbone
-from hpsearch.metrics import auroc
-from hpsearch.studies import read_study
+from hpsearch.config.library import read_study
+from hpsearch.detectors.backbones.backbone import build_extractor, load_backbone
+from hpsearch.evaluation.auroc import auroc
 
 TRAINING = read_study("quickstart")["training"]
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hpsearch.datasets.image_folders import (
+from hpsearch.datasets.mvtec import (
     SUFFIXES,
     files_in,
     files_outside,

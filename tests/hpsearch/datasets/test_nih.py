@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hpsearch.datasets.audit import audit
 from hpsearch.datasets.nih import (
     NIH_SETS,
     SUBSET_LISTS,
@@ -17,6 +16,7 @@ from hpsearch.datasets.nih import (
 from hpsearch.datasets.registry import DatasetRequest, load_dataset
 from hpsearch.datasets.table import Dataset
 from hpsearch.errors import DataError, SpecError
+from hpsearch.protocol.audit import audit
 
 PA, AP, SUBSET = NIH_SETS
 

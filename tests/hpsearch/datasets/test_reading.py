@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFile
 from PIL.PngImagePlugin import PngInfo
 
-from hpsearch.datasets.reading import image_of, read_image, read_mask, read_mode
-from hpsearch.datasets.shown import Shown
+from hpsearch.datasets.reading import Shown, image_of, read_image, read_mask, read_mode
 from hpsearch.errors import DataError
 
 RNG = np.random.default_rng(0)

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from hpsearch.datasets.unavailable import OBTAINED_SETS, ObtainedSet, load_obtained
+from hpsearch.datasets.manifest import OBTAINED_SETS, ObtainedSet, load_obtained
 from hpsearch.errors import DataError
 
 

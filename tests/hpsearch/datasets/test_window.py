@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from hpsearch.config.spec import StudySpec, build_spec
 from hpsearch.datasets.pixels import Preprocessing, load_pixels
 from hpsearch.datasets.reading import read_image, read_mode
 from hpsearch.datasets.registry import DatasetRequest, load_dataset
 from hpsearch.datasets.window import as_window, parse_window, windowed
 from hpsearch.errors import DataError, SpecError
-from hpsearch.spec import StudySpec, build_spec
 
 DEEP = np.random.default_rng(0).integers(0, 2**16, (12, 10)).astype(np.uint16)
 WINDOW = (1000.0, 40_000.0)

@@ -7,10 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hpsearch.backbones.backbone import Backbone
-from hpsearch.backbones.registry import load_backbone
+from hpsearch.config.spec import TrainingSpec
+from hpsearch.detectors.backbones.backbone import Backbone, load_backbone
 from hpsearch.detectors.base import ImageView, Setup
-from hpsearch.spec import TrainingSpec
 
 N_NORMAL = 40
 

@@ -17,11 +17,11 @@ from dpa_core.autoencoder import Autoencoder
 from dpa_core.errors import DivergedError
 from dpa_core.features import VGG19, VGG_MINI
 from dpa_core.training_state import configuration
-from hpsearch.backbones.statistics import compute_statistics
+from hpsearch.config.spec import TrainingSpec
+from hpsearch.detectors.backbones.statistics import compute_statistics
 from hpsearch.detectors.base import CURVE_COLUMNS, ImageView, Setup
 from hpsearch.detectors.dpa import DPADetector
 from hpsearch.errors import SpecError, TaskError, WeightsError
-from hpsearch.spec import TrainingSpec
 
 View = Callable[[slice], ImageView]
 PLAIN = {

@@ -12,11 +12,11 @@ from sklearn.covariance import LedoitWolf
 from sklearn.ensemble import IsolationForest
 
 from dpa_core.features import VGG_MINI
+from hpsearch.config.spec import TrainingSpec
 from hpsearch.detectors.base import ImageView, Setup
 from hpsearch.detectors.features import FeaturesDetector
 from hpsearch.detectors.pooled import pooled_features
 from hpsearch.errors import SpecError, TaskError, WeightsError
-from hpsearch.spec import TrainingSpec
 
 View = Callable[[slice], ImageView]
 TRAIN, NEW = slice(0, 30), slice(30, 50)  # of the new ones the last ten are anomalous

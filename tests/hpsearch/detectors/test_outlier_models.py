@@ -4,7 +4,7 @@ from sklearn.covariance import LedoitWolf
 from sklearn.preprocessing import StandardScaler
 
 from hpsearch.detectors.outlier_models import OUTLIER_MODELS, Mahalanobis
-from hpsearch.metrics import auroc
+from hpsearch.evaluation.auroc import auroc
 
 LENGTH = 6
 BASE = np.linspace(-2, 2, LENGTH)

@@ -6,9 +6,8 @@ import pytest
 import torch
 
 from dpa_core.features import LayerStatistics
-from hpsearch.backbones.backbone import Backbone
-from hpsearch.backbones.extractor import build_extractor
-from hpsearch.backbones.statistics import compute_statistics
+from hpsearch.detectors.backbones.backbone import Backbone, build_extractor
+from hpsearch.detectors.backbones.statistics import compute_statistics
 from hpsearch.detectors.base import ImageView
 from hpsearch.detectors.pooled import colour_statistics, pooled_features
 

@@ -1,7 +1,7 @@
 import pytest
 
 from dpa_core.config import AutoencoderConfig, LossConfig
-from hpsearch.detectors.rates import batch_size, learning_rate
+from hpsearch.detectors.dpa import batch_size, learning_rate
 
 PERCEPTUAL = LossConfig({0: {"r42": 1.0}})
 

@@ -11,8 +11,7 @@ from PIL import Image
 from hpsearch.detectors.base import ImageView, Setup
 from hpsearch.detectors.dpa import DPADetector
 from hpsearch.model.bundle import attach_calibration, calibrated, write_bundle
-from hpsearch.model.describe import preprocessing_facts
-from hpsearch.model.facts import BackboneFacts, ModelFacts, Provenance
+from hpsearch.model.facts import BackboneFacts, ModelFacts, Provenance, preprocessing_facts
 
 SIDE = 16
 PARAMS = {

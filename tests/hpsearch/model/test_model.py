@@ -10,7 +10,7 @@ from PIL import Image
 
 import hpsearch
 import hpsearch.model.model
-from hpsearch.backbones.registry import BUNDLED_VGG_MINI
+from hpsearch.detectors.backbones.backbone import BUNDLED_VGG_MINI
 from hpsearch.detectors.base import ImageView
 from hpsearch.detectors.dpa import DPADetector
 from hpsearch.errors import DataError, SpecError, UserError, WeightsError

@@ -3,11 +3,10 @@ from pathlib import Path
 import plotly.graph_objects as go
 import pytest
 
-from hpsearch.label_budget.cells import Cell
-from hpsearch.label_budget.curves import BudgetCurves, Point
-from hpsearch.label_budget.simulation import Question
-from hpsearch.reports.budget_figure import budget_figure
-from hpsearch.reports.page import write_page
+from hpsearch.evaluation.label_budget.cells import Cell
+from hpsearch.evaluation.label_budget.curves import BudgetCurves, Point
+from hpsearch.evaluation.label_budget.simulation import Question
+from hpsearch.reports.budget_figure import budget_figure, write_page
 
 
 def _point(n_types: int, n_examples: int, mean: float, eligible: int = 3) -> Point:

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_curve
 
-from hpsearch.estimate import Estimate
-from hpsearch.metrics import auroc, bootstrap_auroc
+from hpsearch.evaluation.auroc import auroc, bootstrap_auroc
+from hpsearch.evaluation.threshold import Estimate
 from hpsearch.reports.roc import FALSE_POSITIVES, NamedCurve, RocCurve, roc_block, roc_with_band
 
 

@@ -15,7 +15,7 @@ from hpsearch.reports.history import history_figure, search_history
 from hpsearch.reports.importance import Importance, axis_importance, importance_block
 from hpsearch.reports.parallel import parallel_block, parallel_lines
 from hpsearch.reports.study_data import StudyData
-from hpsearch.trials import TASKS
+from hpsearch.storage.trials import TASKS
 
 SIZES, LAYERS = (4, 16, 64), ("r12", "<i>r22</i>")
 

@@ -10,17 +10,16 @@ import pandas as pd
 import pytest
 from sqlalchemy import event
 
-from hpsearch.criteria import CRITERIA, Values
-from hpsearch.engine import Finished
+from hpsearch.config.space import Params, SearchSpace
+from hpsearch.config.spec import CRITERIA, TrainingSpec, Values
 from hpsearch.errors import TaskError
-from hpsearch.listener import SilentListener, TrialReport
-from hpsearch.records import FoldRecords
-from hpsearch.results import FoldResult
-from hpsearch.search import CONFIG, Search, SearchPlan
-from hpsearch.space import Params, SearchSpace
-from hpsearch.spec import TrainingSpec
-from hpsearch.storage import create_or_load_study, open_database
-from hpsearch.task import Task
+from hpsearch.search.engine import Finished
+from hpsearch.search.events import SilentListener, TrialReport
+from hpsearch.search.search import CONFIG, Search, SearchPlan
+from hpsearch.search.task import Task
+from hpsearch.storage.database import create_or_load_study, open_database
+from hpsearch.storage.records import FoldRecords
+from hpsearch.storage.results import FoldResult
 
 FOLDS = 2
 AUROCS = {4: (0.7, 0.8), 16: (0.9, 0.85), 64: (0.6, 0.5)}  # of each width, by fold

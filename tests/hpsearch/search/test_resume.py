@@ -9,9 +9,8 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from hpsearch.choices import winner
-from hpsearch.criteria import CRITERIA
-from hpsearch.storage import DATABASE
+from hpsearch.config.spec import CRITERIA
+from hpsearch.storage.database import DATABASE, winner
 
 Desk = Any  # of conftest.py, which tests cannot import from
 

@@ -8,11 +8,11 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from hpsearch.choices import winner
 from hpsearch.errors import FailureReason, TaskError
-from hpsearch.search import GRACE_SECONDS
-from hpsearch.task import Task
-from hpsearch.trials import CONFIG, RETRY_OF, trials_of
+from hpsearch.search.search import GRACE_SECONDS
+from hpsearch.search.task import Task
+from hpsearch.storage.database import winner
+from hpsearch.storage.trials import CONFIG, RETRY_OF, trials_of
 
 Desk = Any  # of conftest.py, which tests cannot import from
 
@@ -127,7 +127,7 @@ def test_a_hanging_training_does_not_outlive_the_timeout(
 ) -> None:
     desk.engine.hangs = lambda task: task.params["width"] == 16
     clock = SimpleNamespace(monotonic=lambda: desk.engine.seconds)
-    monkeypatch.setattr("hpsearch.search.time", clock)
+    monkeypatch.setattr("hpsearch.search.search.time", clock)
     study = desk.search(timeout=1000)
     assert desk.states() == {"COMPLETE": 1, "RUNNING": 1, "WAITING": 1}
     assert desk.engine.seconds == 1000 + GRACE_SECONDS

@@ -7,11 +7,11 @@ from typing import Any
 import optuna
 import pytest
 
-from hpsearch.choices import winner
-from hpsearch.criteria import CRITERIA
+from hpsearch.config.space import SearchSpace
+from hpsearch.config.spec import CRITERIA
 from hpsearch.errors import TaskError
-from hpsearch.space import SearchSpace
-from hpsearch.task import Task
+from hpsearch.search.task import Task
+from hpsearch.storage.database import winner
 
 Desk = Any  # of conftest.py, which tests cannot import from
 
@@ -143,7 +143,7 @@ def test_a_configuration_drawn_again_is_not_trained_again(desk: Desk, sampler: s
 def test_after_the_timeout_no_fold_is_started(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = desk.engine
     clock = SimpleNamespace(monotonic=lambda: 100.0 * len(engine.finished))
-    monkeypatch.setattr("hpsearch.search.time", clock)
+    monkeypatch.setattr("hpsearch.search.search.time", clock)
     desk.search(timeout=150)
     assert len(engine.finished) == 3, "two were under way when the first ended, one came after it"
     assert not engine.under_way

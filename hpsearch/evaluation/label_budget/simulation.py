@@ -1,0 +1,85 @@
+"""The choices of a study, made again with fewer or more labelled anomalies."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hpsearch.errors import SpecError
+from hpsearch.evaluation.label_budget.cells import Cell, Draws, Orders, plan_cells
+from hpsearch.evaluation.label_budget.held_out import choose, cross_validated, pool_placements
+from hpsearch.evaluation.stored_scores import StoredScores
+from hpsearch.protocol.labels import AnomalyUse
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked of a study.
+
+    Attributes:
+        types, examples: numbers of labelled types and of examples in all, None for the usual ones.
+        repeats: draws at each combination.
+        seed: of the draws.
+
+    Raises:
+        SpecError: repeats below 1.
+    """
+
+    types: tuple[int, ...] | None = None
+    examples: tuple[int, ...] | None = None
+    repeats: int = 7
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.repeats < 1:
+            raise SpecError(f"--repeats: {self.repeats} is too few; ask for at least 1")
+
+
+@dataclass(frozen=True, eq=False)
+class Choices:
+    """What every draw at one cell chooses.
+
+    Attributes:
+        cell: numbers of types and examples.
+        draws: the labelled anomalies.
+        configurations: `(R,)` which of the study's configurations, counted from 0.
+    """
+
+    cell: Cell
+    draws: Draws
+    configurations: NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Simulation:
+    """The choices at all cells, and the number `(A,)` of the type of each anomaly of the pool."""
+
+    question: Question
+    choices: tuple[Choices, ...]
+    type_of: NDArray[np.int64]
+    type_names: tuple[str, ...]
+
+
+def simulate(scores: StoredScores, question: Question, anomalies: AnomalyUse) -> Simulation:
+    """Draw labelled anomalies and choose by them, by the study's own rule for its folds.
+
+    Raises:
+        UserError: the data does not hold what is asked for.
+    """
+    types = scores.table["anomaly_type"].to_numpy(dtype=object)[scores.pool]
+    sizes = np.unique(types, return_counts=True)[1].tolist()
+    parts = 1 if anomalies == "shared" else len(scores.normals)
+    cells = plan_cells(sizes, types=question.types, examples=question.examples, parts=parts)
+    orders = Orders(
+        types,
+        repeats=question.repeats,
+        seed=question.seed,
+        deepest=max(cell.share for cell in cells),
+    )
+    placed = pool_placements(scores)
+    choices = []
+    for cell in cells:
+        draws = orders.draw(cell)
+        values = cross_validated(placed, draws.selected, anomalies)
+        choices.append(Choices(cell, draws, choose(values)))
+    return Simulation(question, tuple(choices), orders.type_of, tuple(orders.names))

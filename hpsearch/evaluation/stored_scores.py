@@ -1,0 +1,197 @@
+"""The scores that a study has on disk, as arrays over its configurations: what selection reads.
+
+Nothing is trained and nothing is decided here. Positions are row numbers of the study's image
+table. C is the number of completed trials, F of folds, A of anomalies that labels may be drawn
+from, T of test images.
+"""
+
+import json
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import optuna
+import pandas as pd
+from numpy.typing import NDArray
+from optuna.trial import FrozenTrial
+
+from hpsearch.datasets.table import validate_table
+from hpsearch.errors import StudyError
+from hpsearch.io.progress import Progress, silent
+from hpsearch.protocol.folds import Positions
+from hpsearch.protocol.labels import anomaly_pool
+from hpsearch.storage.database import completed_trials, load_study, mean_best_step
+from hpsearch.storage.results import FoldResult, read_result, read_task, scores_at
+from hpsearch.storage.run_dir import StudyDir
+
+FloatArray = NDArray[np.float64]
+
+# What a final training has in common with the folds of its trial.
+_IN_COMMON = (
+    *("detector", "params", "training", "backbone_digest", "data_fingerprint"),
+    *("seed", "recipe", "version"),  # the latter in tasks of recipe 1
+)
+
+
+@dataclass(frozen=True, eq=False)
+class StoredScores:
+    """Scores of every completed trial of a study; they rise with abnormality.
+
+    Attributes:
+        table: the image table of the study.
+        trials: the completed trials (C), by number.
+        normals: per fold, positions `(n_f,)` of the normals that it scored.
+        normal_scores: per fold, their scores `(C, n_f)`.
+        pool: positions `(A,)` of the anomalies that labelled ones are drawn from.
+        pool_scores: `(C, F, A)` by the models of the folds.
+        test: positions `(T,)` of the test images, anomalies of the pool among them where the data
+            has no training anomalies.
+        fold_test_scores: `(C, F, T)` by the models of the folds.
+        final_tasks: per trial, the digest of its first final training, None where there is none.
+        final_test_scores: `(C, T)` by the models of these trainings, NaN where there is none.
+    """
+
+    table: pd.DataFrame
+    trials: tuple[FrozenTrial, ...]
+    normals: tuple[Positions, ...]
+    normal_scores: tuple[FloatArray, ...]
+    pool: Positions
+    pool_scores: FloatArray
+    test: Positions
+    fold_test_scores: FloatArray
+    final_tasks: tuple[str | None, ...] = ()
+    final_test_scores: FloatArray = field(default_factory=lambda: np.empty((0, 0)))
+
+    @property
+    def has_final(self) -> NDArray[np.bool_]:
+        """Which configurations `(C,)` have a final model."""
+        return np.array([digest is not None for digest in self.final_tasks], dtype=bool)
+
+
+def read_scores(folder: StudyDir, *, progress: Progress = silent) -> StoredScores:
+    """Load the scores of a study's completed trials.
+
+    Raises:
+        StudyError: there is no completed trial, or a result is gone or damaged.
+    """
+    study, table = load_study(folder.path), read_table(folder)
+    trials = _trials_with_folds(study, folder.spec().search.n_folds)
+    first_folds = (_result(folder, trials[0], digest) for digest in _tasks(trials[0]))
+    normals = tuple(_normals(result, table) for result in first_folds)
+    pool, test = anomaly_pool(table), np.flatnonzero(table["split"] == "test")
+    scores = StoredScores(
+        table=table,
+        trials=trials,
+        normals=normals,
+        normal_scores=tuple(np.empty((len(trials), len(of_fold))) for of_fold in normals),
+        pool=pool,
+        pool_scores=np.empty((len(trials), len(normals), len(pool))),
+        test=test,
+        fold_test_scores=np.empty((len(trials), len(normals), len(test))),
+    )
+    for number, trial in enumerate(trials):
+        for fold, digest in enumerate(_tasks(trial)):
+            of_image = _by_position(_result(folder, trial, digest), table)
+            scores.normal_scores[fold][number] = of_image[normals[fold]]
+            scores.pool_scores[number, fold] = of_image[pool]
+            scores.fold_test_scores[number, fold] = of_image[test]
+        progress("reading scores", number + 1, len(trials))
+    _require_all(folder, *scores.normal_scores, scores.pool_scores, scores.fold_test_scores)
+    return with_finals(scores, folder)
+
+
+def with_finals(scores: StoredScores, folder: StudyDir) -> StoredScores:
+    """`scores` with those of the final models that are on disk by now.
+
+    Raises:
+        StudyError: a result is damaged.
+    """
+    written = {_identity(task): digest for digest, task in _final_trainings(folder).items()}
+    digests = tuple(written.get(_final_identity(folder, trial)) for trial in scores.trials)
+    test_scores = np.full((len(digests), len(scores.test)), np.nan)
+    for number, digest in enumerate(digests):
+        if digest is not None:
+            result = _result(folder, scores.trials[number], digest)
+            test_scores[number] = scores_at(result, scores.table, scores.test)
+    return replace(scores, final_tasks=digests, final_test_scores=test_scores)
+
+
+def read_table(folder: StudyDir) -> pd.DataFrame:
+    """The image table of a study.
+
+    Raises:
+        StudyError: its file is gone or damaged.
+    """
+    try:
+        table = pd.read_csv(folder.images_file, keep_default_na=False, dtype="str")
+        table["label"] = table["label"].astype("int64")
+    except (OSError, ValueError, KeyError) as error:
+        raise StudyError(
+            f"{folder.images_file}: damaged ({error}); `hpsearch recover {folder.path}` makes it "
+            "again from the data"
+        ) from error
+    return validate_table(table, str(folder.images_file))
+
+
+def _trials_with_folds(study: optuna.Study, n_folds: int) -> tuple[FrozenTrial, ...]:
+    trials = sorted(completed_trials(study), key=lambda trial: trial.number)
+    for trial in trials:
+        if len(_tasks(trial)) != n_folds:
+            raise StudyError(
+                f"study {study.study_name}: trial {trial.number} has {len(_tasks(trial))} of "
+                f"{n_folds} folds; run the same `hpsearch run` again to go on"
+            )
+    return tuple(trials)
+
+
+def _tasks(trial: FrozenTrial) -> list[str]:
+    digests: list[str] = trial.user_attrs.get("tasks", [])
+    return digests
+
+
+def _result(folder: StudyDir, trial: FrozenTrial, digest: str) -> FoldResult:
+    result = read_result(folder.tasks, digest)
+    if result is None:
+        raise StudyError(
+            f"{folder.tasks / digest}: a result of trial {trial.number} is gone; put it back, or "
+            "run the same `hpsearch run` again, which trains what is missing"
+        )
+    return result
+
+
+def _normals(result: FoldResult, table: pd.DataFrame) -> Positions:
+    ids = result.scores["image_id"][result.scores["role"] == "normal"]
+    return np.flatnonzero(table["image_id"].isin(ids))
+
+
+def _by_position(result: FoldResult, table: pd.DataFrame) -> FloatArray:
+    """Scores `(N,)` of the table's images, NaN where an image was not scored."""
+    real = result.scores[result.scores["role"] != "synthetic"]
+    scores = pd.Series(real["score"].to_numpy(), index=real["image_id"])
+    return scores.reindex(table["image_id"]).to_numpy(dtype=np.float64)
+
+
+def _require_all(folder: StudyDir, *arrays: FloatArray) -> None:
+    missing = sum(int(np.isnan(array).sum()) for array in arrays)
+    if missing:
+        raise StudyError(
+            f"{folder.tasks}: {missing} scores are missing, or folds differ between trials; "
+            "run the study again under another --study-name"
+        )
+
+
+def _final_trainings(folder: StudyDir) -> dict[str, dict[str, Any]]:
+    """What was run, by digest, of the trainings on all normals that are on disk."""
+    found = (path.parent.name for path in sorted(folder.tasks.glob("[0-9a-f]*/task.json")))
+    tasks = {digest: read_task(folder.tasks, digest) for digest in found}
+    return {digest: task for digest, task in tasks.items() if task["fold"] is None}
+
+
+def _final_identity(folder: StudyDir, trial: FrozenTrial) -> str:
+    first_fold = read_task(folder.tasks, _tasks(trial)[0])
+    return _identity(first_fold | {"steps": mean_best_step(trial)})
+
+
+def _identity(task: dict[str, Any]) -> str:
+    """What tells a final training: its settings as of a fold, and how many steps it took."""
+    return json.dumps([*(task.get(key) for key in _IN_COMMON), task["steps"]], sort_keys=True)

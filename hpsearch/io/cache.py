@@ -1,0 +1,97 @@
+"""Where the toolkit keeps what it can make again: decoded pixels, generated and downloaded data.
+
+Is there room in the cache for what is about to be made?
+"""
+
+import logging
+import os
+import shutil
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+from zipfile import BadZipFile
+
+import platformdirs
+from filelock import FileLock
+
+from hpsearch.errors import DataError
+from hpsearch.io.files import printable, remove_leftovers
+
+_log = logging.getLogger(__name__)
+_Content = TypeVar("_Content")
+_DAMAGE = (OSError, ValueError, EOFError, KeyError, BadZipFile, zlib.error)
+
+
+def cache_dir() -> Path:
+    """The folder named by the environment variable HPSEARCH_CACHE, else the user's cache folder."""
+    chosen = os.environ.get("HPSEARCH_CACHE")
+    return Path(chosen).expanduser() if chosen else platformdirs.user_cache_path("hpsearch")
+
+
+@contextmanager
+def sole_writer(target: Path) -> Iterator[None]:
+    """Hold the lock for making `target`, so that two processes do not both make it.
+
+    Look again for `target` inside the block: the last holder of the lock may have made it.
+
+    Raises:
+        DataError: the block, or the lock, could not write there.
+    """
+    folder = target.parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / f".{target.name}.lock"):
+            remove_leftovers(target)
+            yield
+    except OSError as error:
+        what = f"cannot be written ({printable(error.strerror or error)})"
+        mend = "mend that, or set HPSEARCH_CACHE to another folder"
+        raise DataError(f"{printable(folder)}: {what}; {mend}") from error
+
+
+def read_or_make(
+    target: Path, read: Callable[[Path], _Content], make: Callable[[Path], None]
+) -> _Content:
+    """What is in a file of the cache: made where it is missing, and anew, with a note, if damaged.
+
+    Args:
+        target: the file.
+        read: gives its content, or raises what reading a damaged file raises (OSError, ValueError,
+            EOFError, KeyError, or an error of zip files).
+        make: writes it whole; called by one process at a time.
+
+    Raises:
+        DataError: it could not be written.
+    """
+    try:
+        return read(target)
+    except _DAMAGE:
+        pass  # found out again by the one that may write, for others may have made it meanwhile
+    with sole_writer(target):
+        try:
+            return read(target)
+        except FileNotFoundError:
+            pass
+        except _DAMAGE as error:
+            _log.warning("%s: damaged (%s); made anew", printable(target), printable(error))
+        make(target)
+        return read(target)
+
+
+def check_room(folder: Path, needed: int) -> None:
+    """Refuse to begin what will not fit.
+
+    Args:
+        folder: exists, below the cache folder.
+        needed: bytes.
+
+    Raises:
+        DataError: there is less.
+    """
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        what = f"{needed / 1e6:.0f} MB are needed and {free / 1e6:.0f} MB are free"
+        mend = "make room or set HPSEARCH_CACHE to another folder"
+        raise DataError(f"cache folder {printable(folder)}: {what}; {mend}")

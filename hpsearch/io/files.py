@@ -1,0 +1,269 @@
+"""Files and directories that appear whole or not at all.
+
+Everything is written under a temporary name in the target's own folder, flushed to the disk and
+then renamed, so that a kill, a full disk or a power cut leaves the old state or the new one.
+
+What is wrong with one file, on one line.
+
+Secrets in text that people read: what a URL holds beside its place.
+
+CSV files that people open: no cell is run as a formula.
+
+Tables that hpsearch reads back (`images.csv` and `scores.csv` of a study, manifests) hold names as
+they are.
+"""
+
+import hashlib
+import os
+import platform
+import re
+import shutil
+import struct
+import time
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import unquote
+from uuid import uuid4
+
+from hpsearch.errors import DataError
+
+# To the last `@` of the word: a password that nobody quoted may hold any character.
+_URL = re.compile(r"\b([A-Za-z][A-Za-z0-9+.-]*://)\S*@")
+_WITHOUT_SCHEME = re.compile(r"(?<![^\s'\"(=])[^\s:/@'\"(=]+:(?!//)\S+@(?=[\w.\[-])")
+_QUERY = re.compile(
+    r"\b([\w.-]*(?:password|passwd|pwd|token|secret|credential|api_?key|access_?key|signature))="
+    r"[^\s&'\")]+",
+    re.IGNORECASE,
+)
+_SHORTEST = 2  # letters of a part of a password that would be hidden in every word
+
+
+def redacted(text: str) -> str:
+    """`text` with `***` for user and password of every URL, and for the secrets of its query."""
+    text = _URL.sub(r"\1***@", text)
+    text = _WITHOUT_SCHEME.sub("***@", text)
+    return _QUERY.sub(r"\1=***", text)
+
+
+def without_secrets_of(url: str, text: str) -> str:
+    """`text` without the password of `url`, also where a malformed one was taken apart."""
+    user_info = url.partition("://")[2].rpartition("@")[0]
+    secret = user_info.partition(":")[2] or user_info
+    parts = [secret, *re.split(r"[:/@?#\s]+", secret)]
+    for part in sorted({*parts, *map(unquote, parts)}, key=len, reverse=True):
+        if len(part) > _SHORTEST:
+            text = text.replace(part, "***")
+    return redacted(text)
+
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # OWASP, CSV injection
+
+Cell = TypeVar("Cell")
+
+
+def guarded(cell: Cell) -> Cell | str:
+    """Text that a spreadsheet would take for a formula, after a `'`; anything else as it is."""
+    if not isinstance(cell, str) or not cell.startswith(_FORMULA) or _is_number(cell):
+        return cell
+    return f"'{cell}"
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+_TEMPORARY = ".tmp-"
+_NAME = re.compile(r"\.tmp-([0-9a-f]{6})-(\d+)-")  # host and process of the writer
+_HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:6]
+_LONGEST_WRITE = 24 * 3600  # seconds; of writers elsewhere nothing else tells whether they live
+
+_writing: set[Path] = set()  # temporary names of this process
+_tidied: set[Path] = set()  # folders in which this process has looked for leftovers
+
+
+@contextmanager
+def atomic_path(target: Path) -> Iterator[Path]:
+    """Yield a temporary path; what the block writes there becomes `target` when it ends well.
+
+    The temporary name keeps the target's suffix, for writers that look at it. An existing target is
+    replaced. On an exception the temporary file is removed and the target is left as it was.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with _temporary_name(target) as temporary:
+        try:
+            yield temporary
+            sync(temporary)
+            os.replace(temporary, target)
+        except BaseException as error:
+            _name(error, target)
+            temporary.unlink(missing_ok=True)
+            raise
+    sync(target.parent)
+
+
+def write_text_atomic(target: Path, text: str) -> None:
+    """Write `text` as UTF-8 to `target`, replacing it in one step."""
+    with atomic_path(target) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="")
+
+
+@contextmanager
+def write_directory_atomic(target: Path) -> Iterator[Path]:
+    """Yield a new temporary directory that becomes `target` when the block ends well.
+
+    Raises:
+        FileExistsError: `target` exists, before the block or by its end; it is left as it is.
+    """
+    _refuse_existing(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with _temporary_name(target) as temporary:
+        temporary.mkdir()
+        try:
+            yield temporary
+            for folder, _, names in os.walk(temporary):
+                for name in names:
+                    sync(Path(folder, name))
+                sync(Path(folder))
+            _refuse_existing(target)
+            os.rename(temporary, target)
+        except BaseException as error:
+            _name(error, target)
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+    sync(target.parent)
+
+
+def remove_leftovers(target: Path) -> None:
+    """Remove what killed writers of `target` left behind. Only for the holder of its lock."""
+    if not target.parent.is_dir():
+        return
+    for entry in target.parent.iterdir():
+        if entry.name.startswith(_TEMPORARY) and entry.name.endswith(f"-{target.name}"):
+            remove(entry)
+
+
+def tidy(folder: Path, *, locked: bool = False) -> None:
+    """Remove from `folder` the temporary files whose writers are gone.
+
+    Done by itself where a process writes to a folder for the first time.
+
+    Args:
+        folder: need not exist.
+        locked: the caller holds the lock of everything in it, so that nobody else is writing.
+    """
+    try:
+        entries = [entry for entry in folder.iterdir() if entry.name.startswith(_TEMPORARY)]
+        for entry in entries:
+            if (locked and entry not in _writing) or _is_abandoned(entry):
+                remove(entry)
+    except OSError:  # whatever keeps it from being tidied, what is written there will tell of
+        return
+
+
+def remove(path: Path) -> None:
+    """Remove a file, or a folder with all that it holds, where it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def printable(thing: object) -> str:
+    """`str(thing)` on one line, for people: what is not printable escaped, secrets of URLs hidden.
+
+    All that is shown goes through here; the same text twice is the same.
+    """
+    return redacted(
+        "".join(
+            character if character.isprintable() else character.encode("unicode_escape").decode()
+            for character in str(thing)
+        )
+    )
+
+
+@contextmanager
+def _temporary_name(target: Path) -> Iterator[Path]:
+    """A name beside `target` that tells who writes it, for as long as the block lasts."""
+    folder = target.parent
+    if folder not in _tidied:
+        _tidied.add(folder)
+        tidy(folder)
+    temporary = folder / f"{_TEMPORARY}{_HOST}-{os.getpid()}-{uuid4().hex[:6]}-{target.name}"
+    _writing.add(temporary)
+    try:
+        yield temporary
+    finally:
+        _writing.discard(temporary)
+
+
+def _is_abandoned(temporary: Path) -> bool:
+    writer = _NAME.match(temporary.name)
+    if writer is None or writer[1] != _HOST:
+        return time.time() - temporary.stat().st_mtime > _LONGEST_WRITE
+    if int(writer[2]) == os.getpid():  # in a container each process may have the same number
+        return temporary not in _writing
+    try:
+        os.kill(int(writer[2]), 0)
+    except ProcessLookupError:
+        return True
+    except OSError:  # it lives, and is another user's
+        return False
+    return False
+
+
+def _name(error: BaseException, target: Path) -> None:
+    """Say in an error of the system which file it is about: a full disk does not."""
+    if isinstance(error, OSError) and error.errno is not None and error.filename is None:
+        error.filename = str(target)
+
+
+def _refuse_existing(target: Path) -> None:
+    if target.exists():
+        raise FileExistsError(f"{printable(target)} exists already")
+
+
+def sync(path: Path) -> None:
+    """Wait until a file, or what a folder lists, is on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+# What decoders raise where the bytes are not what their format asks for.
+_DAMAGE = (OSError, SyntaxError, EOFError, struct.error, zlib.error)
+
+
+def bad_file(path: Path, what: str, mend: str) -> DataError:
+    """The error of a file, to be raised: its path, `what` it is or holds, and the `mend`."""
+    return DataError(f"{printable(path)}: {what}; {mend}")
+
+
+def undecoded(path: Path, kind: str, error: Exception) -> DataError:
+    """The error of a file of a `kind` ("image", "DICOM file") whose decoder raised `error`.
+
+    The file is called damaged only where the decoder said so: memory, permissions, disks and
+    limits of a library are no fault of it.
+    """
+    if isinstance(error, MemoryError):
+        return bad_file(path, "does not fit into memory", "cut it into tiles or free some memory")
+    if isinstance(error, OSError) and error.errno is not None:
+        return bad_file(path, f"cannot be read ({reason(error)})", "mend its permissions or disk")
+    if isinstance(error, _DAMAGE):
+        return bad_file(path, f"is a damaged {kind} ({reason(error)})", "replace or remove it")
+    what = f"is a {kind} that cannot be decoded ({type(error).__name__}: {reason(error)})"
+    return bad_file(path, what, "replace, convert or remove it")
+
+
+def reason(error: Exception) -> str:
+    """What a library said of a file, on one line of at most 200 characters."""
+    said = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return printable(" ".join(said.split())[:200])

@@ -1,0 +1,82 @@
+"""The whole of a model as one network, and how torch.export holds it."""
+
+from copy import deepcopy
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+
+from hpsearch.datasets.pillow_formats import MIN_SIDE
+from hpsearch.model.export.pillow import Preprocess
+from hpsearch.model.model import Model
+
+INPUT, SCORE, FLAG = "images", "score", "is_anomaly"
+SIZES = ("batch", "height", "width")
+"""The first dimensions of the images, which stay free."""
+
+LARGEST = 10_000  # px, a side of an image
+_EXAMPLE = (2, 48, 56)  # of the free sizes; none is 1, which torch.export would keep as it is
+
+
+class Graph(nn.Module):
+    """Preprocessing, detector and threshold of a model.
+
+    Args:
+        model: of which the graph is made; it is left as it is.
+
+    Raises:
+        SpecError: its detector is no network.
+    """
+
+    def __init__(self, model: Model) -> None:
+        super().__init__()
+        self.preprocess = Preprocess(model.facts.preprocessing)
+        # What is trained channels last would be saved with a warning.
+        self.detector = deepcopy(model.detector.graph()).to(memory_format=torch.contiguous_format)
+        calibration = model.facts.calibration
+        self.threshold = None if calibration is None else calibration.threshold
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Scores `(N,)` float32 of images `(N, H, W, C)`, and flags `(N,)` where calibrated."""
+        scores = self.detector(self.preprocess(images))
+        if self.threshold is None:
+            return (scores.float(),)
+        return scores.float(), scores.double() > self.threshold
+
+
+@dataclass(frozen=True, eq=False)
+class Traced:
+    """A graph with its sizes free.
+
+    Attributes:
+        program: as torch.export holds it.
+        channels: of the images, 1 or 3.
+        dtype: of the images.
+        outputs: their names, in order.
+    """
+
+    program: ExportedProgram
+    channels: int
+    dtype: torch.dtype
+    outputs: tuple[str, ...]
+
+
+def trace(model: Model) -> Traced:
+    """The graph of a model, for batches of any number of images of any one size.
+
+    Args:
+        model: on the CPU.
+
+    Raises:
+        SpecError: its detector is no network.
+    """
+    graph = Graph(model).eval().requires_grad_(False)
+    channels, dtype = graph.preprocess.channels, graph.preprocess.dtype
+    batch, *sides = SIZES
+    sizes = [Dim(batch, min=1), *(Dim(side, min=MIN_SIDE, max=LARGEST) for side in sides)]
+    with torch.no_grad():
+        example = torch.zeros(*_EXAMPLE, channels, dtype=dtype)
+        program = torch.export.export(graph, (example,), dynamic_shapes=(dict(enumerate(sizes)),))
+    outputs = (SCORE,) if graph.threshold is None else (SCORE, FLAG)
+    return Traced(program, channels, dtype, outputs)

@@ -1,0 +1,176 @@
+"""The label budget: which labelled anomalies a search may see, and what that leaves to test on.
+
+Positions are row numbers of the image table. Labelled anomalies are only ever scored, never
+trained on; they choose the configuration. Where the table has training anomalies they come from
+there, and the test side stays untouched. Where it has none (MVTec AD layout: anomalies only under
+test/) they are borrowed from the test side, and `test_roles` keeps the final figure clean of them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from hpsearch.errors import DataError, SpecError
+from hpsearch.protocol.folds import Positions
+
+AnomalyUse = Literal["shared", "partition"]
+
+
+@dataclass(frozen=True)
+class LabelBudget:
+    """How many labelled anomalies there are to choose a configuration with."""
+
+    n_types: int
+    n_examples: int
+    """In all, spread evenly over the types."""
+    anomalies: AnomalyUse = "shared"
+    """`shared`: every fold scores all of them; `partition`: each fold its own part of them."""
+
+    def __post_init__(self) -> None:
+        if self.n_types < 1:
+            raise SpecError(f"n_anomaly_types: {self.n_types} is too few; ask for at least 1")
+        if self.n_examples < self.n_types:
+            raise SpecError(
+                f"n_examples: {self.n_examples} is too few for {self.n_types} anomaly types; "
+                "ask for at least one example a type"
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledAnomalies:
+    """The anomalies of the search, drawn by `draw_labelled` or listed in fold files."""
+
+    positions: Positions
+    """(n_examples,), type by type, within a type in the order drawn; ascending if listed."""
+    types: tuple[str, ...]
+    """In the order drawn; by name if listed."""
+    anomalies: AnomalyUse
+    by_fold: tuple[Positions, ...] = ()
+    """Those of each fold where fold files list them, which may overlap; else empty."""
+
+
+@dataclass(frozen=True, eq=False)
+class TestRoles:
+    """Row positions of the test images by what they can tell, each array ascending."""
+
+    normals: Positions
+    seen: Positions
+    """Anomalies of the types that the search saw."""
+    unseen: Positions
+    """Anomalies of types that it never saw."""
+    headline: Positions
+    """Anomalies of the final figure."""
+
+
+def anomaly_pool(table: pd.DataFrame) -> Positions:
+    """Positions (A,) that labelled anomalies are drawn from: training ones, else test ones."""
+    is_anomaly = (table["label"] == 1).to_numpy()
+    in_training = is_anomaly & (table["split"] == "train").to_numpy()
+    return np.flatnonzero(in_training if in_training.any() else is_anomaly)
+
+
+def draw_labelled(table: pd.DataFrame, budget: LabelBudget, *, seed: int) -> LabelledAnomalies:
+    """Draw `n_types` types from the pool, then `n_examples` images evenly from those types.
+
+    A type that holds less than its share gives all that it has and the others fill up. With one
+    seed, more types contain fewer types, and of the same types more examples contain fewer.
+
+    Raises:
+        DataError: the pool has fewer types, or the drawn types fewer images, than asked for.
+    """
+    pool = anomaly_pool(table)
+    pool_types = table["anomaly_type"].to_numpy(dtype=object)[pool]
+    names = sorted(set(pool_types))
+    if budget.n_types > len(names):
+        raise DataError(
+            f"labelled anomalies: n_anomaly_types is {budget.n_types}, the data has {len(names)}; "
+            "lower it or label more types"
+        )
+    type_rng, *image_rngs = np.random.default_rng(seed).spawn(1 + len(names))
+    drawn = type_rng.permutation(len(names))[: budget.n_types]
+    # A generator for each type: its images come in one order, whichever types are drawn beside it.
+    queues = [image_rngs[i].permutation(pool[pool_types == names[i]]) for i in drawn]
+    types = tuple(names[i] for i in drawn)
+    shares = _even_shares([queue.size for queue in queues], budget.n_examples, types)
+    positions = np.concatenate([queue[:n] for queue, n in zip(queues, shares, strict=True)])
+    return LabelledAnomalies(positions, types, budget.anomalies)
+
+
+def listed_anomalies(table: pd.DataFrame, by_fold: Sequence[Positions]) -> LabelledAnomalies:
+    """The anomalies that fold files list for each fold, as they are: nothing is drawn."""
+    positions = np.unique(np.concatenate(by_fold))
+    types = sorted(set(table["anomaly_type"].to_numpy(dtype=object)[positions]))
+    return LabelledAnomalies(positions, tuple(types), "partition", tuple(by_fold))
+
+
+def labelled_for_fold(labelled: LabelledAnomalies, fold: int, n_folds: int) -> Positions:
+    """Positions of the labelled anomalies that fold number `fold` (from 0) scores.
+
+    Those listed for it, where they are listed; else all of them when shared; a part of each type
+    when partitioned, and the parts of the folds are disjoint and together all of them.
+
+    Raises:
+        DataError: there are fewer labelled anomalies than folds to part them between.
+    """
+    if not 0 <= fold < n_folds:
+        raise ValueError(f"fold {fold} must be within 0..{n_folds - 1}")
+    if labelled.by_fold:
+        return labelled.by_fold[fold]
+    if labelled.anomalies == "shared":
+        return labelled.positions
+    if labelled.positions.size < n_folds:
+        raise DataError(
+            f"labelled anomalies: {labelled.positions.size} are too few to part between {n_folds} "
+            "folds; raise --n-examples or give --anomalies shared"
+        )
+    # Dealt through the types in turn: every fold gets each type as evenly as whole images allow.
+    return labelled.positions[fold::n_folds]
+
+
+def test_roles(table: pd.DataFrame, labelled: LabelledAnomalies) -> TestRoles:
+    """Part the test images into normals and into anomalies of seen and of unseen types.
+
+    No drawn image is in any part. Labelled from the training side, the headline is every test
+    anomaly. Labelled from the test side, whatever shares a group with a drawn image leaves the
+    anomalies too, and the headline is the unseen types alone; where no image of another type is
+    left, it is what remains of the seen ones (`unseen` is then empty, which a report must say).
+    Normals stay even in a group with a drawn image: no normal of the test side takes part in the
+    search, and a drawn anomaly is never trained on.
+
+    Raises:
+        DataError: no test normal or no test anomaly is left.
+    """
+    in_test = (table["split"] == "test").to_numpy()
+    is_anomaly = (table["label"] == 1).to_numpy()
+    borrowed = bool(in_test[labelled.positions].any())
+    free = in_test & is_anomaly
+    if borrowed:
+        groups = table["group"]
+        free &= ~groups.isin(groups.iloc[labelled.positions]).to_numpy()
+    of_seen_type = table["anomaly_type"].isin(labelled.types).to_numpy()
+    normals = np.flatnonzero(in_test & ~is_anomaly)
+    seen, unseen = np.flatnonzero(free & of_seen_type), np.flatnonzero(free & ~of_seen_type)
+    headline = unseen if borrowed and unseen.size else np.flatnonzero(free)
+    if not normals.size:
+        raise DataError("test normals: there are none; add normal images to the test split")
+    if not headline.size:
+        raise DataError(
+            "test anomalies: none is left that the search has not seen; add anomalous images to "
+            "the test split, or lower n_examples"
+        )
+    return TestRoles(normals, seen, unseen, headline)
+
+
+def _even_shares(sizes: list[int], n_examples: int, types: tuple[str, ...]) -> list[int]:
+    """Images to take from each type: one each in turn, passing over types that are used up."""
+    if sum(sizes) < n_examples:
+        raise DataError(
+            f"labelled anomalies: n_examples is {n_examples}, {', '.join(types)} hold "
+            f"{sum(sizes)}; lower it, draw more types or label more images"
+        )
+    turns = sorted((turn, kind) for kind, size in enumerate(sizes) for turn in range(size))
+    taken = np.bincount([kind for _, kind in turns[:n_examples]], minlength=len(sizes))
+    return [int(n) for n in taken]

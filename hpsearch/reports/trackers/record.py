@@ -1,0 +1,103 @@
+"""A trial, or the final model, as what every experiment tracker knows: settings and metrics."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from optuna.trial import FrozenTrial
+
+from hpsearch.config.space import Params
+from hpsearch.config.spec import CRITERIA
+from hpsearch.evaluation.result import FinalResult
+from hpsearch.evaluation.threshold import Estimate
+from hpsearch.storage.results import read_result
+
+Curve = tuple[tuple[int, float], ...]
+"""Steps and values."""
+
+_LOSSES = ("train_loss", "held_out_loss")
+
+
+@dataclass(frozen=True)
+class Record:
+    """One run in a tracker.
+
+    Attributes:
+        name: `trial-0007` or `final-0007`.
+        settings: the configuration.
+        metrics: single numbers.
+        curves: losses by step, one for each training.
+        model: folder of the trained model, None for a trial.
+    """
+
+    name: str
+    settings: Params
+    metrics: Mapping[str, float]
+    curves: Mapping[str, Curve]
+    model: Path | None = None
+
+
+def trial_name(trial: FrozenTrial) -> str:
+    """Name of a trial's record."""
+    return f"trial-{trial.number:04d}"
+
+
+def final_name(result: FinalResult) -> str:
+    """Name of the record of a final model."""
+    return f"final-{result.trial:04d}"
+
+
+def trial_record(trial: FrozenTrial, tasks: Path) -> Record:
+    """Of a trial that has ended, with the folds that it scored.
+
+    Args:
+        trial: complete, pruned or failed.
+        tasks: folder of the study's trainings.
+    """
+    facts = trial.user_attrs
+    metrics: dict[str, float] = {
+        f"criterion/{criterion}": facts[criterion] for criterion in CRITERIA if criterion in facts
+    }
+    for fold, auroc in enumerate(facts["fold_aurocs"]):
+        metrics[f"fold-{fold}/auroc"] = auroc
+    metrics["seconds"] = facts["seconds"]
+    return Record(trial_name(trial), trial.params, metrics, _curves("fold", facts["tasks"], tasks))
+
+
+def final_record(result: FinalResult, *, tasks: Path, model: Path) -> Record:
+    """Of the model that was trained on all normals.
+
+    Args:
+        result: of the study.
+        tasks: folder of the study's trainings.
+        model: folder of the model.
+    """
+    figures = {"test": result.test, "seen_types": result.seen, "unseen_types": result.unseen}
+    metrics = {"validation_auroc": result.criteria["weak"], "steps": float(result.steps)}
+    for name, figure in figures.items():
+        metrics |= dict(_estimate(name, figure))
+    curves = _curves("run", result.tasks, tasks)
+    return Record(final_name(result), result.params, metrics, curves, model)
+
+
+def _estimate(name: str, figure: Estimate | None) -> Iterator[tuple[str, float]]:
+    if figure is not None:
+        yield f"{name}/auroc", figure.auroc
+        if figure.interval is not None:
+            yield f"{name}/auroc_low", figure.interval.low
+            yield f"{name}/auroc_high", figure.interval.high
+
+
+def _curves(what: str, digests: Sequence[str], tasks: Path) -> dict[str, Curve]:
+    found: dict[str, Curve] = {}
+    for number, digest in enumerate(digests):
+        result = read_result(tasks, digest)
+        curves = {loss: _curve(result.curve, loss) for loss in _LOSSES} if result else {}
+        found |= {f"{what}-{number}/{loss}": curve for loss, curve in curves.items() if curve}
+    return found
+
+
+def _curve(table: pd.DataFrame, loss: str) -> Curve:
+    known = table[["step", loss]].dropna()
+    return tuple(zip(known["step"].astype(int), known[loss].astype(float), strict=True))

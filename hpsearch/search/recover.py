@@ -1,0 +1,241 @@
+"""A study made whole again from its ledger, the backups of its database and its task directories.
+
+Nothing is deleted: what is replaced lies in `damaged/` afterwards. Nothing is trained: what is lost
+is trained again by the next `hpsearch run`.
+"""
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import optuna
+from optuna.distributions import CategoricalDistribution
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from hpsearch.config.space import Params, SearchSpace, config_digest
+from hpsearch.config.spec import CRITERIA, StudySpec
+from hpsearch.errors import StudyError
+from hpsearch.evaluation.criteria import Criteria
+from hpsearch.search.samplers import choose_sampler
+from hpsearch.search.trial import OpenTrial
+from hpsearch.storage.backups import backups_of, why_damaged
+from hpsearch.storage.database import DATABASE, new_study, open_database
+from hpsearch.storage.ledger import LEDGER, Ledger, read_ledger
+from hpsearch.storage.optuna_storage import Stored, read_database
+from hpsearch.storage.records import FoldRecord, FoldRecords
+from hpsearch.storage.results import FoldResult, read_result, read_task
+from hpsearch.storage.run_dir import StudyDir
+from hpsearch.storage.trials import CONFIG, LABELLED, RETRY_OF
+
+_LOST = "its line in the ledger was lost"
+
+
+@dataclass(frozen=True, eq=False)
+class StoredFold:
+    """A training of one fold on disk.
+
+    Attributes:
+        params: its configuration.
+        fold: its number.
+        result: what it left behind.
+        time_ns: when that was written.
+    """
+
+    params: Params
+    fold: int
+    result: FoldResult
+    time_ns: int
+
+
+Configurations = Mapping[str, Mapping[int, StoredFold]]
+"""By digest of the configuration and by fold, in the order in which they were first trained."""
+
+
+def set_damaged_tasks_aside(folder: StudyDir) -> list[str]:
+    """Move task directories that cannot be read to `damaged/tasks/`; their names."""
+    moved = []
+    for path in sorted(folder.tasks.glob("[0-9a-f]*")):
+        try:
+            read_task(folder.tasks, path.name)
+            read_result(folder.tasks, path.name)
+        except StudyError:
+            set_aside(folder.path, path)
+            moved.append(path.name)
+    return moved
+
+
+def set_aside(run_dir: Path, path: Path) -> Path:
+    """Move a file or directory of a run directory to the same place in its `damaged/`."""
+    target = run_dir / "damaged" / path.relative_to(run_dir)
+    number = 1
+    while target.exists():
+        number += 1
+        target = target.with_name(f"{path.name}.{number}")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    os.rename(path, target)
+    return target
+
+
+def rebuild_lost_database(folder: StudyDir, spec: StudySpec, space: SearchSpace) -> str | None:
+    """Make the database again where it is gone and trials were kept; in words from what."""
+    if (folder.path / DATABASE).exists():
+        return None
+    if not (folder.path / LEDGER).exists() and not any(folder.tasks.glob("[0-9a-f]*")):
+        return None
+    return rebuild_database(folder, spec, space)
+
+
+def rebuild_database(folder: StudyDir, spec: StudySpec, space: SearchSpace) -> str | None:
+    """Make a missing or damaged database again; in words from what, None where it was whole.
+
+    The trials are those of the newest whole backup, over them those of the ledger, and after them
+    the configurations of task directories that neither has.
+    """
+    database = folder.path / DATABASE
+    ledger, n_bad = read_ledger(folder.path / LEDGER)
+    if database.exists() and database.stat().st_size and why_damaged(database) is None:
+        source: Path | None = database
+    else:
+        source = next((copy for copy in backups_of(database) if why_damaged(copy) is None), None)
+    stored = read_database(source) if source else Stored()
+    if source == database and ledger.keys() <= stored.trials.keys():
+        return None
+    trials = _joined(stored.trials, ledger)
+    known = {trial.user_attrs.get(CONFIG) for trial in trials.values()}
+    orphans = [folds for config, folds in stored_folds(folder, spec).items() if config not in known]
+    for path in (database, database.with_name(f"{DATABASE}-journal")):
+        if path.exists():
+            set_aside(folder.path, path)
+    with new_study(database, spec.study_name) as (study, _):
+        stored.copy_attributes(study)
+        for number in range(max(trials, default=-1) + 1):
+            study.add_trial(trials.get(number) or _lost())
+        _add_orphans(study, spec, space, orphans)
+    for number in sorted(trials.keys() - ledger.keys()):
+        Ledger(folder.path / LEDGER).write(trials[number])
+    damaged = f", {n_bad} damaged lines" if n_bad else ""
+    return (
+        f"{len(ledger)} trials in {LEDGER}{damaged}; {len(stored.trials)} in "
+        f"{source.name if source else 'no backup'}; {len(orphans)} more configurations in tasks/"
+    )
+
+
+def _joined(
+    stored: Mapping[int, FrozenTrial], ledger: Mapping[int, FrozenTrial]
+) -> dict[int, FrozenTrial]:
+    """The trials of both by number; those that wait are left to the next run, which queues them.
+
+    The ledger is the later of the two; the database alone has what the dashboard adds to a trial.
+    """
+    trials = {n: trial for n, trial in stored.items() if trial.state is not TrialState.WAITING}
+    for number, trial in ledger.items():
+        if number in trials:
+            before = trials[number]
+            trial._user_attrs = before.user_attrs | trial.user_attrs
+            trial._system_attrs = before.system_attrs | trial.system_attrs
+        trials[number] = trial
+    return trials
+
+
+def _lost() -> FrozenTrial:
+    return create_trial(state=TrialState.FAIL, user_attrs={"failure_message": _LOST})
+
+
+def _add_orphans(
+    study: optuna.Study,
+    spec: StudySpec,
+    space: SearchSpace,
+    orphans: Iterable[Mapping[int, StoredFold]],
+) -> None:
+    """Open a trial for each configuration that only its task directories tell of."""
+    missing = {}
+    for folds in orphans:
+        params = next(iter(folds.values())).params
+        if all(params.get(axis) in choices for axis, choices in space.axes.items()):
+            missing[config_digest(params)] = params
+    if _is_grid(spec, space):  # their numbers were those of the grid
+        for params in space.grid[: spec.search.n_trials]:
+            if (config := config_digest(params)) in missing:
+                study.add_trial(_open(missing.pop(config), space))
+            elif len(missing):
+                study.enqueue_trial(dict(params), user_attrs={CONFIG: config})
+    for params in missing.values():
+        study.add_trial(_open(params, space))
+
+
+def _is_grid(spec: StudySpec, space: SearchSpace) -> bool:
+    n_points = len(space.grid)
+    n_trials = spec.search.n_trials or n_points
+    return choose_sampler(spec.search.sampler, n_points=n_points, n_trials=n_trials) == "grid"
+
+
+def _open(params: Params, space: SearchSpace) -> FrozenTrial:
+    return create_trial(
+        state=TrialState.RUNNING,
+        params={axis: params[axis] for axis in space.axes},
+        distributions={axis: CategoricalDistribution(found) for axis, found in space.axes.items()},
+        user_attrs={CONFIG: config_digest(params)},
+    )
+
+
+def stored_folds(folder: StudyDir, spec: StudySpec) -> Configurations:
+    """The trainings of a study's folds that are on disk and whole."""
+    found = []
+    for path in folder.tasks.glob("[0-9a-f]*"):
+        task = read_task(folder.tasks, path.name)
+        if task["fold"] is None or task["n_folds"] != spec.search.n_folds:
+            continue
+        if (task["detector"], task["seed"]) != (spec.detector, spec.search.seed):
+            continue
+        result = read_result(folder.tasks, path.name)
+        if result is not None:
+            written = (path / "result.json").stat().st_mtime_ns
+            found.append(StoredFold(task["params"], task["fold"], result, written))
+    configurations: dict[str, dict[int, StoredFold]] = {}
+    for one in sorted(found, key=lambda stored: stored.time_ns):
+        configurations.setdefault(config_digest(one.params), {})[one.fold] = one
+    return configurations
+
+
+def end_stored_trials(
+    study: optuna.Study, folds_of: Configurations, criteria: Criteria, spec: StudySpec
+) -> int:
+    """End the open trials whose folds are all on disk; how many."""
+    ended = 0
+    for frozen in study.get_trials(states=(TrialState.RUNNING,)):
+        folds = folds_of.get(frozen.user_attrs.get(CONFIG, ""), {})
+        if len(folds) < spec.search.n_folds:
+            continue
+        trial = optuna.Trial(study, frozen._trial_id)
+        opened = OpenTrial(trial, frozen.params, spec.search.criterion, (), pending=[])
+        for fold in sorted(folds):
+            opened.results[fold] = folds[fold].result
+            opened.values[fold] = criteria(folds[fold].result, fold)
+            step = len(opened.values)
+            if step < spec.search.n_folds and step not in frozen.intermediate_values:
+                trial.report(opened.value, step=step)
+        opened.store_facts()
+        trial.set_user_attr(LABELLED, criteria.digest)
+        study.tell(trial, opened.value, TrialState.COMPLETE)
+        ended += 1
+    return ended
+
+
+def fill_fold_table(folder: StudyDir, study: optuna.Study, folds_of: Configurations) -> None:
+    """Copy the results of every trial's folds to the table in SQL."""
+    engine = open_database(folder.path)
+    records = FoldRecords(engine)
+    for trial in study.get_trials(deepcopy=False):
+        known = {
+            stored.result.digest: stored
+            for stored in folds_of.get(trial.user_attrs.get(CONFIG, ""), {}).values()
+        }
+        for place, digest in enumerate(trial.user_attrs.get("tasks", [])):
+            if (stored := known.get(digest)) is not None:
+                by_criterion = trial.user_attrs["fold_values"]
+                values = {name: by_criterion[name][place] for name in CRITERIA}
+                record = FoldRecord(trial.number, stored.fold, values)
+                failed = trial.user_attrs.get(RETRY_OF, ())
+                records.add(record, stored.result, instead_of=failed)
+    engine.dispose()

@@ -1,0 +1,254 @@
+"""One training: fit a configuration on one fold, and score every image that it was not fitted on.
+
+A task is pure and idempotent: the same task gives the same scores, and where its result is on disk
+it is read and not computed. The label budget is no part of it: which labelled anomalies count is
+chosen afterwards, from the stored scores.
+"""
+
+import hashlib
+import json
+import resource
+import shutil
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from hpsearch.config.space import Params, preprocessing_of
+from hpsearch.config.spec import TrainingSpec
+from hpsearch.datasets.cutpaste import counterparts
+from hpsearch.datasets.pixels import Preprocessing
+from hpsearch.detectors.backbones.backbone import Backbone, load_backbone
+from hpsearch.detectors.base import (
+    Detector,
+    ImageView,
+    Setup,
+    checked_scores,
+    checked_training,
+    load_detector,
+)
+from hpsearch.io.faults import failure_of
+from hpsearch.io.files import remove_leftovers
+from hpsearch.protocol.folds import Fold, Positions, final_split
+from hpsearch.storage.results import RECIPE, FoldResult, read_result, write_result
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is trained, on what, with which seeds.
+
+    Attributes:
+        detector: name of the detector.
+        params: the configuration.
+        training: settings of the training.
+        backbone_digest: of the frozen network's weights.
+        data_fingerprint: of table and images.
+        fold: number of the fold, or None to train on all training normals.
+        n_folds: how many folds the normals are split into.
+        split_seed: of the synthetic anomalies made of a fold's normals.
+        seed: of the training.
+        steps: for `fold` None: how many steps to take.
+        fold_digest: of the fold's positions, None for `fold` None.
+        statistics_digest: of the channel statistics over natural images; None where the
+            configuration takes none.
+    """
+
+    detector: str
+    params: Params
+    training: TrainingSpec
+    backbone_digest: str
+    data_fingerprint: str
+    fold: int | None
+    n_folds: int
+    split_seed: int
+    seed: int
+    steps: int | None = None
+    fold_digest: str | None = None
+    statistics_digest: str | None = None
+
+    def describe(self) -> dict[str, Any]:
+        """Everything that decides the result, as plain values."""
+        values = asdict(self) | {"training": self.training.model_dump(mode="json")}
+        if self.fold_digest is None:  # then it decides nothing
+            del values["fold_digest"]
+        return values | {"params": dict(self.params), "recipe": RECIPE}
+
+    @property
+    def digest(self) -> str:
+        """Name of the result's directory."""
+        canonical = json.dumps(self.describe(), sort_keys=True)
+        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, eq=False)
+class TaskContext:
+    """Where a task finds what it names: sent to each worker once.
+
+    Attributes:
+        table: the image table.
+        pixels: file of each stored image variant.
+        backbone: name of the frozen network.
+        backbone_weights: file of its weights, None for the usual place.
+        tasks: folder of the results.
+        cache_dir: folder of what can be computed again.
+        device: where to train.
+        folds: of the study; what trains on all normals needs none.
+        backbone_statistics: file of the network's channel statistics, None for those that come with
+            the weights.
+    """
+
+    table: pd.DataFrame
+    pixels: Mapping[Preprocessing, Path]
+    backbone: str
+    backbone_weights: Path | None
+    tasks: Path
+    cache_dir: Path
+    device: str
+    folds: tuple[Fold, ...] = ()
+    backbone_statistics: Path | None = None
+
+
+def run_task(task: Task, context: TaskContext) -> FoldResult:
+    """Train and score, or read the result where it is there already.
+
+    Raises:
+        TaskError: whatever ended the training; nothing is left behind but its checkpoints.
+    """
+    try:
+        return read_result(context.tasks, task.digest) or _run(task, context)
+    except (Exception, SystemExit) as error:
+        raise failure_of(error) from error
+
+
+def _run(task: Task, context: TaskContext) -> FoldResult:
+    started = time.monotonic()
+    _reset_peak_memory(context.device)
+    checkpoints = context.tasks / f".checkpoints-{task.digest}"
+    detector, images = _build(task, context)
+    fold = _fold(task, context)
+    training = checked_training(
+        detector.fit(
+            images(fold.train),
+            images(fold.early_stop) if len(fold.early_stop) else None,
+            max_steps=task.steps or task.training.max_steps,
+            checkpoints=checkpoints,
+        )
+    )
+    result = FoldResult(
+        digest=task.digest,
+        scores=_scores(detector, images, fold, context.table, seed=task.split_seed),
+        best_step=training.best_step,
+        best_loss=training.best_loss,
+        curve=training.curve,
+        seconds=time.monotonic() - started,
+        peak_memory_mb=_peak_memory_mb(context.device),
+        device=_device_name(context.device),
+        notes=training.notes,
+    )
+    save_model = detector.save if task.fold is None else None
+    remove_leftovers(context.tasks / task.digest)
+    write_result(context.tasks, task.describe(), result, save_model=save_model)
+    shutil.rmtree(checkpoints, ignore_errors=True)
+    return result
+
+
+class _Images:
+    """Views of the variant that a task reads, by row positions."""
+
+    def __init__(self, task: Task, context: TaskContext) -> None:
+        preprocessing = preprocessing_of(task.params)
+        path = context.pixels[preprocessing]
+        self.pixels = np.load(path, mmap_mode="r", allow_pickle=False)
+        self.key = f"{task.data_fingerprint}-{preprocessing}"
+        self.seen = int(task.params["resolution"])  # side in px of what a detector scores
+
+    def __call__(self, positions: Positions) -> ImageView:
+        return ImageView(self.pixels, positions, self.key)
+
+    def synthetic(self, positions: Positions, *, seed: int) -> ImageView:
+        """Synthetic anomalies made of these images."""
+        pixels = counterparts(self.pixels, positions, size=self.seen, seed=seed)
+        # Named by content, for what a cache keeps of these must serve no other fold, seed or size.
+        key = f"synthetic-{hashlib.sha256(pixels.data).hexdigest()}"
+        return ImageView(pixels, np.arange(len(pixels)), key)
+
+
+def _build(task: Task, context: TaskContext) -> tuple[Detector, _Images]:
+    images = _Images(task, context)
+    setup = Setup(
+        params=task.params,
+        training=task.training,
+        backbone=_backbone(context.backbone, context.backbone_weights, context.backbone_statistics),
+        normals=images(final_split(context.table)),
+        seed=task.seed,
+        device=context.device,
+        cache_dir=context.cache_dir,
+    )
+    return load_detector(task.detector)(setup), images
+
+
+@lru_cache(maxsize=1)
+def _backbone(name: str, weights: Path | None, statistics: Path | None) -> Backbone:
+    return load_backbone(name, weights_file=weights, statistics_file=statistics)
+
+
+def _fold(task: Task, context: TaskContext) -> Fold:
+    if task.fold is None:
+        nothing = np.empty(0, dtype=np.intp)
+        return Fold(train=final_split(context.table), early_stop=nothing, scored=nothing)
+    return context.folds[task.fold]
+
+
+def _scores(
+    detector: Detector, images: _Images, fold: Fold, table: pd.DataFrame, *, seed: int
+) -> pd.DataFrame:
+    """Scores of all images that training did not see, and of synthetic anomalies.
+
+    A test image's role is `test`, whatever its label. The synthetic anomalies are made of the
+    fold's scored normals; a training on all normals has none. Where fold files leak, a scored
+    normal that training saw is scored all the same, in that role alone.
+    """
+    role = pd.Series("", index=table.index)
+    role[table["label"] == 1] = "anomaly"
+    role[table["split"] == "test"] = "test"
+    role.iloc[fold.early_stop] = "early_stop"
+    role.iloc[fold.scored] = "normal"
+    positions = np.flatnonzero(role != "")
+    scores = checked_scores(detector.score(images(positions)), len(positions))
+    roles = role.to_numpy()[positions]
+    if len(fold.scored):
+        synthetic = images.synthetic(fold.scored, seed=seed)
+        made = checked_scores(detector.score(synthetic), len(fold.scored))
+        positions = np.concatenate([positions, fold.scored])
+        scores = np.concatenate([scores, made])
+        roles = np.concatenate([roles, np.full(len(made), "synthetic", dtype=object)])
+    return pd.DataFrame(
+        {
+            "image_id": table["image_id"].to_numpy()[positions],
+            "role": roles,
+            "score": scores,
+        }
+    )
+
+
+def _reset_peak_memory(device: str) -> None:
+    if device.startswith("cuda"):
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def _peak_memory_mb(device: str) -> float:
+    if device.startswith("cuda"):
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
+
+
+def _device_name(device: str) -> str:
+    return torch.cuda.get_device_name(device) if device.startswith("cuda") else device

@@ -1,0 +1,221 @@
+"""The end of a study: choose, train the choice on all normals, and say how good it is."""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+
+import numpy as np
+import optuna
+from optuna.trial import FrozenTrial
+
+from hpsearch.config.space import preprocessing_of
+from hpsearch.config.spec import Criterion
+from hpsearch.detectors.base import size_of
+from hpsearch.errors import StudyError, TaskError
+from hpsearch.evaluation.choice import (
+    Choice,
+    Verdict,
+    compare_choices,
+    decide,
+    held_out_scores,
+    threshold_of,
+)
+from hpsearch.evaluation.result import REFERENCES, FinalResult, final_result
+from hpsearch.evaluation.stored_scores import FloatArray, StoredScores, read_scores
+from hpsearch.evaluation.threshold import Flagging, flagged
+from hpsearch.model.bundle import attach_calibration, calibrated
+from hpsearch.model.facts import Calibration, ModelFacts, Provenance, model_facts
+from hpsearch.search.engine import Engine
+from hpsearch.search.events import Listener
+from hpsearch.search.run_tasks import require_results, run_tasks
+from hpsearch.search.task import Task
+from hpsearch.storage.database import mean_best_step, winner
+from hpsearch.storage.results import FoldResult, model_is_whole, read_result
+from hpsearch.storage.run_dir import StudyDir
+from hpsearch.study.final_store import read_final, rewrite_final, what_is_damaged, write_final
+from hpsearch.study.prepare import Prepared
+
+
+@dataclass(frozen=True)
+class Ending:
+    """What follows the last trial of a search; everything that an earlier run did is kept.
+
+    Attributes:
+        study: whose search has ended.
+        prepared, folder: of the study.
+        engine: where final models are trained.
+        listener: told of progress.
+        retry_failed: train reference rows that failed before.
+    """
+
+    study: optuna.Study
+    prepared: Prepared
+    folder: StudyDir
+    engine: Engine
+    listener: Listener
+    retry_failed: bool = False
+
+    def results(self, criteria: Sequence[Criterion]) -> dict[Criterion, FinalResult]:
+        """The choice of each criterion, trained; that of the study's own is its winner."""
+        found = {criterion: self._finished(self._chosen(criterion)) for criterion in criteria}
+        own = self.prepared.spec.search.criterion
+        if own in found:
+            self.folder.record_winner(found[own].trial)
+        return found
+
+    @cached_property
+    def _stored(self) -> StoredScores:
+        return read_scores(self.folder)
+
+    @cached_property
+    def _verdict(self) -> Verdict:
+        spec = self.prepared.spec
+        return decide(
+            self._stored,
+            self.prepared.labelled,
+            size_of=partial(size_of, spec.detector),
+            rule=spec.search.pick,
+            seed=spec.search.seed,
+        )
+
+    @cached_property
+    def _choices(self) -> tuple[Choice, ...]:
+        return compare_choices(
+            self.study,
+            self._folds,
+            table=self.prepared.dataset.table,
+            roles=self.prepared.roles,
+            seed=self.prepared.spec.search.seed,
+        )
+
+    def _folds(self, trial: FrozenTrial) -> list[FoldResult]:
+        tasks = self.folder.tasks
+        results = [read_result(tasks, digest) for digest in trial.user_attrs["tasks"]]
+        found = [result for result in results if result is not None]
+        if len(found) < len(results):
+            raise StudyError(
+                f"{tasks}: results of trial {trial.number} are gone; put them back, or run the "
+                "same command again, which trains what is missing"
+            )
+        return found
+
+    def _chosen(self, criterion: Criterion) -> FrozenTrial:
+        if criterion != "weak":
+            return winner(self.study, criterion)
+        return self._trial(self._verdict.trial)
+
+    def _finished(self, trial: FrozenTrial) -> FinalResult:
+        """Train a chosen configuration and the reference rows, unless an earlier run has."""
+        damaged = what_is_damaged(self.folder.final, trial.number)
+        if damaged is not None:
+            self.listener.note(f"{damaged}; made anew")
+            return self._train(trial)
+        known = read_final(self.folder.final, trial.number)
+        if (
+            known is None
+            or len(known.runs) != self.prepared.spec.final.n_runs
+            or (self.retry_failed and len(known.references) < len(REFERENCES))
+        ):
+            return self._train(trial)
+        first = read_result(self.folder.tasks, known.tasks[0])
+        current = replace(known, choices=self._choices, verdict=self._verdict)
+        if first is not None:
+            current = replace(current, flagging=self._flagging(trial, first))
+        if current != known:  # there are more trials now, or another rate is asked for
+            rewrite_final(self.folder.final, current)
+            if first is not None and (found := self._calibration(trial, first)) is not None:
+                attach_calibration(self.folder.final / str(trial.number) / "model", found)
+        return current
+
+    def _train(self, trial: FrozenTrial) -> FinalResult:
+        spec, steps = self.prepared.spec, mean_best_step(trial)
+        finals = [
+            self.prepared.final_task(trial.params, run=run, steps=steps)
+            for run in range(spec.final.n_runs)
+        ]
+        self._drop_damaged_model(finals[0])
+        references = self.prepared.reference_tasks(trial.params)
+        tasks, what = [*references.values(), *finals], "training the winner"
+        done = run_tasks(tasks, self.engine, self.listener, what)
+        runs = require_results(done, finals, f"{what}, trial {trial.number}")
+        result = final_result(
+            trial,
+            runs,
+            self._references(references, done),
+            choices=self._choices,
+            verdict=self._verdict,
+            flagging=self._flagging(trial, runs[0]),
+            table=self.prepared.dataset.table,
+            roles=self.prepared.roles,
+            steps=steps,
+            seed=spec.search.seed,
+        )
+        saved = self.folder.tasks / finals[0].digest / "model"
+        calibration = self._calibration(trial, runs[0])
+        facts = self._facts(finals[0], result).model_copy(update={"calibration": calibration})
+        write_final(self.folder.final, result, saved=saved, facts=facts)
+        return result
+
+    def _references(
+        self, tasks: Mapping[str, Task], done: Mapping[str, FoldResult | TaskError]
+    ) -> dict[str, FoldResult]:
+        """The reference rows that there are: one that failed costs itself alone."""
+        found = {}
+        for name, task in tasks.items():
+            outcome = done[task.digest]
+            if isinstance(outcome, TaskError):
+                self.listener.note(
+                    f"warning: no reference row {name}: {outcome.reason}: {outcome.message}; "
+                    "--retry-failed tries it again"
+                )
+            else:
+                found[name] = outcome
+        return found
+
+    def _drop_damaged_model(self, task: Task) -> None:
+        """Let a task train again whose scores are on disk and whose model is not."""
+        place = self.folder.tasks / task.digest
+        if place.is_dir() and not model_is_whole(self.folder.tasks, task.digest):
+            self.listener.note(f"{place / 'model'}: lost or damaged; training it again")
+            shutil.rmtree(place)
+
+    def _flagging(self, trial: FrozenTrial, first: FoldResult) -> Flagging | None:
+        rate = self.prepared.spec.final.false_positive_rate
+        threshold = threshold_of(self._held_out(trial, first), rate=rate)
+        if threshold is None:
+            return None
+        return flagged(threshold, first, self.prepared.dataset.table, self.prepared.roles)
+
+    def _calibration(self, trial: FrozenTrial, first: FoldResult) -> Calibration | None:
+        scores = self._held_out(trial, first)
+        rate = self.prepared.spec.final.false_positive_rate
+        return None if threshold_of(scores, rate=rate) is None else calibrated(scores, rate=rate)
+
+    def _held_out(self, trial: FrozenTrial, first: FoldResult) -> FloatArray:
+        return held_out_scores(self._stored, trial.number, self.prepared.labelled, first)
+
+    def _facts(self, task: Task, result: FinalResult) -> ModelFacts:
+        spec, environment = self.prepared.spec, self.folder.environment()
+        pixels = np.load(self.prepared.pixels[preprocessing_of(task.params)], mmap_mode="r")
+        provenance = Provenance(
+            study=spec.study_name,
+            trial=result.trial,
+            task=task.digest,
+            steps=result.steps,
+            dataset=self.prepared.dataset.name,
+            data_fingerprint=task.data_fingerprint,
+            test_auroc=result.test.auroc,
+            test_auroc_interval=result.test.interval,
+            versions=environment["versions"],
+        )
+        return model_facts(
+            task,
+            backbone=self.prepared.backbone,
+            channels=pixels.shape[3],
+            window=spec.dataset.window,
+            provenance=provenance,
+        )
+
+    def _trial(self, number: int) -> FrozenTrial:
+        return next(trial for trial in self._stored.trials if trial.number == number)

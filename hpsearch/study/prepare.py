@@ -1,0 +1,283 @@
+"""Everything that a study reads, checked before anything is written for it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from hpsearch.config.space import (
+    AXIS,
+    NATURAL,
+    PREPROCESSING,
+    PREPROCESSING_AXES,
+    Params,
+    SearchSpace,
+    build_space,
+    preprocessing_of,
+)
+from hpsearch.config.spec import MAX_SEED, DatasetSpec, StudySpec, TrainingSpec
+from hpsearch.datasets.pixels import Preprocessing, load_pixels
+from hpsearch.datasets.registry import DatasetRequest, load_dataset
+from hpsearch.datasets.table import Dataset
+from hpsearch.detectors.backbones.backbone import Backbone, load_backbone
+from hpsearch.detectors.backbones.natural import statistics_of_folder
+from hpsearch.detectors.backbones.statistics import natural_statistics
+from hpsearch.detectors.backbones.weights import read_statistics
+from hpsearch.detectors.base import detector_names, faults_of, load_detector
+from hpsearch.errors import SpecError, StudyError
+from hpsearch.evaluation.result import REFERENCES
+from hpsearch.io.files import printable
+from hpsearch.protocol.fold_files import OfficialFolds
+from hpsearch.protocol.folds import Fold
+from hpsearch.protocol.labels import LabelledAnomalies, TestRoles, test_roles
+from hpsearch.protocol.protocol import Parts, part_images
+from hpsearch.search.events import Listener
+from hpsearch.search.task import Task, TaskContext
+from hpsearch.storage.environment import inputs
+from hpsearch.storage.results import RECIPE
+from hpsearch.storage.run_dir import StudyDir
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A study whose every input has been checked and is in memory or in the cache.
+
+    Attributes:
+        spec: what was asked for, with the numbers of folds and labels that there are.
+        space: the configurations.
+        dataset, backbone: what tasks read.
+        labelled: the anomalies that the search may see.
+        roles: what the test images can tell.
+        statistics_file: of the channel statistics, None for those that come with the backbone.
+        pixels: file of each stored image variant.
+        folds: what the normals are cross-validated on.
+        official: the fold files that they were read from, None where they were drawn.
+        warnings: what is wrong with the folds, a line each.
+    """
+
+    spec: StudySpec
+    space: SearchSpace
+    dataset: Dataset
+    backbone: Backbone
+    statistics_file: Path | None
+    labelled: LabelledAnomalies
+    roles: TestRoles
+    pixels: Mapping[Preprocessing, Path]
+    folds: tuple[Fold, ...]
+    official: OfficialFolds | None
+    warnings: tuple[str, ...]
+
+    def task(self, params: Params, fold: int) -> Task:
+        """The task of one fold of a configuration."""
+        return self._task(self.spec.detector, params, fold=fold, seed=self.spec.search.seed)
+
+    def final_task(self, params: Params, *, run: int, steps: int) -> Task:
+        """The task that trains a configuration on all normals."""
+        seed = (self.spec.search.seed + run) % (MAX_SEED + 1)
+        return self._task(self.spec.detector, params, fold=None, seed=seed, steps=steps)
+
+    def reference_tasks(self, params: Params) -> dict[str, Task]:
+        """The reference rows, at the preprocessing of `params`."""
+        same = {axis: params[axis] for axis in PREPROCESSING_AXES}
+        plain = TrainingSpec()
+        return {
+            name: self._task("features", {**same, **own}, fold=None, seed=0, training=plain)
+            for name, own in REFERENCES.items()
+        }
+
+    def context(self, tasks: Path, cache_dir: Path) -> TaskContext:
+        """Where its tasks find what they name, with results in `tasks`; engines set the device."""
+        return TaskContext(
+            table=self.dataset.table,
+            pixels=self.pixels,
+            backbone=self.spec.backbone.name,
+            backbone_weights=self.spec.backbone.weights,
+            tasks=tasks,
+            cache_dir=cache_dir,
+            device="cpu",
+            folds=self.folds,
+            backbone_statistics=self.statistics_file,
+        )
+
+    def _task(
+        self,
+        detector: str,
+        params: Params,
+        *,
+        fold: int | None,
+        seed: int,
+        steps: int | None = None,
+        training: TrainingSpec | None = None,
+    ) -> Task:
+        return Task(
+            detector=detector,
+            params=params,
+            training=training or self.spec.training,
+            backbone_digest=self.backbone.digest,
+            data_fingerprint=self.dataset.fingerprint,
+            fold=fold,
+            n_folds=self.spec.search.n_folds,
+            split_seed=self.spec.search.seed,
+            seed=seed,
+            steps=steps,
+            fold_digest=None if fold is None else self.folds[fold].digest,
+            statistics_digest=self._statistics_digest(params),
+        )
+
+    def _statistics_digest(self, params: Params) -> str | None:
+        return self.backbone.statistics_digest if params.get(AXIS) == NATURAL else None
+
+
+def prepare_study(
+    spec: StudySpec,
+    *,
+    cache_dir: Path,
+    workers: int,
+    listener: Listener,
+    folder: StudyDir | None = None,
+) -> Prepared:
+    """Check every setting and every image before anything is written for the study.
+
+    Args:
+        spec: what was asked for.
+        cache_dir: folder of what can be computed again.
+        workers: processes that decode images.
+        listener: told of progress.
+        folder: the run directory; of a study that is there already, what differs is refused
+            before images are rendered or decoded, and images that were moved are known again.
+
+    Raises:
+        UserError: whatever is wrong, in one line.
+    """
+    detector = load_detector(spec.detector)
+    _check_sections(spec)
+    with faults_of(spec.detector, "axes"):
+        space = build_space(spec, detector.axes)
+    if folder is not None:
+        folder.require_same_settings(spec, recipe=RECIPE)
+    dataset = load_dataset(
+        request_of(spec.dataset), cache_dir=cache_dir, progress=listener.progress
+    )
+    if folder is not None:
+        dataset = folder.known_images(dataset)
+    parts = part_images(spec, dataset.table)
+    roles = test_roles(dataset.table, parts.labelled)
+    backbone, statistics_file = backbone_of(spec, space, cache_dir, listener)
+    for params in space.grid:
+        with faults_of(spec.detector, "check"):
+            detector.check(params, backbone.architecture, spec.training)
+    if folder is not None:
+        digest = parts.official.digest if parts.official else None
+        found = inputs(dataset, backbone, folds_digest=digest)
+        folder.require_same(parts.spec, dataset.table, found)
+        _require_same_folds(folder, parts, dataset)
+    variants = {preprocessing_of(params) for params in space.grid}
+    shown: dict[str, None] = {}  # a line each, once for all variants
+    pixels = {
+        variant: _stored(dataset, variant, cache_dir, workers, listener, shown.setdefault)
+        for variant in sorted(variants, key=repr)
+    }
+    for line in (*dataset.notes, *shown, *(f"warning: {line}" for line in parts.warnings)):
+        listener.note(line)
+    return Prepared(
+        spec=parts.spec,
+        space=space,
+        dataset=dataset,
+        backbone=backbone,
+        statistics_file=statistics_file,
+        labelled=parts.labelled,
+        roles=roles,
+        pixels=pixels,
+        folds=parts.folds,
+        official=parts.official,
+        warnings=parts.warnings,
+    )
+
+
+def _require_same_folds(folder: StudyDir, parts: Parts, dataset: Dataset) -> None:
+    """Refuse labelled anomalies for which a study's folds would leave out other normals.
+
+    Raises:
+        StudyError: all trainings of the study would have to be repeated.
+    """
+    if not folder.spec_file.exists() or folder.spec().labels == parts.spec.labels:
+        return
+    if not parts.has_folds_of(part_images(folder.spec(), dataset.table)):
+        raise StudyError(
+            f"study {folder.path.name} in {printable(folder.path)}: these labelled anomalies share "
+            "groups with other training normals than those before, so no fold would be the same "
+            "and every training is repeated; give another --study-name"
+        )
+
+
+def backbone_of(
+    spec: StudySpec, space: SearchSpace, cache_dir: Path, listener: Listener
+) -> tuple[Backbone, Path | None]:
+    """A study's network, and the file of its channel statistics where it names a folder of images.
+
+    Raises:
+        UserError: the weights or the images are gone or damaged, or no statistics are there for
+            configurations that take them.
+    """
+    backbone = load_backbone(spec.backbone.name, weights_file=spec.backbone.weights)
+    folder, path = spec.backbone.statistics, None
+    if NATURAL not in space.axes.get(AXIS, ()):
+        if folder is not None:
+            raise SpecError(
+                f"backbone.statistics: is read by detectors with {AXIS}={NATURAL} alone, and this "
+                "study has none such; leave it out"
+            )
+        return backbone, None
+    if folder is not None:
+        path = statistics_of_folder(
+            backbone, folder, cache_dir=cache_dir, progress=listener.progress
+        )
+        statistics, images = read_statistics(path)
+        backbone = replace(backbone, statistics=statistics, statistics_source=images)
+    natural_statistics(backbone)
+    listener.note(f"channel statistics: {backbone.statistics_source}")
+    return backbone, path
+
+
+def _check_sections(spec: StudySpec) -> None:
+    sections = (PREPROCESSING, *detector_names())
+    for section in spec.space:
+        if section not in sections:
+            raise SpecError(
+                f"space.{section:.60}: no such section; there are {', '.join(sections)}"
+            )
+
+
+def _stored(
+    dataset: Dataset,
+    variant: Preprocessing,
+    cache_dir: Path,
+    workers: int,
+    listener: Listener,
+    note: Callable[[str], None],
+) -> Path:
+    pixels = load_pixels(
+        dataset,
+        variant,
+        cache_dir=cache_dir,
+        workers=workers,
+        progress=listener.progress,
+        note=note,
+    )
+    if not isinstance(pixels, np.memmap) or pixels.filename is None:
+        raise TypeError("load_pixels must return a memory map of a file")
+    return Path(pixels.filename)
+
+
+def request_of(asked: DatasetSpec) -> DatasetRequest:
+    """The request that a study's settings stand for."""
+    return DatasetRequest(
+        asked.name,
+        root=asked.root,
+        normal_class=asked.normal_class,
+        seed=asked.seed,
+        multi_label=asked.multi_label,
+        window=asked.window,
+        links=asked.links,
+    )

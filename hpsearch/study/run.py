@@ -1,0 +1,215 @@
+"""The main job: check everything, search, train the winner, and say how good it is."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import optuna
+
+from hpsearch.config.spec import Criterion, StudySpec
+from hpsearch.evaluation.criteria import Criteria
+from hpsearch.evaluation.intervals import visible_difference
+from hpsearch.evaluation.result import FinalResult
+from hpsearch.io.file_systems import network_note
+from hpsearch.search.engine import Engine, LocalEngine, Workers, plan_workers
+from hpsearch.search.events import Listener
+from hpsearch.search.recover import rebuild_lost_database
+from hpsearch.search.rescoring import rescore
+from hpsearch.search.run_tasks import require_results, run_tasks
+from hpsearch.search.samplers import build_pruner, build_sampler, choose_sampler
+from hpsearch.search.search import Search, SearchPlan
+from hpsearch.storage.database import (
+    DATABASE,
+    create_or_load_study,
+    load_study,
+    open_database,
+    sole_writer_of,
+)
+from hpsearch.storage.environment import environment
+from hpsearch.storage.records import FoldRecords
+from hpsearch.storage.results import read_result
+from hpsearch.storage.run_dir import StudyDir
+from hpsearch.storage.trials import failures_sentence, trials_of
+from hpsearch.study.finish import Ending
+from hpsearch.study.prepare import Prepared, prepare_study
+
+
+@dataclass(frozen=True)
+class StudyRun:
+    """A study that has been run to its end.
+
+    Attributes:
+        folder: its run directory.
+        results: of each criterion that was asked for, what it chose, trained on all normals. Two
+            that chose the same configuration have the same result, trained once.
+    """
+
+    folder: StudyDir
+    results: Mapping[Criterion, FinalResult]
+
+    @property
+    def result(self) -> FinalResult:
+        """The answer by the study's own criterion, where that was asked for."""
+        return self.results[self.folder.spec().search.criterion]
+
+
+def run_study(
+    spec: StudySpec,
+    *,
+    runs: Path,
+    cache_dir: Path,
+    listener: Listener,
+    device: str = "auto",
+    workers: int | None = None,
+    criteria: Sequence[Criterion] | None = None,
+    retry_failed: bool = False,
+) -> StudyRun:
+    """Run a study, or go on with it, to its final result.
+
+    Args:
+        spec: what to run.
+        runs: folder of run directories.
+        cache_dir: folder of what can be computed again.
+        listener: told of progress.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        workers: processes, None for as many as are useful.
+        criteria: those whose choices are trained on all normals, None for the study's own alone.
+        retry_failed: try every failed configuration again, and reference rows that failed; else
+            only configurations that failed for a cause of the environment.
+
+    Raises:
+        NothingCompletedError: every configuration failed, or the time was up before the first.
+        UserError: a mistake that the user can mend, in one line.
+    """
+    plan = plan_workers(device, workers)
+    folder = StudyDir(runs / spec.study_name)
+    prepared = prepare_study(
+        spec,
+        cache_dir=cache_dir,
+        workers=plan.count * plan.threads,
+        listener=listener,
+        folder=folder,
+    )
+    listener.note(_opening(prepared, plan))
+    listener.note(visible_difference(len(prepared.labelled.positions)).sentence)
+    if (warning := network_note(folder.path)) is not None:
+        listener.note(f"warning: {warning}")
+    facts = environment(
+        prepared.dataset,
+        prepared.backbone,
+        ", ".join(plan.devices),
+        folds_digest=prepared.official.digest if prepared.official else None,
+        warnings=prepared.warnings,
+    )
+    with sole_writer_of(folder.path):
+        folder.begin(prepared.spec, prepared.dataset.table, facts)
+        if moved := _on_another_device(folder, plan):
+            listener.note(moved)
+        engine = LocalEngine(
+            prepared.context(folder.tasks, cache_dir),
+            plan,
+            fold_timeout=spec.search.fold_timeout,
+        )
+        try:
+            study = _search(prepared, folder, engine, listener, retry_failed=retry_failed)
+            _tell_failures(study, listener)
+            ending = Ending(study, prepared, folder, engine, listener, retry_failed)
+            return StudyRun(folder, ending.results(criteria or [spec.search.criterion]))
+        finally:
+            engine.close()
+
+
+def _on_another_device(folder: StudyDir, plan: Workers) -> str | None:
+    """What to say where a study goes on on another kind of device than it began on."""
+    began, now = folder.environment()["device"].split(", "), plan.devices
+    if {name.split(":")[0] for name in began} == {name.split(":")[0] for name in now}:
+        return None
+    return (
+        f"the study began on {', '.join(began)} and goes on on {', '.join(now)}: precision and "
+        "seeds stay, but sums are rounded otherwise"
+    )
+
+
+def _opening(prepared: Prepared, plan: Workers) -> str:
+    spec, types = prepared.spec, ", ".join(prepared.labelled.types)
+    return (
+        f"study {spec.study_name}: {spec.detector} on {prepared.dataset.name}, "
+        f"{len(prepared.space.grid)} configurations x {spec.search.n_folds} folds"
+        f"{f' of {spec.search.folds}' if prepared.official else ''}; "
+        f"{len(prepared.labelled.positions)} labelled anomalies of type {types}; "
+        f"chosen by the {spec.search.criterion} criterion; "
+        f"{plan.count} x {plan.threads} threads on {', '.join(plan.devices)}"
+    )
+
+
+def _search(
+    prepared: Prepared,
+    folder: StudyDir,
+    engine: LocalEngine,
+    listener: Listener,
+    *,
+    retry_failed: bool,
+) -> optuna.Study:
+    spec = prepared.spec.search
+    n_trials = spec.n_trials or len(prepared.space.grid)
+    sampler = choose_sampler(spec.sampler, n_points=len(prepared.space.grid), n_trials=n_trials)
+    criteria = Criteria(prepared.dataset.table, prepared.labelled, spec.n_folds)
+    made_from = rebuild_lost_database(folder, prepared.spec, prepared.space)
+    if made_from is not None:
+        listener.note(f"the study's database was gone; made again from {made_from}")
+    _train_lost(prepared, folder, engine, listener)
+    if changed := rescore(folder, criteria, criterion=spec.criterion):
+        listener.note(f"the values of {changed} trials are computed anew, with the labels of now")
+    study = create_or_load_study(
+        folder.path,
+        prepared.spec.study_name,
+        pruner=build_pruner(spec.pruner, n_folds=spec.n_folds),
+    )
+    study.sampler = build_sampler(sampler, seed=spec.seed)
+    plan = SearchPlan(
+        space=prepared.space,
+        criterion=spec.criterion,
+        labelled=criteria.digest,
+        n_trials=min(n_trials, len(prepared.space.grid)) if sampler == "grid" else n_trials,
+        n_folds=spec.n_folds,
+        exhaustive=sampler == "grid",
+        pruning=spec.pruner != "none",
+        timeout=spec.timeout,
+        retry_failed=retry_failed,
+    )
+    Search(
+        study,
+        plan,
+        make_task=prepared.task,
+        known=lambda task: read_result(folder.tasks, task.digest),
+        criteria=criteria,
+        engine=engine,
+        records=FoldRecords(open_database(folder.path)),
+        listener=listener,
+    ).run()
+    return study
+
+
+def _tell_failures(study: optuna.Study, listener: Listener) -> None:
+    trials = trials_of(study)
+    if trials.completed and trials.failed:
+        listener.note(
+            f"{failures_sentence(trials.failed, tried=len(trials.ended))}; `hpsearch run "
+            "--retry-failed` tries them again"
+        )
+
+
+def _train_lost(prepared: Prepared, folder: StudyDir, engine: Engine, listener: Listener) -> None:
+    """Train again the folds of completed trials whose results are gone."""
+    if not (folder.path / DATABASE).exists():
+        return
+    tasks = [
+        prepared.task(trial.params, fold)
+        for trial in trials_of(load_study(folder.path)).completed
+        for fold in range(prepared.spec.search.n_folds)
+    ]
+    lost = [task for task in tasks if not (folder.tasks / task.digest).is_dir()]
+    if lost:
+        listener.note(f"{len(lost)} results of completed trials are gone; training them again")
+        what = "training what was lost"
+        require_results(run_tasks(lost, engine, listener, what), lost, what)

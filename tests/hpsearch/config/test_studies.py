@@ -1,0 +1,113 @@
+import math
+from pathlib import Path
+
+import pytest
+
+from dpa_core.features import VGG19, VGG_MINI
+from hpsearch.config.library import parse_study, read_study, shipped_studies
+from hpsearch.config.space import build_space, preprocessing_of
+from hpsearch.config.spec import build_spec
+from hpsearch.detectors.backbones.backbone import load_backbone
+from hpsearch.detectors.base import load_detector
+from hpsearch.errors import SpecError
+from hpsearch.paper.ablation import ABLATION
+
+
+def test_the_quickstart_needs_only_what_is_bundled() -> None:
+    spec = build_spec({"study_name": "q"} | read_study("quickstart"), {})
+    assert load_backbone(spec.backbone.name).source.startswith("bundled")
+    assert spec.dataset.name == "synthetic-histology"
+    assert len(build_space(spec, load_detector("dpa").axes).grid) >= 12
+
+
+SINGLE = [name for name in shipped_studies() if name != ABLATION]
+
+
+@pytest.mark.parametrize("detector", ["dpa", "features"])
+@pytest.mark.parametrize("name", SINGLE)
+def test_every_point_of_a_shipped_study_can_be_built(name: str, detector: str) -> None:
+    spec = build_spec({"study_name": name} | read_study(name), {"detector": detector})
+    architecture = {"vgg19": VGG19, "vgg-mini": VGG_MINI}[spec.backbone.name]
+    kind = load_detector(detector)
+    grid = build_space(spec, kind.axes).grid
+    assert grid
+    for params in grid:
+        kind.check(params, architecture, spec.training)
+        preprocessing_of(params)
+
+
+GREW = {"camelyon16": 16, "nih-ap": 8, "nih-pa": 8, "nih-subset": 8}  # from so many px
+
+
+@pytest.mark.parametrize("name", SINGLE)
+def test_the_studies_that_the_paper_ran_with_growing_grow(name: str) -> None:
+    spec = build_spec({"study_name": name} | read_study(name), {})
+    starts = build_space(spec, load_detector("dpa").axes).axes["start_resolution"]
+    assert starts == (GREW.get(name, 0),)
+
+
+@pytest.mark.parametrize("name", GREW)
+def test_growing_ends_well_before_the_cap(name: str) -> None:
+    spec = build_spec({"study_name": name} | read_study(name), {})
+    doublings = math.log2(max(spec.space["preprocessing"]["resolution"]) / GREW[name])
+    (steps,) = spec.space["dpa"]["steps_per_phase"]
+    assert spec.training.max_steps == 2 * doublings * steps + 100_000
+
+
+BOMB = "a: &a [x, x]\nb: &b [*a, *a, *a]\nc: &c [*b, *b, *b]\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (BOMB, "aliases"),
+        ("study_name: !!python/object/apply:os.system ['touch canary']", "python/object"),
+        ("a: [1, 2", "not a plain YAML"),
+        ("- a\n- b\n", "mapping"),
+        ("only words", "mapping"),
+        ("", "mapping"),
+        ("[" * 5000, "not a plain YAML"),
+        ("when: 2024-13-45", "not a plain YAML"),
+        ("? [a, b]\n: c", "not a plain YAML"),
+        ("\x00", "not a plain YAML"),
+        ("seed: 1\ndetector: dpa\nseed: 2", "'seed' comes twice"),
+        ("space: {dpa: {latent_dim: [4], layers: [r12], latent_dim: [8]}}", "'latent_dim' comes"),
+        ("space: {dpa: {layers: [{8: r12, 8: r22}]}}", "8 comes twice"),
+    ],
+)
+def test_a_hostile_file_is_refused_in_one_line(
+    text: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "study.yaml"
+    path.write_text(text)
+    with pytest.raises(SpecError, match=says) as caught:
+        read_study(str(path))
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "canary").exists()
+
+
+def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "study.yaml"
+    with path.open("wb") as file:
+        file.truncate(10**9)
+    with pytest.raises(SpecError, match="at most 65536 bytes"):
+        read_study(str(path))
+
+
+def test_another_encoding_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_bytes("detector: café".encode("latin-1"))
+    with pytest.raises(SpecError, match="UTF-8"):
+        read_study(str(path))
+
+
+@pytest.mark.parametrize("name", ["nonsense", "/", "", "a\0b"])
+def test_an_unknown_name_lists_the_known(name: str) -> None:
+    with pytest.raises(SpecError, match="quickstart"):
+        read_study(name)
+
+
+def test_plain_values_come_through() -> None:
+    assert parse_study("a: {b: [1, 2.5, true, r32]}", "x") == {"a": {"b": [1, 2.5, True, "r32"]}}

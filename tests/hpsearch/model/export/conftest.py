@@ -1,0 +1,64 @@
+"""Models of any preprocessing and detector, trained for a step or two in memory."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from hpsearch.datasets.window import Window
+from hpsearch.detectors.base import ImageView, Setup, load_detector
+from hpsearch.model.bundle import calibrated
+from hpsearch.model.facts import BackboneFacts, ModelFacts, Provenance, preprocessing_facts
+from hpsearch.model.model import Model
+
+PREPROCESSING = {
+    "resolution": 16,
+    "random_crop": 0.8,  # stored at 20 px
+    "central_crop": 0.9,
+    "fit": "crop",
+    "greyscale": False,
+    "equalize": False,
+}
+OF_DETECTOR = {
+    "dpa": {
+        "latent_dim": 2,
+        "latent_res": 4,
+        "layers": "r12+0.5*r22",
+        "loss": "perceptual+0.1*l1",
+        "start_resolution": 0,
+        "steps_per_phase": 20_000,
+        "statistics": "natural",
+    },
+    "features": {"kind": "mahalanobis", "layer": "r22"},
+}
+
+MakeModel = Callable[..., Model]
+
+
+@pytest.fixture(scope="session")
+def make_model(make_setup: Callable[..., Setup]) -> MakeModel:
+    def make(
+        detector: str = "dpa", *, channels: int = 3, window: Window | None = None, **changed: object
+    ) -> Model:
+        params = {**PREPROCESSING, **OF_DETECTOR[detector], **changed}
+        how = preprocessing_facts(params, channels=channels, window=window)
+        pixels = np.random.default_rng(0).integers(
+            0, 256, (24, how.size, how.size, how.channels), dtype=np.uint8
+        )
+        normals = ImageView(pixels, np.arange(16), None)
+        setup = make_setup(params, normals, batch_size=4, max_steps=2)
+        fitted = load_detector(detector)(setup)
+        fitted.fit(normals, None, max_steps=2)
+        held_out = fitted.score(ImageView(pixels, np.arange(16, 24), None))
+        facts = ModelFacts(
+            detector=detector,
+            params=params,
+            seed=0,
+            preprocessing=how,
+            backbone=BackboneFacts(name="vgg-mini", digest=setup.backbone.digest),
+            provenance=Provenance(study="by hand"),
+            calibration=calibrated(held_out, rate=0.2),
+        )
+        return Model(facts, fitted)
+
+    return make
