@@ -1,1 +1,18 @@
-"""The compact training core: Deep Perceptual Autoencoders on one device."""
+"""The compact training core: Deep Perceptual Autoencoders on one device.
+
+Answers: how is the autoencoder built, trained, grown and scored?
+"""
+
+__all__ = [
+    "autoencoder",
+    "batches",
+    "config",
+    "errors",
+    "features",
+    "fit",
+    "growth",
+    "loss",
+    "precision",
+    "score",
+    "tensor_files",
+]

@@ -1,6 +1,7 @@
 """The import direction: studies -> hpsearch -> dpa_core -> torch, never upwards, and no cycles."""
 
 import ast
+import importlib
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -29,6 +30,27 @@ CORE_ORDER = (
     "trainer",
     "fit",
 )
+
+
+FLOORS = (
+    ("dpa_core",),
+    ("hpsearch/io", "hpsearch/datasets/prepare/stains"),
+    ("hpsearch/datasets/histology",),
+    ("hpsearch/datasets",),
+    ("hpsearch/config", "hpsearch/datasets/prepare"),
+    ("hpsearch/protocol", "hpsearch/detectors/backbones"),
+    ("hpsearch/protocol/audit", "hpsearch/detectors", "hpsearch/storage"),
+    ("hpsearch/evaluation",),
+    ("hpsearch/evaluation/label_budget", "hpsearch/search"),
+    ("hpsearch/model",),
+    ("hpsearch/model/predict", "hpsearch/model/export", "hpsearch/study"),
+    ("hpsearch/paper", "hpsearch/reports/examples", "hpsearch/reports/trackers"),
+    ("hpsearch/reports",),
+    ("hpsearch/reports/dashboard",),
+    ("hpsearch/cli",),
+)
+"""The rooms from the ground up: a folder imports from folders that stand before it alone."""
+GROUND = {"hpsearch", "hpsearch.errors"}  # what every room may import
 
 
 def _module(path: Path) -> str:
@@ -116,6 +138,50 @@ def test_the_core_is_built_from_the_ground_up() -> None:
     for module in core:
         for imported in _imports(MODULES[module]) & core:
             assert height[imported] < height[module], f"{module} imports {imported}"
+
+
+def _room(module: str) -> str:
+    return str(MODULES[module].parent.relative_to(ROOT))
+
+
+ROOMS = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+
+
+def test_every_folder_of_code_has_a_floor() -> None:
+    folders = {_room(name) for name in MODULES if not _under(name, "studies")} - {"hpsearch"}
+    assert folders == set(ROOMS)
+    assert {name for name in MODULES if _room(name) == "hpsearch"} == GROUND
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_imports_from_lower_floors_alone(room: str) -> None:
+    for module in (name for name in MODULES if _room(name) == room):
+        for imported in (_imports(MODULES[module]) & MODULES.keys()) - GROUND:
+            where = _room(imported)
+            assert where == room or ROOMS[where] < ROOMS[room], f"{module} imports {imported}"
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_face_names_what_other_rooms_use_and_nothing_else(room: str) -> None:
+    face = room.replace("/", ".")
+    tree = ast.parse(MODULES[face].read_text())
+    assert "Answers: " in str(ast.get_docstring(tree))
+    offered = {f"{face}.{name}" for name in importlib.import_module(face).__all__}
+    used = {
+        imported
+        for module in MODULES
+        if _room(module) != room
+        for imported in _imports(MODULES[module]) & MODULES.keys()
+        if _room(imported) == room
+    }
+    assert used | PUBLIC.get(room, set()) == offered
+
+
+PUBLIC = {
+    "hpsearch/cli": {"hpsearch.cli.main"},  # the command
+    "hpsearch/model": {"hpsearch.model.estimator"},  # for scikit-learn
+}
+"""What users and entry points import, and no other room."""
 
 
 @pytest.mark.parametrize("package", PACKAGES)

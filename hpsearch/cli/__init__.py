@@ -1,1 +1,6 @@
-"""The command line: parse, call the library, print. Nothing else in the project prints."""
+"""The command line: parse, call the library, print. Nothing else in the project prints.
+
+Answers: what does a user type, and what is shown?
+"""
+
+__all__ = ["main"]

@@ -38,10 +38,10 @@ from hpsearch.datasets.registry import load_dataset
 from hpsearch.errors import SpecError
 from hpsearch.io.cache import cache_dir
 from hpsearch.io.files import printable, write_text_atomic
-from hpsearch.protocol.audit import Audit, audit
+from hpsearch.io.progress import Reporter
+from hpsearch.protocol.audit.report import Audit, audit
 from hpsearch.protocol.fold_files import read_fold_files
 from hpsearch.protocol.table_rules import Finding
-from hpsearch.search.events import Listener
 from hpsearch.study.prepare import request_of
 
 LISTED = 10  # findings of one kind on screen
@@ -87,12 +87,12 @@ def check(
         raise typer.Exit(1)
 
 
-def _audit(spec: StudySpec, listener: Listener) -> Audit:
+def _audit(spec: StudySpec, reporter: Reporter) -> Audit:
     loaded = load_dataset(
-        request_of(spec.dataset), cache_dir=cache_dir(), progress=listener.progress
+        request_of(spec.dataset), cache_dir=cache_dir(), progress=reporter.progress
     )
     for note in loaded.notes:
-        listener.note(note)
+        reporter.note(note)
     folder = spec.search.folds
     return audit(
         loaded,
@@ -102,7 +102,7 @@ def _audit(spec: StudySpec, listener: Listener) -> Audit:
         allow_leak=spec.search.allow_leak,
         split_groups=spec.search.split_groups,
         workers=joblib.cpu_count(),
-        progress=listener.progress,
+        progress=reporter.progress,
     )
 
 

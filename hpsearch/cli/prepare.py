@@ -90,7 +90,7 @@ def camelyon16(
                 target=target,
                 workers=workers,
                 device=device,
-                listener=listener,
+                reporter=listener,
             )
     _print_tiles(prepared, json=json)
 

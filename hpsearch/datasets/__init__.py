@@ -1,1 +1,23 @@
-"""Image tables: adapters that read them, and the pixel cache that training reads."""
+"""Image tables and pixels: adapters that read data sets, and the decoded cache of their images.
+
+Answers: which images are there, what is each of them, and what does a viewer show of it?
+"""
+
+__all__ = [
+    "catalogue",
+    "cutpaste",
+    "digits",
+    "each_image",
+    "mvtec",
+    "nih",
+    "nih_copies",
+    "nih_entries",
+    "pillow_formats",
+    "pixels",
+    "reading",
+    "registry",
+    "synthetic",
+    "table",
+    "torchvision_sets",
+    "window",
+]

@@ -1,1 +1,17 @@
-"""What a handful of labelled anomalies can decide, computed from stored scores alone."""
+"""What a handful of labelled anomalies can decide, computed from stored scores alone.
+
+Answers: which configuration is best, how sure is that, and from which score on is an image flagged?
+"""
+
+__all__ = [
+    "auroc",
+    "choice",
+    "conformal",
+    "criteria",
+    "delong",
+    "fold_scores",
+    "intervals",
+    "result",
+    "stored_scores",
+    "threshold",
+]

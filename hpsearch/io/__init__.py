@@ -1,1 +1,6 @@
-"""io."""
+"""Files, caches, child processes, faults of the system and progress: what every room stands on.
+
+Answers: how is a file written whole or not at all, how are children run, and how is a fault told?
+"""
+
+__all__ = ["cache", "faults", "file_systems", "files", "processes", "progress"]

@@ -1,1 +1,17 @@
-"""The paper's tables: which studies answer them, their figures beside the paper's, and a plan."""
+"""The paper's tables: which studies answer them, and their figures beside the paper's.
+
+Answers: does this software give what the paper reports?
+"""
+
+__all__ = [
+    "ablation",
+    "contents",
+    "departures",
+    "lines",
+    "numbers",
+    "plan",
+    "published",
+    "records",
+    "running",
+    "table4",
+]

@@ -6,6 +6,7 @@ from typing import Literal, Protocol
 
 from hpsearch.config.space import Params
 from hpsearch.config.spec import Criterion
+from hpsearch.io.progress import Reporter
 
 EndState = Literal["complete", "pruned", "failed"]
 
@@ -43,17 +44,11 @@ class TrialReport:
     failure_message: str | None = None
 
 
-class Listener(Protocol):
-    """Told of progress; must not raise."""
-
-    def progress(self, what: str, done: int, total: int) -> None:
-        """`done` of `total` pieces of `what` are finished."""
+class Listener(Reporter, Protocol):
+    """Told of trials besides; must not raise."""
 
     def trial(self, report: TrialReport) -> None:
         """A trial has ended."""
-
-    def note(self, message: str) -> None:
-        """Something worth a line."""
 
 
 class SilentListener:

@@ -1,1 +1,16 @@
-"""storage."""
+"""A run directory: trials in SQLite, their results, and the environment that they were made in.
+
+Answers: what is on disk of a study, and is it whole?
+"""
+
+__all__ = [
+    "backups",
+    "database",
+    "environment",
+    "ledger",
+    "optuna_storage",
+    "records",
+    "results",
+    "run_dir",
+    "trials",
+]

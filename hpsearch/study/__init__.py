@@ -1,1 +1,6 @@
-"""study."""
+"""The main job: check everything, search, train the winner, and say how good it is.
+
+Answers: what becomes of a study from its first check to its last figure?
+"""
+
+__all__ = ["final_models", "final_store", "mend", "prepare", "run", "scale"]

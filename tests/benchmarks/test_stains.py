@@ -10,7 +10,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from hpsearch.datasets.histology.stain import draw_stain, transmit
-from hpsearch.datasets.prepare.stains import NormaliserName, normaliser
+from hpsearch.datasets.prepare.stains.choice import NormaliserName, normaliser
 
 N_TILES = {256: 64, 768: 16}
 ROUNDS = 5

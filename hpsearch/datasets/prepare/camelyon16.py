@@ -53,7 +53,7 @@ from hpsearch.datasets.prepare.tiling import (
 from hpsearch.errors import DataError, SpecError
 from hpsearch.io.files import printable, remove_leftovers
 from hpsearch.io.processes import each_in_processes
-from hpsearch.search.events import Listener
+from hpsearch.io.progress import Reporter
 
 _LOCK = ".lock"
 
@@ -66,7 +66,7 @@ def prepare_camelyon16(
     target: Path | None = None,
     workers: int | None = None,
     device: str = "cpu",
-    listener: Listener,
+    reporter: Reporter,
 ) -> PreparedTiles:
     """Tile every slide below `slides` into `out`, or go on where that was stopped.
 
@@ -77,7 +77,7 @@ def prepare_camelyon16(
         target: the file of a target tile, None for that of `choose_target`.
         workers: processes, None for one a core.
         device: of the stain normalisation, `cpu` or `cuda`.
-        listener: told of progress, of what is left out, and of bad slides.
+        reporter: told of progress, of what is left out, and of bad slides.
 
     Raises:
         UserError: whatever is wrong, in one line. Bad slides are told of as they are met; the
@@ -94,9 +94,9 @@ def prepare_camelyon16(
         used = [slide for slide in found if slide.name not in LEFT_OUT]
         to_do = [slide for slide in used if read_record(slide_folder(out, slide.name)) is None]
         if to_do:
-            check_slides(to_do, settings, listener)
-            check_room(out, settings, to_do, listener)
-        tile = _new_target(out, used, settings, named, device, listener)
+            check_slides(to_do, settings, reporter)
+            check_room(out, settings, to_do, reporter)
+        tile = _new_target(out, used, settings, named, device, reporter)
         threads = joblib.cpu_count() // workers
         jobs = [TilingJob(slide, settings, out, device, threads) for slide in to_do]
         with _sole_writer(out):
@@ -105,7 +105,7 @@ def prepare_camelyon16(
             write_settings(out, settings)
             if tile is not None:
                 write_target(tile, out / TARGET)
-            _tile(jobs, done=len(used) - len(jobs), workers=workers, listener=listener)
+            _tile(jobs, done=len(used) - len(jobs), workers=workers, reporter=reporter)
             return _finish(out, found)
     except OSError as error:
         what = f"cannot be read or written ({printable(error.strerror or error)})"
@@ -146,7 +146,7 @@ def _new_target(
     settings: TilingSettings,
     named: NDArray[np.uint8] | None,
     device: str,
-    listener: Listener,
+    reporter: Reporter,
 ) -> NDArray[np.uint8] | None:
     """The target tile to begin with, found to be of use; None where none is needed."""
     if settings.stain == "none" or (out / TARGET).exists():
@@ -154,22 +154,22 @@ def _new_target(
     tile = named
     if tile is None:
         tile, slide = choose_target(slides, settings)
-        listener.note(f"stains are normalised to a tile of {slide}, kept in {TARGET}")
+        reporter.note(f"stains are normalised to a tile of {slide}, kept in {TARGET}")
     make_normaliser(settings.stain, tile, device)
     return tile
 
 
-def _tile(jobs: Sequence[TilingJob], *, done: int, workers: int, listener: Listener) -> None:
+def _tile(jobs: Sequence[TilingJob], *, done: int, workers: int, reporter: Reporter) -> None:
     """Tile the slides; tell of bad ones and go on, for a damaged file should not cost a night."""
     total = done + len(jobs)
     bad: list[str] = []
-    listener.progress("tiling slides", done, total)
+    reporter.progress("tiling slides", done, total)
     for _, result in each_in_processes(tile_slide, jobs, workers=min(workers, len(jobs) or 1)):
         if isinstance(result, BadSlide):
             bad.append(result.message)
-            listener.note(f"error: {result.message}")
+            reporter.note(f"error: {result.message}")
         done += 1
-        listener.progress("tiling slides", done, total)
+        reporter.progress("tiling slides", done, total)
     if bad:
         rest = f"({len(bad)} such slides; the other {total - len(bad)} are done)"
         raise DataError(f"{bad[0]} {rest}, then run the same command again")

@@ -15,7 +15,7 @@ from hpsearch.datasets.prepare.slides import UNSAID, open_slide, reduction_to
 from hpsearch.datasets.prepare.tissue import PIXELS_A_CELL, TISSUE_RULE
 from hpsearch.errors import DataError, SpecError
 from hpsearch.io.files import printable, write_text_atomic
-from hpsearch.search.events import Listener
+from hpsearch.io.progress import Reporter
 
 Stain = Literal["vahadane", "macenko", "none"]
 STAINS: tuple[Stain, ...] = get_args(Stain)
@@ -133,7 +133,7 @@ def _said(value: str | int) -> str:
 
 
 def check_slides(
-    slides: Sequence[ChallengeSlide], settings: TilingSettings, listener: Listener
+    slides: Sequence[ChallengeSlide], settings: TilingSettings, reporter: Reporter
 ) -> None:
     """Open every slide and read every annotation; tell of what is odd and does no harm.
 
@@ -142,24 +142,24 @@ def check_slides(
     """
     unsaid = []
     for done, source in enumerate(slides):
-        listener.progress("checking slides", done, len(slides))
+        reporter.progress("checking slides", done, len(slides))
         with open_slide(source.path) as slide:
             reduction_to(slide, settings.magnification)
             if slide.magnification is None:
                 unsaid.append(source.name)
         if source.annotation is not None:
             for line in source.annotation.read().ignored:
-                listener.note(line)
-    listener.progress("checking slides", len(slides), len(slides))
+                reporter.note(line)
+    reporter.progress("checking slides", len(slides), len(slides))
     if unsaid:
-        listener.note(
+        reporter.note(
             f"{len(unsaid)} slides say no magnification (first: {unsaid[0]}); "
             f"their level 0 is taken as x{UNSAID:.0f}"
         )
 
 
 def check_room(
-    out: Path, settings: TilingSettings, slides: Sequence[ChallengeSlide], listener: Listener
+    out: Path, settings: TilingSettings, slides: Sequence[ChallengeSlide], reporter: Reporter
 ) -> None:
     """Say how much disk the tiles may need, and refuse where there is less.
 
@@ -170,7 +170,7 @@ def check_room(
     there = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
     free = shutil.disk_usage(there).free
     need = f"{len(slides)} slides to tile need up to {_size(needed)} of disk"
-    listener.note(f"{need}; {_size(free)} are free in {printable(there)}")
+    reporter.note(f"{need}; {_size(free)} are free in {printable(there)}")
     if needed > free:
         mend = "free space, give another folder or fewer tiles per slide"
         raise DataError(f"{printable(out)}: {need}, {_size(free)} are free; {mend}")

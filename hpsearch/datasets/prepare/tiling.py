@@ -204,7 +204,7 @@ def make_normaliser(stain: Stain, target: NDArray[np.uint8], device: str) -> Nor
     """
     if stain == "none":  # without importing torch, which takes seconds and memory
         return _unchanged
-    from hpsearch.datasets.prepare.stains import normaliser
+    from hpsearch.datasets.prepare.stains.choice import normaliser
 
     try:
         return normaliser(stain, target, device=device)

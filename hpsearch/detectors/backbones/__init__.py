@@ -1,1 +1,6 @@
-"""Frozen feature networks: weights, channel statistics, and the making of vgg-mini."""
+"""Frozen feature networks: their weights by name or file, and the statistics of their channels.
+
+Answers: which features of an image are compared?
+"""
+
+__all__ = ["backbone", "natural", "statistics", "weights"]

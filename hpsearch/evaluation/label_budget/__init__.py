@@ -1,1 +1,6 @@
-"""How many labelled anomalies are enough: choices made again with fewer or more of them."""
+"""Choices made again with fewer or more labelled anomalies.
+
+Answers: how many are enough?
+"""
+
+__all__ = ["answer", "curves", "simulation"]

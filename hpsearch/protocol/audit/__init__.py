@@ -1,4 +1,6 @@
-"""Is a dataset fit for a search? Every fault is a finding; a search refuses those that are errors.
+"""Faults of a dataset: every one is a finding, and a search refuses those that are errors.
+
+Answers: is a dataset fit for a search?
 
 | check              | error when                                           | warning when         |
 |--------------------|------------------------------------------------------|----------------------|
@@ -29,6 +31,4 @@ the pairs of photographs of one object under other lamps in the magnetic tile se
 copies, and a fixed camera may take pictures as alike of different objects.
 """
 
-from hpsearch.protocol.audit.report import Audit, audit
-
-__all__ = ["Audit", "audit"]
+__all__ = ["report"]

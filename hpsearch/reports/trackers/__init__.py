@@ -1,1 +1,6 @@
-"""What a study tells TensorBoard or MLflow, for those who keep all their experiments there."""
+"""What a study tells TensorBoard or MLflow.
+
+Answers: how does a study stand beside all other experiments of its user?
+"""
+
+__all__ = ["logged"]

@@ -1,14 +1,6 @@
 """Stain normalisation: tiles of differently stained slides as if one laboratory had stained them.
 
-normalise = normaliser("vahadane", target)
-tiles = normalise(tiles)  # uint8 (N, H, W, 3)
+Answers: what would this tile look like in the stains of that one?
 """
 
-from hpsearch.datasets.prepare.stains.choice import (
-    NORMALISERS,
-    Normalise,
-    NormaliserName,
-    normaliser,
-)
-
-__all__ = ["NORMALISERS", "Normalise", "NormaliserName", "normaliser"]
+__all__ = ["choice"]

@@ -266,6 +266,6 @@ def prepare(told: Told) -> Callable[..., PreparedTiles]:
     def run(
         slides: Path, out: Path, settings: TilingSettings = usual, **options: Any
     ) -> PreparedTiles:
-        return prepare_camelyon16(slides, out, settings, workers=1, listener=told, **options)
+        return prepare_camelyon16(slides, out, settings, workers=1, reporter=told, **options)
 
     return run

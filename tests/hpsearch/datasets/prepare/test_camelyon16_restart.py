@@ -126,7 +126,7 @@ def test_other_settings_and_other_runs_are_refused(
     with pytest.raises(DataError, match="begun with tiles per slide 12, not 13"):
         prepare(challenge, out, TilingSettings(0, "none", SIDE, 13))
     with pytest.raises(SpecError, match="workers must be from 1"):
-        prepare_camelyon16(challenge, out, SETTINGS, workers=0, listener=None)  # type: ignore[arg-type]
+        prepare_camelyon16(challenge, out, SETTINGS, workers=0, reporter=None)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

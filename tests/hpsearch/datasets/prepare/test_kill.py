@@ -25,7 +25,7 @@ from hpsearch.datasets.prepare.settings import TilingSettings
 if __name__ == "__main__":
     prepare_camelyon16(
         Path(sys.argv[1]), Path(sys.argv[2]), TilingSettings(0, "none", 96, 40),
-        workers=1, listener=SilentListener(),
+        workers=1, reporter=SilentListener(),
     )
 """
 
@@ -45,9 +45,9 @@ def test_a_killed_run_goes_on_and_ends_the_same(
         assert _finished(out).items() >= kept.items(), "a finished slide was lost or done again"
         kept = _finished(out)
         assert not (out / "manifest.csv").exists()
-    prepare_camelyon16(challenge, out, SETTINGS, workers=1, listener=told)
+    prepare_camelyon16(challenge, out, SETTINGS, workers=1, reporter=told)
     assert _finished(out).items() >= kept.items()
-    prepare_camelyon16(challenge, tmp_path / "calm", SETTINGS, workers=1, listener=told)
+    prepare_camelyon16(challenge, tmp_path / "calm", SETTINGS, workers=1, reporter=told)
     assert content(out) == content(tmp_path / "calm")
 
 

@@ -9,9 +9,10 @@ import pytest
 from PIL import Image
 
 from hpsearch.datasets.table import COLUMNS, Dataset
-from hpsearch.protocol.audit import Audit, audit, near_duplicates
+from hpsearch.protocol.audit import near_duplicates
 from hpsearch.protocol.audit.look import LOOK, SIDE, bits_of, look_at
 from hpsearch.protocol.audit.near_duplicates import near_duplicate_findings
+from hpsearch.protocol.audit.report import Audit, audit
 
 N = 24  # strangers, half of them to test on
 Change = Callable[[Image.Image], Image.Image]

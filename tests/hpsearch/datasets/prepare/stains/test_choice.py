@@ -4,7 +4,7 @@ import sys
 import numpy as np
 import pytest
 
-from hpsearch.datasets.prepare.stains import NORMALISERS, normaliser
+from hpsearch.datasets.prepare.stains.choice import NORMALISERS, normaliser
 from hpsearch.errors import SpecError
 
 TILES = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3), dtype=np.uint8)
