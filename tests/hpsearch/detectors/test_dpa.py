@@ -16,6 +16,7 @@ import hpsearch.detectors.dpa
 from dpa_core.autoencoder import Autoencoder
 from dpa_core.errors import DivergedError
 from dpa_core.features import VGG19, VGG_MINI
+from dpa_core.growth import Phase
 from dpa_core.training_state import configuration
 from hpsearch.config.spec import TrainingSpec
 from hpsearch.detectors.backbones.statistics import compute_statistics
@@ -33,6 +34,15 @@ PLAIN = {
 SMALL = PLAIN | {"latent_dim": 2, "latent_res": 4, "layers": "r12"}
 QUICK = {"max_steps": 30, "batch_size": 8, "check_every": 10}
 SIXTY_THOUSAND = TrainingSpec(max_steps=60_000)
+
+
+@pytest.mark.parametrize(("dim", "res"), [(3, 1), (3, 4), (5, 8)])
+def test_the_size_is_the_numbers_in_the_bottleneck(dim: int, res: int) -> None:
+    """By which the pick among configurations that tie takes the smallest."""
+    params = SMALL | {"resolution": 16, "latent_dim": dim, "latent_res": res}
+    autoencoder = Autoencoder(hpsearch.detectors.dpa._network(params, channels=3))
+    bottleneck = autoencoder.encoder(torch.zeros(1, 3, 16, 16), Phase(16))
+    assert DPADetector.size(params) == bottleneck.numel()
 
 
 def test_a_batch_of_ones_own_is_kept() -> None:

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -6,7 +7,7 @@ import pytest
 import torch
 
 from dpa_core.features import LayerStatistics
-from hpsearch.detectors.backbones.backbone import Backbone, build_extractor
+from hpsearch.detectors.backbones.backbone import Backbone, build_extractor, weights_digest
 from hpsearch.detectors.backbones.statistics import compute_statistics
 from hpsearch.detectors.base import ImageView
 from hpsearch.detectors.pooled import colour_statistics, pooled_features
@@ -78,6 +79,23 @@ def test_other_pixels_are_not_taken_from_the_cache(
     first = vectors("one", pixels)
     assert not np.allclose(first, vectors("other", 255 - pixels))
     assert np.array_equal(first, vectors("one", pixels))
+
+
+def test_vectors_of_another_network_are_not_taken_from_the_cache(
+    vgg_mini: Backbone, view: Callable[[slice], ImageView], tmp_path: Path
+) -> None:
+    weights = {key: 2 * values for key, values in vgg_mini.weights.items()}
+    larger = replace(vgg_mini, weights=weights, digest=weights_digest(weights))
+    one, other, alone = (
+        pooled_features(view(slice(0, 5)), "r12", backbone, device="cpu", cache_dir=folder)
+        for backbone, folder in (
+            (vgg_mini, tmp_path / "both"),
+            (larger, tmp_path / "both"),
+            (larger, tmp_path / "alone"),
+        )
+    )
+    assert not np.allclose(one, other)
+    assert np.array_equal(other, alone)
 
 
 def test_a_damaged_cache_is_made_anew_with_a_note(
