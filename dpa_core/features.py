@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torchvision.models.vgg import make_layers
 
 from dpa_core.errors import ConfigError, WeightsError
 from dpa_core.precision import Precision
@@ -55,11 +54,15 @@ class VGGArchitecture:
 
     def build(self, deepest: str) -> nn.Sequential:
         """Torchvision's `features`, freshly initialised and cut after layer `deepest`."""
-        plan: list[str | int] = []
+        # Not by torchvision's `make_layers`: importing its models takes longer than torch itself.
+        modules: list[nn.Module] = []
+        channels = 3
         for widths in self.blocks:
-            plan += [*widths, "M"]
-        features: nn.Sequential = make_layers(plan)
-        return features[: self.depth(deepest)]
+            for width in widths:
+                modules += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU(inplace=True)]
+                channels = width
+            modules.append(nn.MaxPool2d(2))
+        return nn.Sequential(*modules[: self.depth(deepest)])
 
     def _position(self, layer: str) -> tuple[int, int]:
         match = re.fullmatch(r"r([1-9])([1-9])", layer)

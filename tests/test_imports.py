@@ -2,6 +2,8 @@
 
 import ast
 import importlib
+import subprocess
+import sys
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -215,3 +217,11 @@ def test_studies_holds_no_code() -> None:
     assert [name for name in MODULES if _under(name, "studies")] == ["studies"]
     body = ast.parse(MODULES["studies"].read_text()).body
     assert all(isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) for node in body)
+
+
+def test_a_worker_does_not_wait_for_what_it_does_not_use() -> None:
+    """Each is a second or more of every process that trains."""
+    names = {"optuna", "sqlalchemy", "plotly", "torchvision", "torch._dynamo"}
+    program = f"import sys, hpsearch.search.task; print({names} & sys.modules.keys())"
+    ran = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert (ran.stdout, ran.stderr) == ("set()\n", "")

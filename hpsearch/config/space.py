@@ -8,12 +8,14 @@ import itertools
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-
-import optuna
+from typing import TYPE_CHECKING
 
 from hpsearch.config.spec import AxisChoices, AxisValue, StudySpec
 from hpsearch.datasets.pixels import FITS, Preprocessing
 from hpsearch.errors import SpecError
+
+if TYPE_CHECKING:  # workers import this file, and need not wait for Optuna
+    import optuna
 
 Params = Mapping[str, AxisValue]
 """One configuration: a value for every axis of the space."""
@@ -57,7 +59,7 @@ class SearchSpace:
         """Axes with more than one choice."""
         return tuple(name for name, choices in self.axes.items() if len(choices) > 1)
 
-    def suggest(self, trial: optuna.Trial) -> Params:
+    def suggest(self, trial: "optuna.Trial") -> Params:
         """Draw, or read back, the trial's configuration."""
         params: dict[str, AxisValue] = {}
         for name, choices in self.axes.items():

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torchvision.models import VGG19_Weights
 
 from dpa_core.errors import ConfigError
 from dpa_core.errors import WeightsError as CoreWeightsError
@@ -79,7 +78,6 @@ def weights_digest(weights: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-_WEIGHTS = VGG19_Weights.IMAGENET1K_V1
 _TIMEOUT = 10.0  # seconds without an answer from the server
 
 
@@ -89,18 +87,22 @@ def torchvision_vgg19() -> Path:
     Raises:
         WeightsError: it is missing and cannot be downloaded; the message names the ways out.
     """
-    path = Path(torch.hub.get_dir(), "checkpoints", Path(_WEIGHTS.url).name)
+    # Only here: importing torchvision's models takes longer than torch itself.
+    from torchvision.models import VGG19_Weights
+
+    weights = VGG19_Weights.IMAGENET1K_V1
+    path = Path(torch.hub.get_dir(), "checkpoints", Path(weights.url).name)
     if not path.is_file():
         try:
             with _socket_timeout(_TIMEOUT):
-                _WEIGHTS.get_state_dict(
+                weights.get_state_dict(
                     progress=True, check_hash=True, map_location="cpu", weights_only=True
                 )
         except (OSError, HTTPException, RuntimeError) as error:
             raise WeightsError(
                 printable(
                     f"backbone vgg19: its weights cannot be downloaded ({error}); on a connected "
-                    f"machine torchvision downloads {_WEIGHTS.url}: let it, and put that file into "
+                    f"machine torchvision downloads {weights.url}: let it, and put that file into "
                     f"{path.parent}, or give --backbone-weights FILE, or take --backbone vgg-mini"
                 )
             ) from error
