@@ -10,8 +10,15 @@ from PIL import Image
 
 from hpsearch.detectors.base import ImageView, Setup
 from hpsearch.detectors.dpa import DPADetector
-from hpsearch.model.bundle import attach_calibration, calibrated, write_bundle
-from hpsearch.model.facts import BackboneFacts, ModelFacts, Provenance, preprocessing_facts
+from hpsearch.model.bundle import (
+    BackboneFacts,
+    ModelFacts,
+    Provenance,
+    attach_calibration,
+    calibrated,
+    preprocessing_facts,
+    write_bundle,
+)
 
 SIDE = 16
 PARAMS = {

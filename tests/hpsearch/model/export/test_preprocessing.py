@@ -1,14 +1,15 @@
-from typing import Any
+from dataclasses import Field
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
 
+from hpsearch.datasets.pixels import STEPS
 from hpsearch.datasets.window import Window
 from hpsearch.model.export.pillow import Preprocess
-from hpsearch.model.facts import PreprocessingFacts
-from hpsearch.model.images import as_seen
+from hpsearch.model.images import PreprocessingFacts, as_seen
 
 
 def _facts(channels: int, window: Window | None = None, **changed: Any) -> PreprocessingFacts:
@@ -51,6 +52,17 @@ def test_is_what_a_model_does_to_an_image(facts: PreprocessingFacts) -> None:
     np.testing.assert_array_equal(
         preprocess(torch.from_numpy(images)).numpy(), _seen(images, facts)
     )
+
+
+@pytest.mark.parametrize("step", STEPS, ids=lambda step: step.name)
+def test_every_step_that_an_image_may_take_is_in_the_graph(step: Field[Any]) -> None:
+    others = {bool: [not step.default], float: [0.5], str: get_args(step.type)}[type(step.default)]
+    shape = (2, 40, 31, 3)
+    images = (np.random.default_rng(0).beta(2, 3, shape) * 255).astype(np.uint8)
+    for value in others:
+        facts = _facts(3, **{step.name: value})
+        found = Preprocess(facts)(torch.from_numpy(images)).numpy()
+        np.testing.assert_array_equal(found, _seen(images, facts))
 
 
 @pytest.mark.parametrize("channels", [1, 3])
