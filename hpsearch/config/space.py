@@ -20,7 +20,7 @@ PREPROCESSING_AXES: Mapping[str, AxisChoices] = {
     "resolution": (32,),  # px, side of the image that the detector sees
     "random_crop": (1.0,),  # side of a training crop as a fraction of the stored image
     # The switches stand last, for the last axis varies fastest in a grid.
-    **{step.name: (step.default,) for step in sorted(STEPS, key=lambda s: s.default is False)},
+    **{name: (STEPS[name],) for name in sorted(STEPS, key=lambda name: STEPS[name] is False)},
 }
 """Axes that every detector has, with the choice where a study names none."""
 

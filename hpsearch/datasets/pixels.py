@@ -84,16 +84,19 @@ class Preprocessing:
             SpecError: a step is missing, of another kind or out of its range.
         """
         steps: dict[str, Any] = {}
-        for step in STEPS:
-            value = values.get(step.name, step.metadata.get("before"))
-            # A whole number may stand for a fraction, and means the same file of the cache.
-            is_whole = type(step.default) is float and type(value) is int
-            steps[step.name] = float(value) if is_whole else value
+        for step in fields(cls):
+            if step.name in STEPS:
+                value = values.get(step.name, step.metadata.get("before"))
+                # A whole number may stand for a fraction, and means the same file of the cache.
+                is_whole = type(step.default) is float and type(value) is int
+                steps[step.name] = float(value) if is_whole else value
         return cls(size, **steps)
 
 
-STEPS = tuple(step for step in fields(Preprocessing) if step.name != "size")
-"""The fields that are axes of the search space."""
+STEPS: Mapping[str, Any] = {
+    step.name: step.default for step in fields(Preprocessing) if step.name != "size"
+}
+"""The fields that are axes of the search space, with their defaults."""
 
 
 def _ignore(line: str) -> None:

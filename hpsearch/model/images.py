@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,16 +67,16 @@ class PreprocessingFacts(BaseModel):
     def _from_file(cls, values: Any) -> Any:
         if not isinstance(values, Mapping) or isinstance(values.get("steps"), Preprocessing):
             return values
-        names = {"steps", "size", *(step.name for step in STEPS)}
+        names, size = {"steps", "size", *STEPS}, cast(Any, values.get("size"))
         others = {name: value for name, value in values.items() if name not in names}
         try:
-            return others | {"steps": Preprocessing.of(values.get("size"), values)}
+            return others | {"steps": Preprocessing.of(size, values)}
         except SpecError as error:
             raise ValueError(str(error)) from None
 
     @model_serializer
     def _to_file(self) -> dict[str, Any]:
-        steps = {step.name: getattr(self.steps, step.name) for step in STEPS}
+        steps = {name: getattr(self.steps, name) for name in STEPS}
         places = {"size": self.steps.size, "resolution": self.resolution, "channels": self.channels}
         return {"window": self.window, **steps, **places}
 

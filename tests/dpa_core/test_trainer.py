@@ -11,11 +11,10 @@ from torch.nn import functional
 
 from dpa_core.config import AutoencoderConfig, FitConfig, LossConfig
 from dpa_core.errors import ConfigError
-from dpa_core.fit import Fit
+from dpa_core.fit import Fitted, Trainer
 from dpa_core.growth import Phase
 from dpa_core.learner import Learner
 from dpa_core.loss import ReconstructionLoss
-from dpa_core.trainer import Trainer
 
 Images = NDArray[np.uint8]
 MakeTrainer = Callable[..., Trainer]
@@ -119,7 +118,7 @@ def test_the_critic_leans_on_the_autoencoder_and_not_the_other_way(
 
 
 def test_growing_learns_and_chooses_at_full_size(
-    small_fit: Callable[..., Fit],
+    small_fit: Callable[..., Fitted],
     make_loss: Callable[..., ReconstructionLoss],
     stripes: Callable[..., Images],
 ) -> None:
@@ -136,7 +135,7 @@ def test_growing_learns_and_chooses_at_full_size(
     assert fitted.best_loss < 0.8 * (at_full_size[0].held_out_loss or 0)
 
 
-def test_there_must_be_time_to_grow(small_fit: Callable[..., Fit]) -> None:
+def test_there_must_be_time_to_grow(small_fit: Callable[..., Fitted]) -> None:
     with pytest.raises(ConfigError) as caught:
         small_fit({"max_steps": 60, "steps_per_phase": 15}, network=NETWORK)
     assert str(caught.value) == (

@@ -1,4 +1,4 @@
-from dataclasses import Field
+from dataclasses import fields
 from typing import Any, get_args
 
 import numpy as np
@@ -6,7 +6,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from hpsearch.datasets.pixels import STEPS
+from hpsearch.datasets.pixels import STEPS, Preprocessing
 from hpsearch.datasets.window import Window
 from hpsearch.model.export.pillow import Preprocess
 from hpsearch.model.images import PreprocessingFacts, as_seen
@@ -54,13 +54,17 @@ def test_is_what_a_model_does_to_an_image(facts: PreprocessingFacts) -> None:
     )
 
 
-@pytest.mark.parametrize("step", STEPS, ids=lambda step: step.name)
-def test_every_step_that_an_image_may_take_is_in_the_graph(step: Field[Any]) -> None:
-    others = {bool: [not step.default], float: [0.5], str: get_args(step.type)}[type(step.default)]
+STEP_BY_NAME = {step.name: step for step in fields(Preprocessing)}
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_every_step_that_an_image_may_take_is_in_the_graph(name: str) -> None:
+    default, kind = STEPS[name], STEP_BY_NAME[name].type
+    others = {bool: [not default], float: [0.5], str: get_args(kind)}[type(default)]
     shape = (2, 40, 31, 3)
     images = (np.random.default_rng(0).beta(2, 3, shape) * 255).astype(np.uint8)
     for value in others:
-        facts = _facts(3, **{step.name: value})
+        facts = _facts(3, **{name: value})
         found = Preprocess(facts)(torch.from_numpy(images)).numpy()
         np.testing.assert_array_equal(found, _seen(images, facts))
 
