@@ -1,10 +1,10 @@
 """Settings of the network, of its loss and of its training, checked where they enter."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from dpa_core.errors import ConfigError
-from dpa_core.precision import PRECISIONS, Precision
+from dpa_core.features import PRECISIONS, Precision
 
 _POSITIVE = (
     "learning_rate",
@@ -65,7 +65,8 @@ class AutoencoderConfig:
     def resolutions(self) -> tuple[int, ...]:
         """Sides in px of the images that the network is trained on, the smallest first."""
         start = self.image_size if self.start_resolution is None else self.start_resolution
-        return tuple(_doublings(start, self.image_size))
+        doublings = (self.image_size // start).bit_length() - 1
+        return tuple(start << doubling for doubling in range(doublings + 1))
 
     @property
     def grows(self) -> bool:
@@ -161,12 +162,6 @@ class FitConfig:
         for name in ("min_improvement", "seed", "feature_cache_bytes"):
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"{name} must not be negative, got {getattr(self, name)}")
-
-
-def _doublings(first: int, last: int) -> Iterator[int]:
-    while first <= last:
-        yield first
-        first *= 2
 
 
 def _is_power_of_two(value: int) -> bool:

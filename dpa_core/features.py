@@ -4,17 +4,22 @@ Layers are named `rBC`: the ReLU after convolution C of block B, e.g. `r42` = co
 """
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from dpa_core.errors import ConfigError, WeightsError
-from dpa_core.precision import Precision
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+
+Precision = Literal["float32", "bfloat16"]
+"""What the network computes in: as its caller asks, the same on every device."""
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 LayerStatistics = Mapping[str, tuple[Tensor, Tensor]]
 """Per layer: mean and standard deviation of each channel, both of shape `(C,)`."""
@@ -148,12 +153,10 @@ class FeatureExtractor(nn.Module):
             for layer, depth in zip(self.layers, self._depths, strict=True):
                 if layers is None or layer in layers:
                     x = self.features[start:depth](x)
-                    found[layer] = self._normalise(x, layer)
+                    mean, std = self.get_buffer(f"mean_{layer}"), self.get_buffer(f"std_{layer}")
+                    found[layer] = (x - mean) / std
                     start = depth
         return found
-
-    def _normalise(self, x: Tensor, layer: str) -> Tensor:
-        return (x - self.get_buffer(f"mean_{layer}")) / self.get_buffer(f"std_{layer}")
 
 
 def _load_weights(features: nn.Sequential, weights: Mapping[str, Tensor], name: str) -> None:
@@ -192,3 +195,15 @@ def layer_statistics(
     if not (torch.isfinite(mean).all() and torch.isfinite(std).all() and (std > 0).all()):
         raise WeightsError(f"channel statistics: layer {layer!r} must be finite with std > 0")
     return mean, std
+
+
+@contextmanager
+def full_float32() -> Iterator[None]:
+    """Convolutions of float32 tensors in float32 on CUDA too, where cuDNN would take TF32."""
+    convolutions = torch.backends.cudnn.conv  # type: ignore[attr-defined]
+    before = convolutions.fp32_precision
+    convolutions.fp32_precision = "ieee"
+    try:
+        yield
+    finally:
+        convolutions.fp32_precision = before

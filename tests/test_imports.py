@@ -24,12 +24,12 @@ ABOVE_THE_CORE = {
     "joblib",
 }
 CORE_ORDER = (
-    ("errors", "precision"),
-    ("config", "tensor_files"),
-    ("growth", "features", "batches", "checkpoint", "learner"),
+    "errors",
+    ("features", "tensor_files"),
+    "config",
+    ("growth", "batches", "learner"),
     ("autoencoder", "loss", "training_state"),
-    ("critic", "targets", "score"),
-    "trainer",
+    ("critic", "score"),
     "fit",
 )
 

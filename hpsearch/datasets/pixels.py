@@ -4,11 +4,11 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO, Literal, cast, get_args
+from typing import Any, BinaryIO, Literal, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,8 @@ FITS: tuple[Fit, ...] = get_args(Fit)
 
 Pixels = NDArray[np.uint8]
 
+_KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a name"}
+
 
 @dataclass(frozen=True)
 class Preprocessing:
@@ -38,23 +40,63 @@ class Preprocessing:
     What is kept is the central part. With `fit` crop it is a square of the shorter side, with
     stretch it has the image's own shape and is stretched to a square.
 
+    Every field but the size is an axis of the search space of that name, with its default as the
+    only choice where a study names none, and stands in a model's `model.json`. A field that is
+    added needs `metadata={"before": ...}`: what it is in studies and models that lack it.
+
+    Attributes:
+        size: px, side of the stored square.
+        greyscale: whether colours are given up for their luminance.
+        equalize: whether the histogram of the luminance is flattened.
+        central_crop: kept fraction of the side.
+        fit: how an image that is not square becomes one.
+
     Raises:
-        SpecError: a value is out of its range.
+        SpecError: a value is of another kind or out of its range.
     """
 
-    size: int  # stored side, in pixels
+    size: int
     greyscale: bool = False
-    equalize: bool = False  # flatten the histogram of the luminance
-    central_crop: float = 1.0  # kept fraction of the side
-    fit: Fit = "stretch"  # how an image that is not square becomes one
+    equalize: bool = False
+    central_crop: float = 1.0
+    fit: Fit = field(default="stretch", metadata={"before": "crop"})
 
     def __post_init__(self) -> None:
+        for step in fields(self):
+            value, kind = (
+                getattr(self, step.name),
+                int if step.name == "size" else type(step.default),
+            )
+            if type(value) is not kind and not (kind is float and type(value) is int):
+                raise SpecError(f"{step.name} must be {_KINDS[kind]}, got {value!r:.40}")
         if self.size < 1:
             raise SpecError(f"the stored side must be at least 1 px, got {self.size}")
         if not 0 < self.central_crop <= 1:
             raise SpecError(f"central_crop must be above 0 and at most 1, got {self.central_crop}")
         if self.fit not in FITS:
             raise SpecError(f"fit must be {' or '.join(FITS)}, got {self.fit!r:.40}")
+
+    @classmethod
+    def of(cls, size: int, values: Mapping[str, Any]) -> "Preprocessing":
+        """Of a configuration, or of what a model's file says, among other values.
+
+        Raises:
+            SpecError: a step is missing, of another kind or out of its range.
+        """
+        steps: dict[str, Any] = {}
+        for step in fields(cls):
+            if step.name in STEPS:
+                value = values.get(step.name, step.metadata.get("before"))
+                # A whole number may stand for a fraction, and means the same file of the cache.
+                is_whole = type(step.default) is float and type(value) is int
+                steps[step.name] = float(value) if is_whole else value
+        return cls(size, **steps)
+
+
+STEPS: Mapping[str, Any] = {
+    step.name: step.default for step in fields(Preprocessing) if step.name != "size"
+}
+"""The fields that are axes of the search space, with their defaults."""
 
 
 def _ignore(line: str) -> None:

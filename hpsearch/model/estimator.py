@@ -121,7 +121,7 @@ class DPADetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]  # sklearn
         held_out, trained_on = self._split(len(pixels), random)
         seed = int(random.randint(2**31 - 1))
         try:
-            self._detector = dpa.DPADetector(self._setup(_view(pixels[trained_on]), seed))
+            self._detector = dpa.PerceptualAutoencoder(self._setup(_view(pixels[trained_on]), seed))
         except UserError as error:
             raise ValueError(str(error)) from error
         self._detector.fit(_view(pixels[trained_on]), None, max_steps=self.max_steps)
@@ -174,7 +174,7 @@ class DPADetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]  # sklearn
             learning_rate=self.learning_rate,
         )
         backbone = self._load_backbone()
-        dpa.DPADetector.check(params, backbone.architecture, training)
+        dpa.PerceptualAutoencoder.check(params, backbone.architecture, training)
         return Setup(
             params=params,
             training=training,

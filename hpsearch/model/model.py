@@ -15,8 +15,7 @@ from hpsearch.detectors.base import Detector, ImageView, Setup, faults_of, load_
 from hpsearch.errors import SpecError, WeightsError
 from hpsearch.evaluation.conformal import conformal_p_values
 from hpsearch.io.files import printable
-from hpsearch.model.bundle import read_bundle
-from hpsearch.model.facts import BackboneFacts, Calibration, ModelFacts
+from hpsearch.model.bundle import BackboneFacts, Calibration, ModelFacts, read_bundle
 from hpsearch.model.images import Images, chunks_as_seen
 
 
@@ -129,7 +128,7 @@ def load_model(
         params=facts.params,
         training=TrainingSpec(),
         backbone=backbone,
-        normals=_view(np.empty((0, how.size, how.size, how.channels), np.uint8)),
+        normals=_view(np.empty((0, *how.shape), np.uint8)),
         seed=facts.seed,
         device=usable_device(device),
         cache_dir=Path(os.devnull),  # a model that is only used keeps nothing

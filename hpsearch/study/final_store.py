@@ -12,8 +12,7 @@ from hpsearch.evaluation.conformal import ConformalThreshold
 from hpsearch.evaluation.result import FinalResult
 from hpsearch.evaluation.threshold import Estimate, Flagging
 from hpsearch.io.files import remove_leftovers, write_directory_atomic, write_text_atomic
-from hpsearch.model.bundle import read_bundle, write_bundle
-from hpsearch.model.facts import ModelFacts
+from hpsearch.model.bundle import ModelFacts, read_bundle, write_bundle
 from hpsearch.storage.database import completed_trials, load_study
 from hpsearch.storage.run_dir import StudyDir
 

@@ -24,8 +24,14 @@ from hpsearch.evaluation.choice import (
 from hpsearch.evaluation.result import REFERENCES, FinalResult, final_result
 from hpsearch.evaluation.stored_scores import FloatArray, StoredScores, read_scores
 from hpsearch.evaluation.threshold import Flagging, flagged
-from hpsearch.model.bundle import attach_calibration, calibrated
-from hpsearch.model.facts import Calibration, ModelFacts, Provenance, model_facts
+from hpsearch.model.bundle import (
+    Calibration,
+    ModelFacts,
+    Provenance,
+    attach_calibration,
+    calibrated,
+    model_facts,
+)
 from hpsearch.search.engine import Engine
 from hpsearch.search.events import Listener
 from hpsearch.search.run_tasks import require_results, run_tasks

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from dpa_core.checkpoint import load_checkpoint, save_checkpoint
 from dpa_core.errors import CheckpointError
 from dpa_core.tensor_files import MAX_BYTES
+from dpa_core.training_state import load_checkpoint, save_checkpoint
 
 
 def tensors_of(number: int) -> dict[str, Tensor]:

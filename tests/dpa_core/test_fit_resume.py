@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 
 from dpa_core.config import AutoencoderConfig, LossConfig
 from dpa_core.errors import CheckpointError, DivergedError
-from dpa_core.fit import Fit
+from dpa_core.fit import Fitted
 from dpa_core.loss import ReconstructionLoss
 from dpa_core.training_state import Check
 
 Images = NDArray[np.uint8]
-SmallFit = Callable[..., Fit]
-AssertIdentical = Callable[[Fit, Fit], None]
+SmallFit = Callable[..., Fitted]
+AssertIdentical = Callable[[Fitted, Fitted], None]
 
 
 class Interrupted(Exception):

@@ -5,9 +5,9 @@ import torch
 
 from dpa_core.batches import as_input
 from dpa_core.config import LossConfig
+from dpa_core.fit import Targets
 from dpa_core.growth import Phase, shrink
 from dpa_core.loss import ReconstructionLoss
-from dpa_core.targets import Targets
 
 SETTLED = Phase(16)
 BYTES_PER_IMAGE = 4 * (32 * 8 * 8 + 64 * 4 * 4)  # float32 of r22 and r32 at 16 px

@@ -13,12 +13,10 @@ from torch.nn import functional
 from dpa_core.autoencoder import Autoencoder
 from dpa_core.config import AutoencoderConfig, FitConfig, LossConfig
 from dpa_core.errors import ConfigError
-from dpa_core.fit import Fit
+from dpa_core.fit import Fitted, Trainer, Validation
 from dpa_core.growth import Phase
 from dpa_core.learner import Learner
 from dpa_core.loss import ReconstructionLoss
-from dpa_core.targets import Validation
-from dpa_core.trainer import Trainer
 
 Images = NDArray[np.uint8]
 MakeTrainer = Callable[..., Trainer]
@@ -136,7 +134,7 @@ def test_the_critic_has_the_weight_that_was_asked_for(make_trainer: MakeTrainer)
 
 
 def test_growing_learns_and_chooses_at_full_size(
-    small_fit: Callable[..., Fit],
+    small_fit: Callable[..., Fitted],
     make_loss: Callable[..., ReconstructionLoss],
     stripes: Callable[..., Images],
 ) -> None:
@@ -154,7 +152,7 @@ def test_growing_learns_and_chooses_at_full_size(
 
 
 def test_a_validation_at_the_end_of_growing_is_not_one_at_full_size(
-    small_fit: Callable[..., Fit], make_loss: Callable[..., ReconstructionLoss]
+    small_fit: Callable[..., Fitted], make_loss: Callable[..., ReconstructionLoss]
 ) -> None:
     """The last step of the last transition still sees the lower resolution."""
     fitted = small_fit(
@@ -167,7 +165,7 @@ def test_a_validation_at_the_end_of_growing_is_not_one_at_full_size(
 
 
 def test_a_validation_is_of_the_network_of_the_step_before_it(
-    small_fit: Callable[..., Fit],
+    small_fit: Callable[..., Fitted],
     make_loss: Callable[..., ReconstructionLoss],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -189,7 +187,7 @@ def test_a_validation_is_of_the_network_of_the_step_before_it(
     assert asked == [Phase(8), Phase(8), *fading_in, Phase(16), Phase(16)]
 
 
-def test_there_must_be_time_to_grow(small_fit: Callable[..., Fit]) -> None:
+def test_there_must_be_time_to_grow(small_fit: Callable[..., Fitted]) -> None:
     with pytest.raises(ConfigError) as caught:
         small_fit({"max_steps": 60, "steps_per_phase": 15}, network=NETWORK)
     assert str(caught.value) == (

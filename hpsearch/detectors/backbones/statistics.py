@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from torch import Tensor
 
-from dpa_core.features import FeatureExtractor, LayerStatistics
-from dpa_core.precision import full_float32
+from dpa_core.features import FeatureExtractor, LayerStatistics, full_float32
 from hpsearch.config.space import AXIS, OWN
 from hpsearch.detectors.backbones.backbone import Backbone, build_extractor
 from hpsearch.detectors.backbones.weights import (

@@ -37,7 +37,7 @@ class HeatMaps:
 
     def __post_init__(self) -> None:
         how = self.model.facts.preprocessing
-        self.model.maps_seen(np.empty((0, how.size, how.size, how.channels), np.uint8))
+        self.model.maps_seen(np.empty((0, *how.shape), np.uint8))
 
     def write(self, numbers: Mapping[str, int], decoded: Decoded) -> None:
         """Write the pictures of a block's readable images; `numbers` is by their ids."""
@@ -57,7 +57,7 @@ class HeatMaps:
 
     def _scored_part(self, seen: NDArray[np.uint8]) -> NDArray[np.uint8]:
         how = self.model.facts.preprocessing
-        start = (how.size - how.resolution) // 2
+        start = (how.steps.size - how.resolution) // 2
         part = slice(start, start + how.resolution)
         return seen[:, part, part]
 

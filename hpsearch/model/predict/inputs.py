@@ -17,8 +17,7 @@ from hpsearch.datasets.reading import Shown
 from hpsearch.errors import DataError
 from hpsearch.io.files import printable
 from hpsearch.io.processes import each_in_processes
-from hpsearch.model.facts import PreprocessingFacts
-from hpsearch.model.images import opened, seen_of
+from hpsearch.model.images import PreprocessingFacts, opened, seen_of
 
 COLUMN = "image_path"
 
@@ -157,6 +156,6 @@ def decode(block: Block) -> Decoded:
             readable.append(image)
         except DataError as error:
             unreadable[image.image_id] = str(error)
-    empty = np.empty((0, how.size, how.size, how.channels), np.uint8)
+    empty = np.empty((0, *how.shape), np.uint8)
     seen = np.stack(pixels) if pixels else empty
     return Decoded(tuple(readable), seen, tuple(facts), unreadable)

@@ -126,7 +126,7 @@ def _draw(
     how = model.facts.preprocessing
     seen = np.stack([as_seen(dataset.open(choice.position), how) for choice in chosen])
     heats = _heats(model, seen)
-    start = (how.size - how.resolution) // 2
+    start = (how.steps.size - how.resolution) // 2
     part = slice(start, start + how.resolution)
     examples = []
     for number, (choice, pixels) in enumerate(zip(chosen, seen[:, part, part], strict=True)):

@@ -23,8 +23,8 @@ from hpsearch.datasets.window import Window
 from hpsearch.detectors.base import ImageView, Setup
 from hpsearch.detectors.features import FeaturesDetector
 from hpsearch.errors import DataError
+from hpsearch.model.bundle import BackboneFacts, ModelFacts, Provenance, preprocessing_facts
 from hpsearch.model.estimator import DPADetector
-from hpsearch.model.facts import BackboneFacts, ModelFacts, Provenance, preprocessing_facts
 from hpsearch.model.model import Model
 from hpsearch.model.predict.inputs import find_images
 from hpsearch.model.predict.predict import predict
@@ -277,7 +277,7 @@ def test_all_entries_agree(kind: Kind, folder: Path, model: Model, tmp_path: Pat
     predict(windowed, inputs.images, out, workers=1)
     told: list[str] = []
     pixels = tmp_path / "cache"
-    size = how.size
+    size = how.steps.size
     if kind.outcome == "refused":
         (refusal,) = refusals
         assert kind.says in refusal

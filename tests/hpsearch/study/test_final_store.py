@@ -8,8 +8,13 @@ from hpsearch.evaluation.choice import Choice, LeftOutType, Verdict
 from hpsearch.evaluation.conformal import ConformalThreshold
 from hpsearch.evaluation.result import FinalResult
 from hpsearch.evaluation.threshold import Estimate, Flagging
-from hpsearch.model.bundle import read_bundle
-from hpsearch.model.facts import BackboneFacts, ModelFacts, Provenance, preprocessing_facts
+from hpsearch.model.bundle import (
+    BackboneFacts,
+    ModelFacts,
+    Provenance,
+    preprocessing_facts,
+    read_bundle,
+)
 from hpsearch.storage.run_dir import StudyDir
 from hpsearch.study.final_store import read_final, read_winner, rewrite_final, write_final
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hpsearch.model.facts import Calibration, ModelFacts
+from hpsearch.model.bundle import Calibration, ModelFacts
 from hpsearch.model.model import Model
 from hpsearch.model.predict.heat import HeatMaps, coloured, overlay, safe_name
 from hpsearch.model.predict.inputs import Block, Input, decode, find_images
