@@ -12,7 +12,6 @@ __all__ = [
     "nih",
     "nih_copies",
     "nih_entries",
-    "pillow_formats",
     "pixels",
     "reading",
     "registry",

@@ -14,7 +14,7 @@ from hpsearch.datasets.mvtec import (
     passed_over_notes,
     reading,
 )
-from hpsearch.datasets.pillow_formats import FORMATS
+from hpsearch.datasets.reading import IMAGE_FORMATS
 from hpsearch.errors import DataError
 
 PIXELS = np.arange(100, dtype=np.uint8).reshape(10, 10)
@@ -38,7 +38,7 @@ def test_the_suffixes_are_all_that_pillow_has_for_the_formats() -> None:
     known = {
         suffix
         for suffix, name in Image.registered_extensions().items()
-        if name in (*FORMATS, "MPO")
+        if name in (*IMAGE_FORMATS, "MPO")
     }
     assert {".dcm", ".dicom", ".ima"} == SUFFIXES - known
     assert known <= SUFFIXES | {".jp2c"}
