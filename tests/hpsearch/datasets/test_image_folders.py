@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hpsearch.datasets.mvtec import (
-    SUFFIXES,
+from hpsearch.datasets.folders import (
+    IMAGE_SUFFIXES,
     files_in,
     files_outside,
     folders_in,
@@ -40,8 +40,8 @@ def test_the_suffixes_are_all_that_pillow_has_for_the_formats() -> None:
         for suffix, name in Image.registered_extensions().items()
         if name in (*IMAGE_FORMATS, "MPO")
     }
-    assert {".dcm", ".dicom", ".ima"} == SUFFIXES - known
-    assert known <= SUFFIXES | {".jp2c"}
+    assert {".dcm", ".dicom", ".ima"} == IMAGE_SUFFIXES - known
+    assert known <= IMAGE_SUFFIXES | {".jp2c"}
 
 
 def test_images_at_any_depth_by_suffix_in_any_case_and_in_order(tmp_path: Path) -> None:
