@@ -5,7 +5,7 @@ from pathlib import Path
 
 from hpsearch.datasets.digits import CLASSES
 from hpsearch.datasets.digits import NAME as DIGITS
-from hpsearch.datasets.histology.generate import SLIDES, TILES_PER_SLIDE
+from hpsearch.datasets.histology.generate import SLIDE_COUNTS, TILES_PER_SLIDE
 from hpsearch.datasets.manifest import OBTAINED_SETS, how_to_get
 from hpsearch.datasets.nih import NIH_SETS
 from hpsearch.datasets.nih import how_to_get as how_to_get_nih
@@ -45,7 +45,7 @@ def dataset_infos(cache_dir: Path) -> list[DatasetInfo]:
 
 def _synthetic(cache_dir: Path) -> DatasetInfo:
     counts = {"normal": 0, "tumour": 0}
-    for (_, kind), n_slides in SLIDES.items():
+    for (_, kind), n_slides in SLIDE_COUNTS.items():
         counts[kind] += n_slides
     folder = stored_at(cache_dir, seed=0)
     return DatasetInfo(

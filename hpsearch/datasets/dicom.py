@@ -1,6 +1,5 @@
 """DICOM images, one frame each, as a viewer would show them through a given window."""
 
-import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,23 +16,8 @@ from hpsearch.io.files import bad_file, reason, undecoded
 GREY = ("MONOCHROME1", "MONOCHROME2")  # low values are white; low values are black
 COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")  # pydicom makes them RGB
 
-_MAGIC_AT, _MAGIC = 128, b"DICM"
-# Without preamble a file begins with an element of group 2 or 8, its value's kind or length.
-_FIRST_ELEMENT = re.compile(
-    rb"(?:[\x02\x08]\x00.\x00|\x00[\x02\x08]\x00.)(?:[A-Z]{2}|..\x00\x00)", re.DOTALL
-)
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
 _LARGE = 2**16  # bytes; larger elements are left in the file until they are asked for
-
-
-def is_dicom(path: Path) -> bool:
-    """Whether the file at `path` says that it is DICOM, or begins as DICOM without preamble."""
-    try:
-        with path.open("rb") as file:
-            start = file.read(_MAGIC_AT + len(_MAGIC))
-    except OSError:
-        return False
-    return start[_MAGIC_AT:] == _MAGIC or _FIRST_ELEMENT.match(start) is not None
 
 
 def read_dicom(

@@ -27,7 +27,7 @@ from hpsearch.datasets.nih_entries import Entry, read_entries, read_names
 from hpsearch.datasets.table import ANOMALY, COLUMNS, NORMAL, SPLITS, Dataset
 from hpsearch.errors import DataError, SpecError
 from hpsearch.io.files import printable
-from hpsearch.io.progress import Progress, silent
+from hpsearch.io.processes import Progress, silent
 
 SOURCE = "https://nihcc.app.box.com/v/ChestXray-NIHCC"
 SPLIT_LISTS = {"train_val_list.txt": "train", "test_list.txt": "test"}

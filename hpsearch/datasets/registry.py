@@ -4,11 +4,10 @@ import difflib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hpsearch.datasets.class_folders import is_class_folders, load_class_folders
 from hpsearch.datasets.digits import NAME as DIGITS
 from hpsearch.datasets.digits import load_digits
+from hpsearch.datasets.folders import is_class_folders, load_class_folders, load_mvtec
 from hpsearch.datasets.manifest import OBTAINED_SETS, Links, load_manifest, load_obtained
-from hpsearch.datasets.mvtec import load_mvtec
 from hpsearch.datasets.nih import NIH_SETS, MultiLabel, load_nih
 from hpsearch.datasets.synthetic import NAME as SYNTHETIC
 from hpsearch.datasets.synthetic import load_synthetic_histology
@@ -23,7 +22,7 @@ from hpsearch.datasets.torchvision_sets import (
 from hpsearch.datasets.window import Window
 from hpsearch.errors import SpecError
 from hpsearch.io.files import printable
-from hpsearch.io.progress import Progress, silent
+from hpsearch.io.processes import Progress, silent
 
 _TORCHVISION = {source.name: source for source in (CIFAR10, SVHN)}
 _OBTAINED = {source.name: source for source in OBTAINED_SETS}

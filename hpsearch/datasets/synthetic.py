@@ -11,7 +11,7 @@ from hpsearch.datasets.table import Dataset
 from hpsearch.errors import DataError
 from hpsearch.io.cache import sole_writer
 from hpsearch.io.files import printable, write_directory_atomic
-from hpsearch.io.progress import Progress, silent
+from hpsearch.io.processes import Progress, silent
 
 NAME = "synthetic-histology"
 GENERATOR_VERSION = 1  # raise it with every change to the pixels that one seed gives

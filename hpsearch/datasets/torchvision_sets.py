@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from hpsearch.datasets.class_folders import class_images
+from hpsearch.datasets.folders import class_images
 from hpsearch.datasets.table import Dataset, class_table
 from hpsearch.errors import DataError, SpecError
 from hpsearch.io.cache import sole_writer

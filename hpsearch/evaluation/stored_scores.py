@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial
 
 from hpsearch.datasets.table import validate_table
 from hpsearch.errors import StudyError
-from hpsearch.io.progress import Progress, silent
+from hpsearch.io.processes import Progress, silent
 from hpsearch.protocol.folds import Positions
 from hpsearch.protocol.labels import anomaly_pool
 from hpsearch.storage.database import completed_trials, load_study, mean_best_step

@@ -80,7 +80,7 @@ def read_or_make(
         return read(target)
 
 
-def check_room(folder: Path, needed: int) -> None:
+def check_disk_space(folder: Path, needed: int) -> None:
     """Refuse to begin what will not fit.
 
     Args:

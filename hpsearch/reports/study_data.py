@@ -15,7 +15,7 @@ from hpsearch.errors import StudyError
 from hpsearch.evaluation.choice import varied_axes
 from hpsearch.evaluation.result import FinalResult
 from hpsearch.evaluation.stored_scores import StoredScores, read_scores
-from hpsearch.io.progress import Progress, silent
+from hpsearch.io.processes import Progress, silent
 from hpsearch.protocol.labels import LabelledAnomalies, TestRoles, test_roles
 from hpsearch.protocol.protocol import labelled_anomalies
 from hpsearch.storage.database import load_study

@@ -52,8 +52,7 @@ from hpsearch.datasets.prepare.tiling import (
 )
 from hpsearch.errors import DataError, SpecError
 from hpsearch.io.files import printable, remove_leftovers
-from hpsearch.io.processes import each_in_processes
-from hpsearch.io.progress import Reporter
+from hpsearch.io.processes import Reporter, each_in_processes
 
 _LOCK = ".lock"
 

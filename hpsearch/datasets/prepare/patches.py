@@ -18,7 +18,7 @@ from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Literal
 
-from hpsearch.datasets.mvtec import images_in
+from hpsearch.datasets.folders import images_in
 from hpsearch.datasets.table import ANOMALY, NORMAL
 from hpsearch.errors import DataError
 from hpsearch.io.files import printable, write_text_atomic

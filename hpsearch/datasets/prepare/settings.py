@@ -15,7 +15,7 @@ from hpsearch.datasets.prepare.slides import UNSAID, open_slide, reduction_to
 from hpsearch.datasets.prepare.tissue import PIXELS_A_CELL, TISSUE_RULE
 from hpsearch.errors import DataError, SpecError
 from hpsearch.io.files import printable, write_text_atomic
-from hpsearch.io.progress import Reporter
+from hpsearch.io.processes import Reporter
 
 Stain = Literal["vahadane", "macenko", "none"]
 STAINS: tuple[Stain, ...] = get_args(Stain)

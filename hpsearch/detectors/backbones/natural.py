@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hpsearch.datasets.mvtec import images_in, reading
+from hpsearch.datasets.folders import images_in, reading
 from hpsearch.datasets.pixels import Preprocessing, preprocess
 from hpsearch.datasets.reading import read_image
 from hpsearch.detectors.backbones.backbone import Backbone
@@ -20,7 +20,7 @@ from hpsearch.detectors.backbones.statistics import (
 )
 from hpsearch.errors import DataError
 from hpsearch.io.files import printable
-from hpsearch.io.progress import Progress, silent
+from hpsearch.io.processes import Progress, silent
 
 MAX_IMAGES = 512  # a seeded choice where there are more
 SIDES = (32, 224)  # px, least and most side; larger images are scaled down

@@ -23,7 +23,7 @@ from hpsearch.evaluation.label_budget.curves import (
 from hpsearch.evaluation.label_budget.simulation import Question, simulate
 from hpsearch.evaluation.stored_scores import read_scores, with_finals
 from hpsearch.io.files import write_text_atomic
-from hpsearch.io.progress import Progress, silent
+from hpsearch.io.processes import Progress, silent
 from hpsearch.storage.run_dir import StudyDir
 
 Train = Callable[[Sequence[FrozenTrial]], None]

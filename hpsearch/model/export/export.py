@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hpsearch.datasets.pillow_formats import MIN_SIDE
+from hpsearch.datasets.reading import MIN_SIDE
 from hpsearch.errors import HpsearchError, SpecError
 from hpsearch.io.files import printable, remove_leftovers, write_directory_atomic
 from hpsearch.model.export.check import TOLERANCE, drawn_images, largest_difference, opened_images

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from hpsearch.datasets.mvtec import files_in, passed_over_notes, reading
+from hpsearch.datasets.folders import files_in, passed_over_notes, reading
 from hpsearch.datasets.reading import Shown
 from hpsearch.errors import DataError
 from hpsearch.io.files import printable
@@ -42,7 +42,7 @@ def find_images(paths: Sequence[Path]) -> Inputs:
     """Every image that `paths` name, each once.
 
     A folder stands for the images anywhere below it, by the rule of
-    `hpsearch.datasets.mvtec`, and a CSV file for its column `image_path`, relative to the
+    `hpsearch.datasets.folders`, and a CSV file for its column `image_path`, relative to the
     CSV. A file that is named itself is taken for an image whatever it is. An image's id is its path
     in the folder or in the CSV where one of these is given alone, else its path as given.
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from hpsearch.datasets.pixels import VERSION
 from hpsearch.errors import DataError
 from hpsearch.io.files import printable
-from hpsearch.io.progress import Progress, silent
+from hpsearch.io.processes import Progress, silent
 from hpsearch.model.model import Model
 from hpsearch.model.predict.heat import HeatMaps
 from hpsearch.model.predict.inputs import Block, Decoded, Input, decoded_blocks

@@ -23,13 +23,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.fft import dctn
 
-from hpsearch.datasets.each_image import BadImage, each_image
-from hpsearch.datasets.pixels import Preprocessing, central_part
+from hpsearch.datasets.pixels import BadImage, Preprocessing, central_part, each_image
 from hpsearch.datasets.reading import Shown, ShownCounts, read_mask
 from hpsearch.datasets.table import ANOMALY, NORMAL, Dataset
 from hpsearch.errors import DataError
 from hpsearch.io.files import printable
-from hpsearch.io.progress import Progress
+from hpsearch.io.processes import Progress
 from hpsearch.protocol.table_rules import Finding, Severity
 
 SIDE = 16  # of the grey copy, in pixels

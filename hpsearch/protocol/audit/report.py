@@ -9,7 +9,7 @@ import pandas as pd
 
 from hpsearch.datasets.reading import ShownCounts
 from hpsearch.datasets.table import SPLITS, Dataset
-from hpsearch.io.progress import Progress, silent
+from hpsearch.io.processes import Progress, silent
 from hpsearch.protocol.audit.fold_rules import drawn_fold_findings, fold_findings
 from hpsearch.protocol.audit.look import (
     count_formats,

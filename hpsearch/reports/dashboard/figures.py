@@ -21,7 +21,7 @@ from hpsearch.evaluation.auroc import auroc
 from hpsearch.evaluation.choice import fold_scores
 from hpsearch.evaluation.fold_scores import FoldScores
 from hpsearch.evaluation.stored_scores import read_scores
-from hpsearch.io.progress import Progress, silent
+from hpsearch.io.processes import Progress, silent
 from hpsearch.protocol.protocol import labelled_anomalies
 from hpsearch.reports.document import Figure
 from hpsearch.reports.heat_table import Heat, heat, heat_axes

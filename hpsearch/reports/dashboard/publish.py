@@ -9,7 +9,7 @@ from optuna.trial import FrozenTrial
 
 from hpsearch.errors import StudyError, UserError
 from hpsearch.evaluation.result import FinalResult
-from hpsearch.io.progress import Progress, silent
+from hpsearch.io.processes import Progress, silent
 from hpsearch.reports.dashboard.artifacts import Shelf, artifacts_of
 from hpsearch.reports.dashboard.figures import (
     roc_picture,

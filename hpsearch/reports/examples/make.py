@@ -16,7 +16,7 @@ from hpsearch.datasets.table import Dataset
 from hpsearch.errors import DataError, SpecError, StudyError
 from hpsearch.evaluation.result import FinalResult
 from hpsearch.io.files import remove_leftovers, write_directory_atomic
-from hpsearch.io.progress import Progress, silent
+from hpsearch.io.processes import Progress, silent
 from hpsearch.protocol.labels import TestRoles
 from hpsearch.reports.examples.store import (
     Choice,

@@ -4,8 +4,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from hpsearch.datasets.class_folders import is_class_folders
-from hpsearch.datasets.mvtec import load_mvtec
+from hpsearch.datasets.folders import is_class_folders, load_mvtec
 from hpsearch.errors import DataError
 
 FILES = (

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from hpsearch.datasets import synthetic as module
 from hpsearch.datasets.synthetic import load_synthetic_histology, stored_at
 from hpsearch.errors import DataError
-from hpsearch.io.progress import Progress
+from hpsearch.io.processes import Progress
 
 
 @pytest.fixture
