@@ -42,7 +42,7 @@ def test_the_size_is_the_numbers_in_the_bottleneck(dim: int, res: int) -> None:
     params = SMALL | {"resolution": 16, "latent_dim": dim, "latent_res": res}
     autoencoder = Autoencoder(hpsearch.detectors.dpa._network(params, channels=3))
     bottleneck = autoencoder.encoder(torch.zeros(1, 3, 16, 16), Phase(16))
-    assert DPADetector.size(params) == bottleneck.numel()
+    assert PerceptualAutoencoder.size(params) == bottleneck.numel()
 
 
 def test_a_batch_of_ones_own_is_kept() -> None:
