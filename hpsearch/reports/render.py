@@ -42,7 +42,10 @@ def page(document: Document) -> str:
     has_figures = any(
         isinstance(block, Figure) for section in document.sections for block in section.blocks
     )
-    filters = {"data_uri": _data_uri, "figure_json": _figure_json}
+    filters: Mapping[str, Callable[..., str]] = {
+        "data_uri": _data_uri,
+        "figure_json": _figure_json,
+    }
     return _rendered(
         "report.html.j2",
         filters,
