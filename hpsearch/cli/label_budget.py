@@ -96,12 +96,13 @@ def trainer(folder: StudyDir, listener: Listener, device: str, workers: int | No
 
 def write_report(folder: StudyDir, curves: BudgetCurves, name: str) -> Report:
     """Write `report/<name>.html` and `report/<name>.csv` in the run directory."""
-    from hpsearch.reports.budget_figure import budget_figure, write_page
+    from hpsearch.reports.budget_figure import budget_drawing
+    from hpsearch.reports.render import write_drawing
 
     place = folder.path / "report"
     report = Report(place / f"{name}.html", place / f"{name}.csv")
     write_curves(report.csv, curves)
-    write_page(report.html, budget_figure(curves, folder.path.name))
+    write_drawing(report.html, budget_drawing(curves, folder.path.name))
     return report
 
 

@@ -42,8 +42,7 @@ def report(
     """
     folder = find_study(run, runs)
     # Plotly and scikit-learn take seconds to import.
-    from hpsearch.reports.html import write_html
-    from hpsearch.reports.markdown import require_matplotlib, write_markdown
+    from hpsearch.reports.render import require_matplotlib, write_html, write_markdown
     from hpsearch.reports.study_data import read_study_data, report_folder
     from hpsearch.reports.study_report import study_report
 

@@ -13,6 +13,7 @@ Tables that hpsearch reads back (`images.csv` and `scores.csv` of a study, manif
 they are.
 """
 
+import csv
 import hashlib
 import os
 import platform
@@ -21,14 +22,17 @@ import shutil
 import struct
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 from urllib.parse import unquote
 from uuid import uuid4
 
 from hpsearch.errors import DataError
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 # To the last `@` of the word: a password that nobody quoted may hold any character.
 _URL = re.compile(r"\b([A-Za-z][A-Za-z0-9+.-]*://)\S*@")
@@ -112,6 +116,37 @@ def write_text_atomic(target: Path, text: str) -> None:
     """Write `text` as UTF-8 to `target`, replacing it in one step."""
     with atomic_path(target) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="")
+
+
+def write_csv(
+    target: Path, table: "DataFrame | Iterable[DataFrame]", *, quoted: bool = False
+) -> None:
+    """Write a table that people open as CSV, whole or not at all, its cells `guarded`.
+
+    Bytes of a name that are no UTF-8 are written as they are. None becomes an empty cell.
+
+    Args:
+        target: the file.
+        table: a table, or the blocks of a long one, one or more.
+        quoted: quote every text, for names of images hold any character, a carriage return too.
+    """
+    from pandas import DataFrame, Series
+
+    quoting: Literal[0, 2] = csv.QUOTE_NONNUMERIC if quoted else csv.QUOTE_MINIMAL
+    with (
+        atomic_path(target) as partial,
+        partial.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
+    ):
+        for number, block in enumerate([table] if isinstance(table, DataFrame) else table):
+            # As objects, or a whole number beside an empty cell would be written as 1.0.
+            cells = {
+                name: Series([guarded(cell) for cell in column], dtype=object)
+                for name, column in block.astype(object).items()
+            }
+            frame = DataFrame(cells, columns=block.columns, dtype=object)
+            frame.to_csv(
+                file, index=False, header=number == 0, quoting=quoting, lineterminator="\n"
+            )
 
 
 @contextmanager

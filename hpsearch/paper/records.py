@@ -3,14 +3,14 @@
 Records of a table as a CSV file.
 """
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from hpsearch.io.files import guarded, write_text_atomic
+import pandas as pd
+
+from hpsearch.io.files import write_csv
 from hpsearch.paper.contents import PaperTable
 from hpsearch.paper.lines import Line
 
@@ -20,17 +20,14 @@ def write_records(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
 
     A list becomes its items with spaces between them; None becomes an empty cell.
     """
-    text = io.StringIO()
-    table = csv.DictWriter(text, list(records[0]), lineterminator="\n")
-    table.writeheader()
-    for record in records:
-        table.writerow(
-            {
-                key: guarded(" ".join(map(str, value)) if isinstance(value, list) else value)
-                for key, value in record.items()
-            }
-        )
-    write_text_atomic(path, text.getvalue())
+    rows = [
+        {
+            key: " ".join(map(str, value)) if isinstance(value, list) else value
+            for key, value in record.items()
+        }
+        for record in records
+    ]
+    write_csv(path, pd.DataFrame(rows, dtype=object))
 
 
 def write_table(path: Path, table: PaperTable, lines: Sequence[Line], *, runs: Path) -> None:

@@ -1,28 +1,31 @@
-"""Fig. 4 of the paper: test AUC against the number of labelled anomalies, a line a type count.
+"""The label-budget figure (the paper's Fig. 4): test AUC against labelled anomalies.
 
-The lines of the label-budget figure (the paper's Fig. 4), however its page is laid out.
-
-A figure as one HTML file that needs nothing else, not even a network.
+It is drawn from curves that were just computed, as a page of its own, and for a study's report from
+the CSV file that this left.
 """
 
-from html import escape
+from collections.abc import Sequence
 from itertools import cycle
 from pathlib import Path
 from typing import NamedTuple
 
-import plotly.graph_objects as go
+import pandas as pd
 
+from hpsearch.errors import StudyError
 from hpsearch.evaluation.label_budget.curves import BudgetCurves
-from hpsearch.io.files import write_text_atomic
-from hpsearch.reports.look import COLOURS, GREY, MARKERS
+from hpsearch.reports.document import Figure, Table, Text
+from hpsearch.reports.drawing import COLOURS, MARKERS, Axis, Drawing, Line, Mark, Rule
 
 _ASIDE = 1.06  # from one line to the next, on the logarithmic axis
+_FILES = ("label_budget.csv", "fig4.csv")
+_OF = {"final": "models trained on all normals", "folds": "models of the folds"}
 
 
-class Line(NamedTuple):
+class BudgetLine(NamedTuple):
     """Test AUC by the number of labelled anomalies, of one number of types.
 
     Attributes:
+        n_types: the number.
         examples, means, stds, regrets: equally long; the spread is 0 where there is one draw.
         hollow: which are drawn from fewer types than there are, for the others hold too few.
     """
@@ -43,63 +46,15 @@ class Line(NamedTuple):
 class Budget(NamedTuple):
     """Lines, and the best and the worst of the configurations."""
 
-    lines: tuple[Line, ...]
+    lines: tuple[BudgetLine, ...]
     best: float
     worst: float
     repeats: int
     models: str
 
 
-def draw_lines(budget: Budget) -> go.Figure:
-    """A line a number of types, bars of one standard deviation; best and worst are dashed."""
-    figure = go.Figure()
-    styles = zip(cycle(COLOURS), cycle(MARKERS), strict=False)
-    for place, (line, style) in enumerate(zip(budget.lines, styles, strict=False)):
-        # Beside each other, for bars of several lines would hide each other.
-        aside = _ASIDE ** (place - (len(budget.lines) - 1) / 2)
-        figure.add_trace(_trace(line, *style, aside=aside))
-    for value, what in ((budget.best, "best"), (budget.worst, "worst")):
-        figure.add_hline(
-            value,
-            line={"dash": "dash", "color": GREY, "width": 1.5},
-            name=f"{what} of the grid {value:.3f}",
-            showlegend=True,
-        )
-    counts = sorted({count for line in budget.lines for count in line.examples})
-    return figure.update_xaxes(type="log", tickvals=counts)
-
-
-def _trace(line: Line, colour: str, marker: str, *, aside: float) -> go.Scatter:
-    return go.Scatter(
-        x=[count * aside for count in line.examples],
-        y=line.means,
-        error_y={"array": line.stds, "thickness": 1.5, "width": 5},
-        customdata=list(zip(line.examples, line.stds, line.regrets, strict=True)),
-        hovertemplate="%{customdata[0]} examples: %{y:.3f} ± %{customdata[1]:.3f}, "
-        "%{customdata[2]:.3f} below the best",
-        mode="lines+markers",
-        name=line.name,
-        line={"color": colour, "width": 2.5},
-        marker={
-            "symbol": [f"{marker}-open" if empty else marker for empty in line.hollow],
-            "size": 10,
-            "line": {"width": 2, "color": colour},
-        },
-    )
-
-
-def write_page(path: Path, figure: go.Figure) -> None:
-    """Write the figure with the plotting library in the same file, whole or not at all."""
-    # A fixed id, for plotly's random one would make every file differ.
-    html = figure.to_html(include_plotlyjs=True, div_id="figure", config={"displaylogo": False})
-    write_text_atomic(path, html)
-
-
-_OF = {"final": "models trained on all normals", "folds": "models of the folds"}
-
-
-def budget_figure(curves: BudgetCurves, name: str) -> go.Figure:
-    """Draw the curves; bars are one standard deviation over the draws.
+def budget_drawing(curves: BudgetCurves, name: str) -> Drawing:
+    """The curves as a page of their own; bars are one standard deviation over the draws.
 
     A hollow marker says that not all types hold that many examples, and it is drawn from those
     that do.
@@ -108,30 +63,18 @@ def budget_figure(curves: BudgetCurves, name: str) -> go.Figure:
         curves: what was computed.
         name: of the study, for the title.
     """
-    figure = draw_lines(_budget(curves))
-    _lay_out(figure, curves, name)
-    return figure
-
-
-def _budget(curves: BudgetCurves) -> Budget:
-    counts = sorted({point.cell.n_types for point in curves.points})
-    lines = tuple(_line(curves, n_types) for n_types in counts)
-    return Budget(lines, curves.best, curves.worst, curves.question.repeats, curves.models)
-
-
-def _line(curves: BudgetCurves, n_types: int) -> Line:
-    points = [point for point in curves.points if point.cell.n_types == n_types]
-    return Line(
-        n_types,
-        examples=tuple(point.cell.n_examples for point in points),
-        means=tuple(point.mean for point in points),
-        stds=tuple(point.std or 0.0 for point in points),
-        regrets=tuple(point.regret for point in points),
-        hollow=tuple(point.cell.n_eligible < curves.n_types for point in points),
-    )
-
-
-def _lay_out(figure: go.Figure, curves: BudgetCurves, name: str) -> None:
+    lines = []
+    for n_types in sorted({point.cell.n_types for point in curves.points}):
+        points = [point for point in curves.points if point.cell.n_types == n_types]
+        line = BudgetLine(
+            n_types,
+            examples=tuple(point.cell.n_examples for point in points),
+            means=tuple(point.mean for point in points),
+            stds=tuple(point.std or 0.0 for point in points),
+            regrets=tuple(point.regret for point in points),
+            hollow=tuple(point.cell.n_eligible < curves.n_types for point in points),
+        )
+        lines.append(line)
     subtitle = (
         f"{curves.n_normal} normal and {curves.n_anomaly} anomalous test images; "
         f"{_OF[curves.models]}, {curves.n_models} of {curves.n_configurations} configurations; "
@@ -139,17 +82,108 @@ def _lay_out(figure: go.Figure, curves: BudgetCurves, name: str) -> None:
     )
     if curves.borrowed:
         subtitle += "; test images that a draw uses leave its figure"
-    if any(point.cell.n_eligible < curves.n_types for point in curves.points):
-        subtitle += "<br>hollow: drawn from the types that hold as many"
-    figure.update_layout(
-        template="plotly_white",
-        height=680,  # px
-        font={"size": 15},
-        title={
-            "text": f"What labelled anomalies buy: {escape(name)}",
-            "subtitle": {"text": subtitle, "font": {"size": 13}},
-        },
-        xaxis={"title": "labelled anomalies that choose, in all"},
-        yaxis={"title": "test ROC AUC of the chosen configuration", "tickformat": ".2f"},
-        margin={"t": 130, "r": 40},
+    if any(any(line.hollow) for line in lines):
+        subtitle += "\nhollow: drawn from the types that hold as many"
+    return Drawing(
+        _marks(tuple(lines), curves.best, curves.worst),
+        _examples_axis(lines, "labelled anomalies that choose, in all"),
+        Axis("test ROC AUC of the chosen configuration"),
+        height=680,
+        title=f"What labelled anomalies buy: {name}",
+        subtitle=subtitle,
     )
+
+
+def read_budget(report: Path) -> Budget | None:
+    """The newest numbers in a study's `report/`, None where there are none.
+
+    Raises:
+        StudyError: they are damaged.
+    """
+    written = [report / name for name in _FILES if (report / name).is_file()]
+    if not written:
+        return None
+    path = max(written, key=lambda one: one.stat().st_mtime)
+    try:
+        table = pd.read_csv(path)
+        lines = tuple(
+            BudgetLine(
+                int(str(n_types)),
+                tuple(rows["n_examples"].astype(int)),
+                tuple(rows["mean"].astype(float)),
+                tuple(rows["std"].fillna(0.0).astype(float)),
+                tuple(rows["regret"].astype(float)),
+                tuple(rows["drawn_from_types"] < table["drawn_from_types"].max()),
+            )
+            for n_types, rows in table.groupby("n_types")
+        )
+        first = table.iloc[0]
+        best, worst = float(first["best"]), float(first["worst"])
+        return Budget(lines, best, worst, int(first["repeats"]), str(first["models"]))
+    except (ValueError, KeyError, IndexError, TypeError) as error:
+        raise StudyError(f"{path}: damaged ({error}); delete it or make it again") from error
+
+
+def budget_block(budget: Budget | None) -> Figure | Text:
+    """A line a number of types, or how to get them."""
+    if budget is None:
+        return Text(
+            "How many labels would help: not asked yet; run hpsearch label-budget, then the report."
+        )
+    last = [f"{line.name} {line.means[-1]:.3f}" for line in budget.lines]
+    few = any(any(line.hollow) for line in budget.lines)
+    hollow = " Hollow: drawn from the types that hold as many." if few else ""
+    return Figure(
+        name="label-budget",
+        caption="Test ROC AUC of the configuration that so many labelled anomalies choose: mean "
+        f"and standard deviation over {budget.repeats} draws, models of: {budget.models}.{hollow}",
+        alt=f"At the most labels: {', '.join(last)}; best configuration {budget.best:.3f}.",
+        drawing=Drawing(
+            _marks(budget.lines, budget.best, budget.worst),
+            _examples_axis(budget.lines, "labelled anomalies, in all"),
+            Axis("test ROC AUC"),
+        ),
+        numbers=Table(
+            "What labelled anomalies buy",
+            ("types", "labelled anomalies", "test ROC AUC", "standard deviation"),
+            tuple(
+                (str(line.n_types), str(n), f"{mean:.3f}", f"{std:.3f}")
+                for line in budget.lines
+                for n, mean, std in zip(line.examples, line.means, line.stds, strict=True)
+            ),
+        ),
+    )
+
+
+def _marks(lines: Sequence[BudgetLine], best: float, worst: float) -> list[Mark]:
+    """A line a number of types, with bars of one standard deviation; best and worst are dashed."""
+    marks: list[Mark] = []
+    styles = zip(cycle(COLOURS), cycle(MARKERS), strict=False)
+    for place, (line, (colour, marker)) in enumerate(zip(lines, styles, strict=False)):
+        # Beside each other, for bars of several lines would hide each other.
+        aside = _ASIDE ** (place - (len(lines) - 1) / 2)
+        figures = zip(line.examples, line.means, line.stds, line.regrets, strict=True)
+        marks.append(
+            Line(
+                [count * aside for count in line.examples],
+                line.means,
+                line.name,
+                colour,
+                width=2.5,
+                marker=marker,
+                hollow=line.hollow,
+                errors=line.stds,
+                hover=[
+                    f"{line.name}, {n} examples: {mean:.3f} ± {std:.3f}, {lost:.3f} below the best"
+                    for n, mean, std, lost in figures
+                ],
+            )
+        )
+    for value, what in ((best, "best"), (worst, "worst")):
+        marks.append(Rule(value, name=f"{what} of the grid {value:.3f}", dash="dash", width=1.5))
+    return marks
+
+
+def _examples_axis(lines: Sequence[BudgetLine], title: str) -> Axis:
+    counts = sorted({count for line in lines for count in line.examples})
+    return Axis(title, ticks={count: str(count) for count in counts}, is_log=True)

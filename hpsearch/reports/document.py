@@ -1,14 +1,10 @@
 """What a report consists of, whether it becomes a page or Markdown. All texts are plain."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
-import plotly.graph_objects as go
-
-if TYPE_CHECKING:  # an extra
-    from matplotlib.axes import Axes
+from hpsearch.reports.drawing import Drawing
 
 
 @dataclass(frozen=True)
@@ -48,14 +44,13 @@ class Table:
 
 @dataclass(frozen=True, eq=False)
 class Figure:
-    """A figure, drawn twice from the same numbers.
+    """A figure and its numbers.
 
     Attributes:
         name: letters and dashes, unique in the document.
         caption: what is shown.
         alt: what is to be seen, for those who cannot see it.
-        plotly: for a page.
-        draw: draws it on the axes of a PNG.
+        drawing: for a page and for a PNG.
         numbers: the same as a table.
     """
 
@@ -63,14 +58,19 @@ class Figure:
     name: str
     caption: str
     alt: str
-    plotly: go.Figure
-    draw: "Callable[[Axes], None]"
+    drawing: Drawing
     numbers: Table
 
 
 @dataclass(frozen=True)
 class Picture:
-    """An image that was scored, and where its score comes from."""
+    """An image that was scored, and where its score comes from.
+
+    Attributes:
+        image, overlay: PNG files; no overlay where the detector has no maps.
+        text: below them.
+        alt: what is to be seen, for those who cannot see it.
+    """
 
     image: Path
     overlay: Path | None

@@ -8,6 +8,7 @@ from optuna.trial import FrozenTrial
 from hpsearch.config.space import describe
 from hpsearch.config.spec import AxisValue
 from hpsearch.reports.document import Table, Text
+from hpsearch.reports.drawing import Cells, Drawing
 from hpsearch.reports.study_data import CRITERION_NAMES, StudyData
 
 # The bottleneck and what is compared behind it, of the detectors that come with the package.
@@ -15,7 +16,7 @@ _ROWS = ("latent_dim", "latent_res")
 _COLUMNS = ("layers", "layer")
 
 
-class Cell(NamedTuple):
+class HeatCell(NamedTuple):
     """The best trial at one row and column: its value and that of its lowest and highest fold."""
 
     trial: int
@@ -32,7 +33,7 @@ class Heat(NamedTuple):
     column_axis: str
     rows: tuple[str, ...]
     columns: tuple[str, ...]
-    cells: dict[tuple[str, str], Cell]
+    cells: dict[tuple[str, str], HeatCell]
     value_name: str
 
 
@@ -70,6 +71,22 @@ def heat(data: StudyData, row_axes: tuple[str, ...], column_axis: str) -> Heat:
     )
 
 
+def heat_drawing(found: Heat) -> Drawing:
+    """The values as shades, each number written on its own."""
+    places = [[found.cells.get((row, column)) for column in found.columns] for row in found.rows]
+    cells = Cells(
+        [row or "all" for row in found.rows],
+        [f"{found.column_axis}={column}" for column in found.columns],
+        [[cell and cell.value for cell in row] for row in places],
+        [
+            [f"{cell.value:.3f}\n{cell.low:.3f} – {cell.high:.3f}" if cell else "" for cell in row]
+            for row in places
+        ],
+        found.value_name,
+    )
+    return Drawing((cells,))
+
+
 def heat_block(found: Heat | None) -> Table | Text:
     """The heat table, its numbers written in the cells."""
     if found is None:
@@ -101,13 +118,13 @@ def _caption(found: Heat) -> str:
     )
 
 
-def _best(trials: list[FrozenTrial], data: StudyData) -> Cell:
+def _best(trials: list[FrozenTrial], data: StudyData) -> HeatCell:
     top = max(trials, key=lambda trial: (trial.user_attrs[data.criterion], -trial.number))
     folds = top.user_attrs["fold_values"][data.criterion]
-    return Cell(top.number, fmean(folds), min(folds), max(folds), len(trials))
+    return HeatCell(top.number, fmean(folds), min(folds), max(folds), len(trials))
 
 
-def _words(cell: Cell | None) -> str:
+def _words(cell: HeatCell | None) -> str:
     if cell is None:
         return "not tried"
     return f"{cell.value:.3f}\n({cell.low:.3f} – {cell.high:.3f})\ntrial {cell.trial}"

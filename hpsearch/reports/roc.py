@@ -1,22 +1,18 @@
 """ROC curves of the winner on the test images, with a band that resamples groups."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from hpsearch.evaluation.auroc import draw_counts, independent_units
 from hpsearch.evaluation.threshold import Estimate, interval_words
 from hpsearch.protocol.folds import Positions
 from hpsearch.reports.document import Figure, Table
-from hpsearch.reports.look import COLOURS, DASHES, GREY, lay_out, png_dash, veil
+from hpsearch.reports.drawing import COLOURS, DASHES, NEUTRAL, Area, Axis, Drawing, Line, Mark
 from hpsearch.reports.study_data import StudyData
 from hpsearch.storage.results import scores_at
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 FloatArray = NDArray[np.float64]
 
@@ -59,8 +55,8 @@ def roc_with_band(
 ) -> RocCurve:
     """The curve of K trainings on the same images.
 
-    The band is the percentile bootstrap of `metrics.bootstrap_auroc`: whole groups are drawn, those
-    of each class apart.
+    The band is the percentile bootstrap of `evaluation.auroc.bootstrap_auroc`: whole groups are
+    drawn, those of each class apart.
 
     Args:
         normals, anomalies: scores `(K, N)` and `(K, A)`.
@@ -112,8 +108,7 @@ def roc_block(curves: tuple[NamedCurve, ...]) -> Figure:
         name="roc",
         caption="ROC of the winner on the test images; bands: 95 %, bootstrap over groups.",
         alt=f"Area under the curve: {areas}.",
-        plotly=_draw(curves),
-        draw=lambda axes: _draw_png(curves, axes),
+        drawing=_drawing(curves),
         numbers=Table(
             "Share of anomalies found (95 % band) at a share of normal images flagged",
             ("normal images flagged", *(one.name for one in curves)),
@@ -184,59 +179,33 @@ def _rate(one: NamedCurve, index: int) -> str:
     return f"{curve.true_positives[index]:.2f} ({band})"
 
 
-def _draw(curves: tuple[NamedCurve, ...]) -> go.Figure:
-    figure = go.Figure()
-    figure.add_scatter(
-        x=[0, 1],
-        y=[0, 1],
-        mode="lines",
-        line={"color": GREY, "width": 1, "dash": "dot"},
-        name="chance",
-        hoverinfo="skip",
-    )
+def _drawing(curves: tuple[NamedCurve, ...]) -> Drawing:
+    marks: list[Mark] = [Line([0, 1], [0, 1], "chance", NEUTRAL, "dot", width=1)]
+    rates = FALSE_POSITIVES
     for one, colour, dash in zip(curves, COLOURS, DASHES, strict=False):
+        found = one.curve.true_positives
         if one.estimate.interval:
-            figure.add_scatter(
-                x=np.concatenate([FALSE_POSITIVES, FALSE_POSITIVES[::-1]]),
-                y=np.concatenate([one.curve.high, one.curve.low[::-1]]),
-                fill="toself",
-                fillcolor=veil(colour, 0.2),
-                mode="none",
-                hoverinfo="skip",
-                showlegend=False,
+            there_and_back = np.concatenate([rates, rates[::-1]])
+            band = np.concatenate([one.curve.high, one.curve.low[::-1]])
+            marks.append(Area(there_and_back, band, colour, opacity=0.2))
+        marks.append(
+            Line(
+                [0, *rates],
+                [0, *found],
+                f"{one.name}: {_area(one.estimate)}",
+                colour,
+                dash,
+                width=2.5,
+                hover=[
+                    f"{x:.3f} of normals flagged: {y:.3f} found"
+                    for x, y in zip((0, *rates), (0, *found), strict=True)
+                ],
             )
-        figure.add_scatter(
-            x=[0, *FALSE_POSITIVES],
-            y=[0, *one.curve.true_positives],
-            mode="lines",
-            line={"color": colour, "width": 2.5, "dash": dash},
-            name=f"{one.name}: {_area(one.estimate)}",
-            hovertemplate="%{x:.3f} of normals flagged: %{y:.3f} found<extra></extra>",
         )
-    return (
-        lay_out(
-            figure,
-            x="normal images flagged",
-            y="anomalies found",
-            height=520,
-        )
-        .update_yaxes(range=[-0.01, 1.01])
-        .update_xaxes(range=[-0.01, 1.01])
+    limits = (-0.01, 1.01)
+    return Drawing(
+        marks,
+        Axis("normal images flagged", limits=limits),
+        Axis("anomalies found", limits=limits),
+        height=520,
     )
-
-
-def _draw_png(curves: tuple[NamedCurve, ...], axes: "Axes") -> None:
-    axes.plot([0, 1], [0, 1], ":", color=GREY)
-    for one, colour, dash in zip(curves, COLOURS, DASHES, strict=False):
-        if one.estimate.interval:
-            ends = (one.curve.low, one.curve.high)
-            axes.fill_between(FALSE_POSITIVES, *ends, color=colour, alpha=0.2)
-        axes.plot(
-            [0, *FALSE_POSITIVES],
-            [0, *one.curve.true_positives],
-            color=colour,
-            linestyle=png_dash(dash),
-            label=f"{one.name}: {_area(one.estimate)}",
-        )
-    axes.set(xlabel="normal images flagged", ylabel="anomalies found")
-    axes.legend(loc="lower right")

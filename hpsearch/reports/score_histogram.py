@@ -1,26 +1,22 @@
 """Scores of the test images by type, with the threshold above which an image is flagged."""
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from hpsearch.evaluation.auroc import auroc
 from hpsearch.reports.document import Figure, Table
-from hpsearch.reports.look import COLOURS, GREY, lay_out, shown, veil
+from hpsearch.reports.drawing import COLOURS, Area, Axis, Drawing, Mark, Rule
 from hpsearch.reports.study_data import StudyData
 from hpsearch.storage.results import scores_at
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 FloatArray = NDArray[np.float64]
 
 _BINS = 40
 _DRAWN = 5  # anomaly types with a line of their own
 _LINE = 16  # characters
-_TALLEST = 0.9  # of the room between two types
+_TALLEST = 0.9  # of the height between two types
 _OUTLIERS = 0.2  # percent at each end that is counted in the outermost bins
 
 
@@ -107,8 +103,7 @@ def histogram_block(found: Histogram, rows: tuple[TypeScores, ...]) -> Figure:
         caption="Anomaly scores of the test images by type, the share of its images in each of "
         f"{_BINS} bins; the outermost hold what lies beyond.{said}",
         alt=f"Median scores: {named}.",
-        plotly=_draw(found),
-        draw=lambda axes: _draw_png(found, axes),
+        drawing=_drawing(found),
         numbers=Table(
             "Scores by type",
             ("type", "lowest tenth ends at", "median", "highest tenth begins at"),
@@ -138,70 +133,29 @@ def type_table(rows: tuple[TypeScores, ...]) -> Table:
     )
 
 
-def _draw(found: Histogram) -> go.Figure:
-    figure = go.Figure()
-    for outline in _outlines(found):
-        figure.add_scatter(
-            x=outline.x,
-            y=outline.y,
-            mode="lines",
-            fill="toself",
-            fillcolor=veil(outline.colour, 0.35),
-            line={"color": outline.colour, "width": 1.5},
-            hoverinfo="skip",
-        )
-    if found.threshold is not None:
-        line = {"color": GREY, "width": 2, "dash": "dash"}
-        figure.add_vline(
-            found.threshold,
-            line=line,
-            annotation={"text": "flagged →", "y": 1, "yanchor": "bottom"},
-            annotation_position="top right",
-        )
-    height = 130 + 60 * len(found.names)
-    figure = lay_out(figure, x="anomaly score", y="", height=height, showlegend=False)
-    bases = [outline.base for outline in _outlines(found)]
-    names = [_broken(name) for name in found.names]
-    figure.update_yaxes(tickvals=bases, ticktext=names, range=[-0.05, len(bases) + 0.05])
-    return figure.update_layout(margin={"t": 36})
-
-
-class _Outline(NamedTuple):
-    """The outline of a type's histogram, which stands on `base`."""
-
-    base: int
-    x: FloatArray
-    y: FloatArray
-    colour: str
-
-
-def _outlines(found: Histogram) -> list[_Outline]:
-    """One above the other, the first on top."""
-    tallest = found.shares.max()
+def _drawing(found: Histogram) -> Drawing:
+    """Outlines one above the other, the first on top."""
+    n_types, tallest = len(found.names), found.shares.max()
     corners = np.repeat(found.edges, 2)
-    outlines = []
+    marks: list[Mark] = []
     for row, shares in enumerate(found.shares):
-        base = len(found.names) - 1 - row
         heights = np.concatenate([[0.0], np.repeat(shares, 2), [0.0]]) * _TALLEST / tallest
-        outlines.append(_Outline(base, corners, base + heights, COLOURS[min(row, 1)]))
-    return outlines
+        outline = n_types - 1 - row + heights
+        marks.append(Area(corners, outline, COLOURS[min(row, 1)], opacity=0.35, width=1.5))
+    if found.threshold is not None:
+        rule = Rule(found.threshold, is_upright=True, label="flagged →", dash="dash", width=2)
+        marks.append(rule)
+    names = {n_types - 1.0 - row: _broken(name) for row, name in enumerate(found.names)}
+    return Drawing(
+        marks,
+        Axis("anomaly score"),
+        Axis(ticks=names, limits=(-0.05, n_types + 0.05)),
+        height=130 + 60 * n_types,
+    )
 
 
 def _broken(name: str) -> str:
     """A name with its count below it, on as many lines as fit beside a figure on a phone."""
     words, _, count = name.rpartition(" ")
     parts = [words[start : start + _LINE] for start in range(0, len(words), _LINE)]
-    return "<br>".join(map(shown, (*parts, count)))
-
-
-def _draw_png(found: Histogram, axes: "Axes") -> None:
-    outlines = _outlines(found)
-    for outline in outlines:
-        axes.fill(outline.x, outline.y, color=outline.colour, alpha=0.35)
-        axes.plot(outline.x, outline.y, color=outline.colour, linewidth=1)
-    if found.threshold is not None:
-        axes.axvline(found.threshold, color=GREY, ls="--", label=f"flagged > {found.threshold:.4g}")
-        axes.legend()
-    bases = [outline.base for outline in outlines]
-    axes.set_yticks(bases, list(found.names), parse_math=False)
-    axes.set(xlabel="anomaly score")
+    return "\n".join((*parts, count))

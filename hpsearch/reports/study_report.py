@@ -3,19 +3,25 @@
 from collections.abc import Sequence
 
 from hpsearch.reports.answer import answer_section, question_section, warnings_of
+from hpsearch.reports.budget_figure import budget_block, read_budget
 from hpsearch.reports.choices import choices_section
 from hpsearch.reports.document import Document, Section
 from hpsearch.reports.example_pictures import examples_section
 from hpsearch.reports.examples.store import Example, examples_of
 from hpsearch.reports.heat_table import heat, heat_axes, heat_block
-from hpsearch.reports.history import history_figure, search_history
-from hpsearch.reports.importance import axis_importance, importance_block
-from hpsearch.reports.label_budget import budget_block, read_budget
-from hpsearch.reports.learning import learning_block, learning_curves
-from hpsearch.reports.parallel import parallel_block, parallel_lines
 from hpsearch.reports.provenance import provenance_section
 from hpsearch.reports.roc import roc_block, winner_curves
 from hpsearch.reports.score_histogram import histogram, histogram_block, scores_by_type, type_table
+from hpsearch.reports.search_figures import (
+    axis_importance,
+    history_figure,
+    importance_block,
+    learning_block,
+    learning_curves,
+    parallel_block,
+    parallel_lines,
+    search_history,
+)
 from hpsearch.reports.study_data import StudyData, report_folder
 
 

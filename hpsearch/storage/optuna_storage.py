@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import optuna
-from optuna.storages import RDBStorage
+from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import URL, Engine, event
 
@@ -17,7 +17,30 @@ from hpsearch.errors import StudyError
 from hpsearch.storage.backups import back_up, why_damaged
 from hpsearch.storage.ledger import LEDGER, Ledger
 
+if TYPE_CHECKING:
+    from optuna.study._frozen import FrozenStudy
+
 _BUSY_SECONDS = 60  # a reader such as the dashboard may hold the file for a moment
+
+
+def storage_of(study: optuna.Study) -> BaseStorage:
+    """Where a study is kept."""
+    return study._storage
+
+
+def study_id(study: "optuna.Study | FrozenStudy") -> int:
+    """Of a study in its storage."""
+    return study._study_id
+
+
+def trial_id(trial: optuna.Trial | FrozenTrial) -> int:
+    """Of a trial in its study's storage."""
+    return trial._trial_id
+
+
+def system_attributes(study: optuna.Study) -> dict[str, Any]:
+    """What Optuna and its dashboard keep with a study."""
+    return storage_of(study).get_study_system_attrs(study_id(study))
 
 
 def open_storage(path: Path, *, ledger: Ledger | None = None) -> RDBStorage:

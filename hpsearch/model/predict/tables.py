@@ -6,7 +6,6 @@ Beside the table `scores.csv` lies `.scores.csv.parts/` until it is done: `key.t
 job, and each block is a JSON file that appears whole or not at all.
 """
 
-import csv
 import json
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,10 +16,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from filelock import FileLock, Timeout
 
 from hpsearch.errors import DataError, SpecError
-from hpsearch.io.files import atomic_path, guarded, printable, write_text_atomic
+from hpsearch.io.files import atomic_path, printable, write_csv, write_text_atomic
 
 _KEY, _LOCK = "key.txt", "lock"
 
@@ -100,7 +100,7 @@ def _begin(folder: Path, key: str) -> None:
 
 SUFFIXES = (".csv", ".parquet")
 COLUMNS = ("image_id", "score", "p_value", "is_anomaly")
-_GROUP = 65_536  # rows of a Parquet file that are in memory at a time
+_GROUP = 65_536  # rows of a table that are in memory at a time
 
 
 def check_table(out: Path) -> None:
@@ -121,31 +121,34 @@ def write_table(out: Path, rows: Iterable[Row]) -> None:
 
     In CSV an image_id that a spreadsheet would run begins with a `'`; Parquet has it as it is.
     """
-    with atomic_path(out) as temporary:
-        if out.suffix.lower() == ".csv":
-            values = ((row.image_id, row.score, row.p_value, _flag(row)) for row in rows)
-            _write_csv(temporary, COLUMNS, values)
-        else:
+    if out.suffix.lower() == ".csv":
+        values = (
+            (
+                row.image_id,
+                row.score,
+                row.p_value,
+                None if row.is_anomaly is None else int(row.is_anomaly),
+            )
+            for row in rows
+        )
+        write_csv(out, _blocks(values, COLUMNS), quoted=True)
+    else:
+        with atomic_path(out) as temporary:
             _write_parquet(temporary, iter(rows))
 
 
 def write_unreadable(path: Path, rows: Iterable[Row]) -> None:
     """Write which images have no score, and why: columns `image_id` and `reason`."""
-    with atomic_path(path) as temporary:
-        _write_csv(temporary, ("image_id", "reason"), ((row.image_id, row.reason) for row in rows))
+    values = ((row.image_id, row.reason) for row in rows)
+    write_csv(path, _blocks(values, ("image_id", "reason")), quoted=True)
 
 
-def _flag(row: Row) -> int | None:
-    return None if row.is_anomaly is None else int(row.is_anomaly)
-
-
-def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    # Names of files may hold any character: bytes that are no UTF-8 are written as they are, and
-    # text is quoted, for a carriage return needs it.
-    with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-        writer = csv.writer(file, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(map(guarded, row) for row in rows)
+def _blocks(rows: Iterator[Sequence[Any]], columns: Sequence[str]) -> Iterator[pd.DataFrame]:
+    """Rows as tables that fit into memory, one at least."""
+    first = True
+    while (group := list(islice(rows, _GROUP))) or first:
+        yield pd.DataFrame(group, columns=list(columns), dtype=object)
+        first = False
 
 
 def _write_parquet(path: Path, rows: Iterator[Row]) -> None:

@@ -1,6 +1,6 @@
-"""What the dashboard's note of a trial and of a study says, in Markdown.
+"""The dashboard's notes of a study and its trials, in Markdown.
 
-Notes in the study database, which people may edit: what they wrote is left alone.
+They are in the study's database, where people may edit them: what they wrote is left alone.
 """
 
 import hashlib
@@ -17,8 +17,9 @@ from hpsearch.evaluation.choice import varied_axes
 from hpsearch.evaluation.result import FinalResult
 from hpsearch.evaluation.threshold import Estimate
 from hpsearch.io.files import printable, write_text_atomic
+from hpsearch.reports.dashboard.internals import shown_notes
 
-_FIGURES: Mapping[Criterion, str] = {
+_CRITERIA: Mapping[Criterion, str] = {
     "weak": "ROC AUC",
     "unsupervised": "unsupervised",
     "synthetic": "synthetic AUC",
@@ -41,7 +42,7 @@ def trial_note(trial: FrozenTrial, *, n_folds: int, final: FinalResult | None) -
     parts = [_heading(trial, n_folds)]
     if final is not None:
         parts.append(
-            f"**Final model**, trained on all normals: {_figure(final.test)} on the test images; "
+            f"**Final model**, trained on all normals: {_auroc(final.test)} on the test images; "
             f"model in {_code(f'final/{trial.number}/model/')}"
         )
     if trial.user_attrs.get("tasks"):
@@ -70,12 +71,12 @@ def _folds(trial: FrozenTrial) -> str:
             str(number),
             *(f"{values[name][number]:.4f}" for name in CRITERIA),
             str(step),
-            _place(task),
+            _code(f"tasks/{task}/"),
         )
         for number, (task, step) in enumerate(zip(facts["tasks"], facts["best_steps"], strict=True))
     ]
     means = ("mean", *(f"{facts[name]:.4f}" for name in CRITERIA), "", "")
-    header = ("fold", *(_FIGURES[name] for name in CRITERIA), "best step", "directory")
+    header = ("fold", *(_CRITERIA[name] for name in CRITERIA), "best step", "directory")
     return _table(header, [*rows, means])
 
 
@@ -104,7 +105,14 @@ def study_note(
     if final is None:
         parts.append("There is no answer yet: run the same `hpsearch run` again to go on.")
     else:
-        parts.append(_answer(final))
+        rows = [("all test anomalies", final.test)]
+        rows += [("types that the search saw", final.seen)] if final.seen else []
+        rows += [("types never seen", final.unseen)] if final.unseen else []
+        header = ("the winner on", "test", "normals", "anomalies")
+        figures = [
+            (name, _auroc(test), str(test.n_normal), str(test.n_anomaly)) for name, test in rows
+        ]
+        parts.append(f"**Answer**: {_code(final.verdict.sentence)}\n\n{_table(header, figures)}")
     parts.append(
         "Go on with "
         + ", ".join(_code(f"hpsearch {verb} {spec.study_name}") for verb in ("best", "report"))
@@ -112,23 +120,8 @@ def study_note(
     return "\n\n".join(parts) + "\n"
 
 
-def _answer(final: FinalResult) -> str:
-    rows = [("all test anomalies", final.test)]
-    rows += [("types that the search saw", final.seen)] if final.seen else []
-    rows += [("types never seen", final.unseen)] if final.unseen else []
-    figures = [
-        (name, _figure(value), str(value.n_normal), str(value.n_anomaly)) for name, value in rows
-    ]
-    header = ("the winner on", "test", "normals", "anomalies")
-    return f"**Answer**: {_code(final.verdict.sentence)}\n\n{_table(header, figures)}"
-
-
-def _figure(value: Estimate) -> str:
+def _auroc(value: Estimate) -> str:
     return f"ROC AUC {value.auroc:.3f} (95 % interval {value.interval_words()})"
-
-
-def _place(task: str) -> str:
-    return _code(f"tasks/{task}/")
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -170,7 +163,12 @@ class NoteBook:
         """
         from optuna_dashboard import save_note
 
-        due = self._due(notes)
+        shown = shown_notes(self.study, notes)
+        due = {
+            of: body
+            for of, body in notes.items()
+            if body != shown[of] and (not shown[of] or _digest(shown[of]) in self._ours)
+        }
         if not due:
             return
         # The ledger first, or after a kill between the two a note would seem somebody's own.
@@ -179,18 +177,6 @@ class NoteBook:
         for trial_id, body in due.items():
             of = self.study if trial_id is None else optuna.trial.Trial(self.study, trial_id)
             save_note(of, body)
-
-    def _due(self, notes: Mapping[int | None, str]) -> dict[int | None, str]:
-        # The public `get_note` would read all attributes of the study again for every trial.
-        from optuna_dashboard._note import get_note_from_system_attrs
-
-        attributes = self.study._storage.get_study_system_attrs(self.study._study_id)
-        there = {of: get_note_from_system_attrs(attributes, of)["body"] for of in notes}
-        return {
-            of: body
-            for of, body in notes.items()
-            if body != there[of] and (not there[of] or _digest(there[of]) in self._ours)
-        }
 
 
 def _digest(body: str) -> str:

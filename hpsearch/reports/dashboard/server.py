@@ -1,9 +1,4 @@
-"""The dashboard of one study, served to this machine alone.
-
-The study database as Optuna's dashboard reads it: beside a search that is writing it.
-
-Whether the extra that the dashboard needs is installed.
-"""
+"""Optuna's dashboard on one study, served to this machine alone, beside a search that may run."""
 
 import sqlite3
 import sys
@@ -20,10 +15,10 @@ from optuna.artifacts import FileSystemArtifactStore
 from optuna.storages import RDBStorage
 
 from hpsearch.errors import SpecError
-from hpsearch.reports.dashboard.artifacts import artifacts_of
 from hpsearch.reports.dashboard.guard import Guard, OneTimeLink
+from hpsearch.reports.dashboard.internals import artifacts_of
 from hpsearch.storage.database import DATABASE, load_study, sole_writer_of
-from hpsearch.storage.optuna_storage import sqlite_url
+from hpsearch.storage.optuna_storage import sqlite_url, study_id
 from hpsearch.storage.run_dir import StudyDir
 
 _BUSY_SECONDS = 60  # the search may hold the file for a moment
@@ -132,19 +127,22 @@ def open_dashboard(folder: StudyDir, *, port: int, allow_write: bool) -> Iterato
         StudyError: the study is damaged, or is being run and `allow_write` is set.
     """
     require_installed()
+    from optuna_dashboard import wsgi
+
     with ExitStack() as stack:
         if allow_write:
             stack.enter_context(sole_writer_of(folder.path))
         storage = open_storage(folder.path, write=allow_write)
         stack.callback(storage.engine.dispose)
+        (study,) = storage.get_all_studies()
         server = stack.enter_context(_listen(port))
         link = OneTimeLink(server.server_port)
         server.set_app(
             Guard(
-                _app(storage, folder),
+                wsgi(storage, artifact_store=FileSystemArtifactStore(artifacts_of(folder))),
                 port=server.server_port,
                 link=link,
-                landing=f"/dashboard/studies/{_study_id(storage)}",
+                landing=f"/dashboard/studies/{study_id(study)}",
                 allow_write=allow_write,
             )
         )
@@ -160,14 +158,3 @@ def _listen(port: int) -> WSGIServer:
         raise SpecError(
             f"--port {port}: {str(reason).lower()}; give another, or 0 for any that is free"
         ) from error
-
-
-def _study_id(storage: RDBStorage) -> int:
-    (study,) = storage.get_all_studies()
-    return study._study_id
-
-
-def _app(storage: RDBStorage, folder: StudyDir) -> Any:
-    from optuna_dashboard import wsgi
-
-    return wsgi(storage, artifact_store=FileSystemArtifactStore(artifacts_of(folder)))

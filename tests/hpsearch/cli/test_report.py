@@ -142,7 +142,7 @@ def test_a_report_that_cannot_be_written_is_one_line(hpsearch: Command, finished
 
 
 def test_reports_need_no_torch() -> None:
-    rooms = "hpsearch.reports.study_report, hpsearch.reports.html, hpsearch.reports.markdown"
+    rooms = "hpsearch.reports.study_report, hpsearch.reports.render"
     code = (
         f"import sys, {rooms}, hpsearch.reports.examples.make, hpsearch.cli.report; "
         "sys.exit('torch' in sys.modules or 'matplotlib' in sys.modules)"

@@ -1,9 +1,14 @@
 import csv
+import io
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from hpsearch.io.files import guarded
+from hpsearch.io.files import guarded, write_csv
 from hpsearch.model.predict.tables import Row, write_table, write_unreadable
 from hpsearch.paper.records import write_records
 
@@ -34,3 +39,25 @@ def test_every_table_that_people_open_is_guarded(tmp_path: Path) -> None:
     names = FORMULAS[:-1]
     write_records(path, [{"row": name, "value": -1.0, "list": [name]} for name in names])
     assert _rows(path) == [[f"'{name}", "-1.0", f"'{name}"] for name in names]
+
+
+def _cells() -> st.SearchStrategy[Any]:
+    texts = st.text(st.characters(codec="utf-8")) | st.sampled_from([*FORMULAS, "a\rb", "\udcff"])
+    numbers = st.integers() | st.floats(allow_nan=False) | st.booleans() | st.none()
+    return texts | numbers
+
+
+@given(rows=st.lists(st.tuples(_cells(), _cells()), min_size=1), quoted=st.booleans())
+def test_pandas_writes_what_the_csv_module_would(
+    rows: list[tuple[Any, Any]], quoted: bool, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    text = io.StringIO()
+    quoting = csv.QUOTE_NONNUMERIC if quoted else csv.QUOTE_MINIMAL
+    plain = csv.writer(text, quoting=quoting, lineterminator="\n")  # type: ignore[arg-type]
+    plain.writerow(("a", "b"))
+    plain.writerows([guarded(cell) for cell in row] for row in rows)
+    frame = pd.DataFrame(rows, columns=["a", "b"], dtype=object)
+    path = tmp_path_factory.getbasetemp() / "table.csv"
+    for table in (frame, iter([frame[:1], frame[1:]])):
+        write_csv(path, table, quoted=quoted)
+        assert path.read_bytes() == text.getvalue().encode("utf-8", "surrogateescape")

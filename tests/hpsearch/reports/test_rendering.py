@@ -5,12 +5,11 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-import plotly.graph_objects as go
 import pytest
 from PIL import Image
 
 from hpsearch.errors import SpecError
-from hpsearch.reports import markdown
+from hpsearch.reports import render
 from hpsearch.reports.document import (
     Code,
     Document,
@@ -21,9 +20,8 @@ from hpsearch.reports.document import (
     Table,
     Text,
 )
-from hpsearch.reports.html import page
-from hpsearch.reports.look import shown
-from hpsearch.reports.markdown import text, write_markdown
+from hpsearch.reports.drawing import Axis, Drawing, Line
+from hpsearch.reports.render import markdown, page, write_drawing, write_markdown
 
 EVIL = "</script><script>alert(1)</script><img src=http://x.example/a onerror=alert(1)>"
 
@@ -36,8 +34,7 @@ def _document(folder: Path) -> Document:
         "roc",
         EVIL,
         EVIL,
-        go.Figure(go.Scatter(x=[1], y=[2], name=shown(EVIL))),
-        lambda axes: axes.plot([1], [2]),
+        Drawing((Line([1], [2], EVIL, hover=[EVIL]),), Axis(EVIL, ticks={1: EVIL}), title=EVIL),
         table,
     )
     pictures = Pictures(EVIL, (Picture(picture, None, EVIL, f'"{EVIL}'),))
@@ -114,13 +111,23 @@ def test_markdown_holds_no_markup_of_others(tmp_path: Path) -> None:
 
 def test_a_fence_is_longer_than_those_within() -> None:
     document = Document("a", (), (Section("b", "c", (Code("d", "````\nx"),)),))
-    assert "`````\n````\nx\n`````" in text(document, Path(), "figures")
+    assert "`````\n````\nx\n`````" in markdown(document, Path(), "figures")
 
 
 def test_markdown_needs_matplotlib_and_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(markdown, "find_spec", lambda name: None)
+    monkeypatch.setattr(render, "find_spec", lambda name: None)
     with pytest.raises(SpecError, match=r"^--format md: matplotlib is not installed; pip [^\n]*$"):
-        markdown.require_matplotlib()
+        render.require_matplotlib()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_page_needs_no_network_and_is_the_same_each_time(tmp_path: Path) -> None:
+    drawing = Drawing((Line([1], [2]),), title="a")
+    for name in ("one.html", "two.html"):
+        write_drawing(tmp_path / "report" / name, drawing)
+    one, two = (tmp_path / "report" / name for name in ("one.html", "two.html"))
+    assert one.read_bytes() == two.read_bytes()
+    assert "<script src=" not in one.read_text()
+    assert "Plotly.newPlot" in one.read_text()

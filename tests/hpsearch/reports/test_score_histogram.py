@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from hpsearch.reports.draw_plotly import plotly_figure
 from hpsearch.reports.score_histogram import TypeScores, histogram, histogram_block, type_table
 
 
@@ -34,7 +35,7 @@ def test_scores_that_are_all_equal_have_a_bin() -> None:
 def test_names_of_others_are_escaped_in_the_figure() -> None:
     rows = (_types(0)[0], TypeScores("<b>x</b>", "seen", np.ones(2), 0.5, None))
     block = histogram_block(histogram(rows, 1.0), rows)
-    ticks = block.plotly.layout.yaxis.ticktext
+    ticks = plotly_figure(block.drawing).layout.yaxis.ticktext
     assert ticks[1] == "&lt;b&gt;x&lt;/b&gt;<br>(2)"
     assert type_table(rows).rows[1] == ("<b>x</b>", "seen", "2", "0.500", "no threshold")
 
@@ -42,5 +43,5 @@ def test_names_of_others_are_escaped_in_the_figure() -> None:
 @pytest.mark.parametrize("threshold", [None, 1.5])
 def test_the_threshold_is_drawn_where_there_is_one(threshold: float | None) -> None:
     rows = _types(2)
-    figure = histogram_block(histogram(rows, threshold), rows).plotly
+    figure = plotly_figure(histogram_block(histogram(rows, threshold), rows).drawing)
     assert [shape.x0 for shape in figure.layout.shapes] == ([] if threshold is None else [1.5])

@@ -1,19 +1,30 @@
 """The figures of the search, of studies that are made by hand."""
 
+import warnings
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import optuna
+import pandas as pd
 import pytest
 from optuna.distributions import CategoricalDistribution
 from optuna.trial import TrialState, create_trial
 
 from hpsearch.reports.document import Table, Text
+from hpsearch.reports.draw_plotly import plotly_figure
 from hpsearch.reports.heat_table import Heat, heat, heat_axes, heat_block
-from hpsearch.reports.history import history_figure, search_history
-from hpsearch.reports.importance import Importance, axis_importance, importance_block
-from hpsearch.reports.parallel import parallel_block, parallel_lines
+from hpsearch.reports.search_figures import (
+    Importance,
+    axis_importance,
+    history_figure,
+    importance_block,
+    learning_block,
+    learning_curves,
+    parallel_block,
+    parallel_lines,
+    search_history,
+)
 from hpsearch.reports.study_data import StudyData
 from hpsearch.storage.trials import TASKS
 
@@ -66,8 +77,9 @@ def test_history_is_the_best_so_far() -> None:
 def test_texts_of_others_are_escaped_in_figures() -> None:
     data = _data(GRID)
     for figure in (history_figure(search_history(data)), parallel_block(parallel_lines(data))):
-        assert "<i>" not in str(figure.plotly.to_json())
-        assert "&lt;i&gt;r22" in str(figure.plotly.to_json())
+        drawn = str(plotly_figure(figure.drawing).to_json())  # type: ignore[union-attr]
+        assert "<i>" not in drawn
+        assert "&lt;i&gt;r22" in drawn
 
 
 def test_the_axis_that_decides_is_the_important_one() -> None:
@@ -78,6 +90,21 @@ def test_the_axis_that_decides_is_the_important_one() -> None:
     assert "so few are a hint" in importance_block(found).caption  # type: ignore[union-attr]
     many = importance_block(Importance({"a": 1.0}, 20))
     assert "hint" not in many.caption  # type: ignore[union-attr]
+
+
+def test_values_and_shares_are_those_that_optuna_draws() -> None:
+    """Of a study that holds no trials but ours; see the module on why it does not draw them."""
+    data = _data({key: value + 0.0001 * n for n, (key, value) in enumerate(GRID.items())})
+    history = search_history(data)
+    values, best, _infeasible = optuna.visualization.plot_optimization_history(data.study).data
+    np.testing.assert_array_equal(history.values, values.y)
+    np.testing.assert_array_equal(history.best, best.y)
+    found = axis_importance(data)
+    assert found is not None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        (bars,) = optuna.visualization.plot_param_importances(data.study).data
+    assert dict(zip(bars.y, bars.x, strict=True)) == pytest.approx(found.shares)
 
 
 @pytest.mark.parametrize(
@@ -141,3 +168,28 @@ def test_lines_go_through_choices_to_values() -> None:
     assert found.rank.tolist().count(2) == 1
     rows = parallel_block(found).numbers.rows  # type: ignore[union-attr]
     assert ("latent_dim", "16", "2", "0.516", "0.516") in rows
+
+
+NAN = np.nan
+
+
+def _run(train: list[float], held_out: list[float]) -> Any:
+    steps = [10 * (number + 1) for number in range(len(train))]
+    curve = pd.DataFrame({"step": steps, "train_loss": train, "held_out_loss": held_out})
+    return SimpleNamespace(curve=curve, best_step=20)
+
+
+def test_a_curve_is_of_held_out_normals_where_there_are_some() -> None:
+    folds = (_run([5.0, 4.0, 3.0], [1.0, NAN, 0.5]),)
+    finals = (_run([2.0, 1.0], [NAN, NAN]),)
+    fold, final = learning_curves(SimpleNamespace(folds=folds, finals=finals))  # type: ignore[arg-type]
+    assert (fold.name, fold.held_out, fold.losses.tolist()) == ("fold 0", True, [1.0, 0.5])
+    assert fold.steps.tolist() == [10, 30]
+    assert (final.name, final.held_out, final.losses.tolist()) == ("final 1", False, [2.0, 1.0])
+
+
+def test_a_detector_without_steps_has_no_curve() -> None:
+    data = SimpleNamespace(folds=(_run([], []),), finals=())
+    curves = learning_curves(data)  # type: ignore[arg-type]
+    assert curves == ()
+    assert isinstance(learning_block(curves), Text)

@@ -10,9 +10,13 @@ from optuna_dashboard import get_note, save_note, wsgi
 from PIL import Image
 
 from hpsearch.reports.dashboard import publish as publishing
-from hpsearch.reports.dashboard.artifacts import artifacts_of
-from hpsearch.reports.dashboard.figures import HEAT, trial_curves
-from hpsearch.reports.dashboard.publish import publish, publish_unless_running
+from hpsearch.reports.dashboard.internals import artifacts_of
+from hpsearch.reports.dashboard.publish import (
+    HEAT,
+    publish,
+    publish_unless_running,
+    trial_curves,
+)
 from hpsearch.storage.database import DATABASE, load_study, sole_writer_of
 from hpsearch.storage.run_dir import StudyDir
 from hpsearch.study.final_store import read_winner

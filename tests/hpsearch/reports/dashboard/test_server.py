@@ -8,7 +8,7 @@ import optuna
 import pytest
 
 from hpsearch.errors import SpecError, StudyError
-from hpsearch.reports.dashboard.artifacts import artifacts_of
+from hpsearch.reports.dashboard.internals import artifacts_of
 from hpsearch.reports.dashboard.server import open_dashboard, open_storage
 from hpsearch.storage.database import DATABASE, create_or_load_study, load_study, sole_writer_of
 from hpsearch.storage.run_dir import StudyDir
