@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import re
 import subprocess
 import sys
 from graphlib import CycleError, TopologicalSorter
@@ -153,6 +154,11 @@ def test_every_folder_of_code_has_a_floor() -> None:
     folders = {_room(name) for name in MODULES if not _under(name, "studies")} - {"hpsearch"}
     assert folders == set(ROOMS)
     assert {name for name in MODULES if _room(name) == "hpsearch"} == GROUND
+
+
+def test_the_reading_order_names_every_room_from_the_ground_up() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    assert re.findall(r"^\| `([a-z_0-9/]+)` \|", text, re.MULTILINE) == list(ROOMS)
 
 
 @pytest.mark.parametrize("room", ROOMS)
