@@ -33,8 +33,7 @@ from hpsearch.cli.options import (
 from hpsearch.cli.run_options import ExamplesOption, TypesOption, refuse_draw, settings_of
 from hpsearch.cli.screen import Screen
 from hpsearch.config.spec import StudySpec, build_spec
-from hpsearch.datasets.catalogue import DatasetInfo, dataset_infos
-from hpsearch.datasets.registry import load_dataset
+from hpsearch.datasets.registry import DatasetInfo, dataset_infos, load_dataset
 from hpsearch.errors import SpecError
 from hpsearch.io.cache import cache_dir
 from hpsearch.io.files import printable, write_text_atomic

@@ -4,13 +4,11 @@ Answers: which images are there, what is each of them, and what does a viewer sh
 """
 
 __all__ = [
-    "catalogue",
     "cutpaste",
     "digits",
     "folders",
     "nih",
     "nih_copies",
-    "nih_entries",
     "pixels",
     "reading",
     "registry",

@@ -13,8 +13,8 @@ from hpsearch.datasets.window import Window, no_own_window, windowed
 from hpsearch.errors import DataError
 from hpsearch.io.files import bad_file, reason, undecoded
 
-GREY = ("MONOCHROME1", "MONOCHROME2")  # low values are white; low values are black
-COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")  # pydicom makes them RGB
+_GREY = ("MONOCHROME1", "MONOCHROME2")  # low values are white; low values are black
+_COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")  # pydicom makes them RGB
 
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
 _LARGE = 2**16  # bytes; larger elements are left in the file until they are asked for
@@ -43,7 +43,7 @@ def read_dicom(
         _check_image(path, header, min_side, max_pixels)
         frames = int(_value(header, "NumberOfFrames") or 1)
         stored = _first_frame(path, header)
-        if header.PhotometricInterpretation in COLOUR:
+        if header.PhotometricInterpretation in _COLOUR:
             return stored.astype(np.uint8), frames
         grey = _grey(path, header, stored, window)
         inverted = header.PhotometricInterpretation == "MONOCHROME1"
@@ -57,7 +57,7 @@ def dicom_mode(path: Path) -> Literal["L", "RGB"]:
         DataError: the header cannot be read.
     """
     with _reading(path):
-        colour = _header(path).get("PhotometricInterpretation") in COLOUR
+        colour = _header(path).get("PhotometricInterpretation") in _COLOUR
     return "RGB" if colour else "L"
 
 
@@ -82,25 +82,20 @@ def _reading(path: Path) -> Iterator[None]:
 def _header(path: Path) -> Any:
     """All elements; the large ones stay in the file."""
     import pydicom  # of the extra [medical], which most users do without
+    from pydicom import uid
 
     with path.open("rb") as file:
         if _DEFLATED in file.read(1024):  # would unpack to any size before it can be looked at
             raise bad_file(path, "is deflated DICOM", "save it without that compression")
     header = pydicom.dcmread(path, defer_size=_LARGE, force=True)
     if "TransferSyntaxUID" not in header.file_meta:  # lost with the preamble
-        header.file_meta.TransferSyntaxUID = _plain_syntax(*header.original_encoding)
+        is_implicit, is_little = header.original_encoding
+        explicit = uid.ExplicitVRLittleEndian if is_little else uid.ExplicitVRBigEndian
+        header.file_meta.TransferSyntaxUID = uid.ImplicitVRLittleEndian if is_implicit else explicit
     for name, neutral in (("RescaleSlope", 1), ("RescaleIntercept", 0)):
         if name in header and _value(header, name) is None:
             setattr(header, name, neutral)
     return header
-
-
-def _plain_syntax(is_implicit: bool, is_little: bool) -> Any:
-    from pydicom import uid
-
-    if is_implicit:
-        return uid.ImplicitVRLittleEndian
-    return uid.ExplicitVRLittleEndian if is_little else uid.ExplicitVRBigEndian
 
 
 def _value(header: Any, name: str) -> Any:
@@ -141,9 +136,9 @@ def _check_image(path: Path, header: Any, min_side: int, max_pixels: int) -> Non
     kind = _value(header, "PhotometricInterpretation")
     if _value(header, "Rows") is None or kind is None:
         raise bad_file(path, "is DICOM without an image", "remove it")
-    if kind not in GREY + COLOUR:
+    if kind not in _GREY + _COLOUR:
         raise bad_file(path, f"is colour DICOM ({kind})", "convert it to PNG")
-    if kind in COLOUR and header.BitsAllocated != 8:
+    if kind in _COLOUR and header.BitsAllocated != 8:
         what = f"is colour DICOM of {header.BitsAllocated} bits a channel"
         raise bad_file(path, what, "convert it to 8 bits")
     height, width = int(header.Rows), int(header.Columns)
@@ -175,9 +170,16 @@ def _grey(
 
 
 def _own_window(path: Path, header: Any, values: NDArray[Any]) -> tuple[float, float]:
-    """The ends of the first window of the file (PS3.3 C.11.2.1.2)."""
+    """The ends of the first window of the file (PS3.3 C.11.2.1.2).
+
+    Not by pydicom's `apply_windowing`, whose output spans the range of the stored bits: brought to
+    256 grey levels, every 14th window has values halfway between two that are rounded otherwise.
+    """
     function = str(header.get("VOILUTFunction") or "LINEAR").upper()
-    centre, width = (_first(header[name]) for name in ("WindowCenter", "WindowWidth"))
+    centre, width = (
+        float(element.value[0] if element.VM > 1 else element.value)
+        for element in (header["WindowCenter"], header["WindowWidth"])
+    )
     if function == "LINEAR":  # whole values, of which the ends belong to the window
         centre, width = centre - 0.5, width - 1
     elif function != "LINEAR_EXACT":
@@ -185,7 +187,3 @@ def _own_window(path: Path, header: Any, values: NDArray[Any]) -> tuple[float, f
     if not width > 0:
         raise no_own_window(path, values, "has an empty window")
     return centre - width / 2, centre + width / 2
-
-
-def _first(element: Any) -> float:
-    return float(element.value[0] if element.VM > 1 else element.value)

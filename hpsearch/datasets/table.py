@@ -9,8 +9,6 @@
 | group        | str  | slide, patient or object; never straddles a split                  |
 | split        | str  | "train": to search with; "test": for the final figure only         |
 | mask_path    | str  | file of the anomaly's mask, relative to the root; "" where none is |
-
-The image table of a set of classes: one class is normal, every other is a type of anomaly.
 """
 
 import hashlib
@@ -19,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -31,13 +30,23 @@ from hpsearch.errors import DataError
 from hpsearch.io.files import printable
 
 COLUMNS = ("image_id", "path", "label", "anomaly_type", "group", "split", "mask_path")
-SPLITS = ("train", "test")
+Split = Literal["train", "test"]
+SPLITS: tuple[Split, Split] = get_args(Split)
 NORMAL, ANOMALY = 0, 1
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """Images with labels: a table, and the folder or the array that holds the pixels.
+
+    Attributes:
+        name: of the set.
+        table: as this module describes it.
+        root: folder of the files; None for images in memory.
+        arrays: `(N, H, W, 1 or 3)` of images in memory, in the order of the table.
+        window: through which files of more than 8 bits a channel are seen.
+        notes: what the user should be told of how the table was made.
+        began_as: the table of a study that began where the files lay once.
 
     Raises:
         DataError: the table breaks a rule of `validate_table`.
@@ -46,10 +55,10 @@ class Dataset:
     name: str
     table: pd.DataFrame
     root: Path | None = None
-    arrays: NDArray[np.uint8] | None = None  # (N, H, W, 1 or 3), row i of the table is arrays[i]
-    window: Window | None = None  # through which files of more than 8 bits a channel are seen
-    notes: tuple[str, ...] = ()  # what the user should be told of how the table was made
-    began_as: pd.DataFrame | None = None  # the table of a study that began where the files lay once
+    arrays: NDArray[np.uint8] | None = None
+    window: Window | None = None
+    notes: tuple[str, ...] = ()
+    began_as: pd.DataFrame | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "table", validate_table(self.table, self.name))
@@ -161,13 +170,13 @@ def class_table(
     normal: str,
     paths: Sequence[str] | None = None,
 ) -> pd.DataFrame:
-    """One row an image, which is its own group.
+    """The image table of a set of classes: each image is its own group.
 
     Args:
         ids: of N images.
         classes: their classes, N strings.
         splits: "train" or "test", N strings.
-        normal: the normal class.
+        normal: the normal class; every other is a type of anomaly.
         paths: of their files; None for images in memory.
     """
     named = np.asarray(classes)

@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from hpsearch.datasets.nih_entries import read_names
+from hpsearch.datasets.nih import read_names
 from hpsearch.datasets.reading import check_regular_file
 from hpsearch.datasets.table import ANOMALY
 from hpsearch.errors import DataError

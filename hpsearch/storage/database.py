@@ -14,8 +14,14 @@ from sqlalchemy import Engine, create_engine
 
 from hpsearch.config.spec import Criterion
 from hpsearch.errors import NothingCompletedError, StudyError
-from hpsearch.io.file_systems import is_shared
-from hpsearch.io.files import atomic_path, printable, remove_leftovers, tidy, write_text_atomic
+from hpsearch.io.files import (
+    atomic_path,
+    is_shared,
+    printable,
+    remove_leftovers,
+    tidy,
+    write_text_atomic,
+)
 from hpsearch.storage.ledger import LEDGER, Ledger
 from hpsearch.storage.optuna_storage import (
     database_url,

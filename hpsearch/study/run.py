@@ -10,7 +10,7 @@ from hpsearch.config.spec import Criterion, StudySpec
 from hpsearch.evaluation.criteria import Criteria
 from hpsearch.evaluation.intervals import visible_difference
 from hpsearch.evaluation.result import FinalResult
-from hpsearch.io.file_systems import network_note
+from hpsearch.io.files import network_note
 from hpsearch.search.engine import Engine, LocalEngine, Workers, plan_workers
 from hpsearch.search.events import Listener
 from hpsearch.search.recover import rebuild_lost_database

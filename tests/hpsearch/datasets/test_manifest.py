@@ -158,7 +158,7 @@ def test_bad_file(folder: Path, content: bytes, what: str) -> None:
 
 def test_size_is_capped_before_reading(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     manifest = write(folder, HEADER, "a.png,0,train")
-    monkeypatch.setattr(module, "MAX_BYTES", 20)
+    monkeypatch.setattr(module, "MAX_MANIFEST_BYTES", 20)
     assert "more than" in refusal(manifest)
 
 

@@ -74,7 +74,7 @@ def test_interrupted_generation_leaves_nothing(
     with pytest.raises(KeyboardInterrupt):
         load_synthetic_histology(cache_dir=tmp_path)
     assert not stored_at(tmp_path, 0).exists()
-    assert [path.suffix for path in (tmp_path / module.NAME).iterdir()] == [".lock"]
+    assert [path.suffix for path in (tmp_path / module.SYNTHETIC_NAME).iterdir()] == [".lock"]
 
 
 @pytest.mark.parametrize("name", ["images.npy", "table.csv"])
