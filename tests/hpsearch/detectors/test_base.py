@@ -7,7 +7,7 @@ import pytest
 
 from hpsearch.detectors.base import ImageView, detector_names, faults_of, load_detector
 from hpsearch.detectors.dpa import PerceptualAutoencoder
-from hpsearch.detectors.features import FeaturesDetector
+from hpsearch.detectors.pooled_features import FeaturesDetector
 from hpsearch.errors import SpecError
 
 

@@ -9,8 +9,7 @@ from PIL import Image
 
 from hpsearch.detectors.backbones import natural
 from hpsearch.detectors.backbones.backbone import Backbone, load_backbone
-from hpsearch.detectors.backbones.natural import statistics_of_folder
-from hpsearch.detectors.backbones.statistics import compute_statistics
+from hpsearch.detectors.backbones.statistics import compute_statistics, statistics_of_folder
 from hpsearch.detectors.backbones.weights import read_statistics
 from hpsearch.errors import DataError
 
