@@ -27,10 +27,15 @@ LayerStatistics = Mapping[str, tuple[Tensor, Tensor]]
 
 @dataclass(frozen=True)
 class VGGArchitecture:
-    """A plain VGG: 3x3 convolutions with ReLU, a 2x2 max pooling after each block."""
+    """A plain VGG: 3x3 convolutions with ReLU, a 2x2 max pooling after each block.
+
+    Attributes:
+        name: by which it is asked for.
+        blocks: output channels of each convolution, block by block.
+    """
 
     name: str
-    blocks: tuple[tuple[int, ...], ...]  # output channels of each convolution, block by block
+    blocks: tuple[tuple[int, ...], ...]
 
     @property
     def layers(self) -> tuple[str, ...]:

@@ -192,6 +192,14 @@ PUBLIC = {
 """What users and entry points import, and no other room."""
 
 
+def test_importing_the_package_imports_nothing_heavy() -> None:
+    heavy = {"torch", "pandas", "optuna", "numpy", "sklearn", "pydantic", "PIL"}
+    code = "import sys, hpsearch; print(*(name.split('.')[0] for name in sys.modules))"
+    command = [sys.executable, "-c", code]
+    imported = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT).stdout
+    assert not heavy & set(imported.split())
+
+
 @pytest.mark.parametrize("package", PACKAGES)
 def test_no_cycles(package: str) -> None:
     graph = {

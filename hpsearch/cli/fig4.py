@@ -8,8 +8,7 @@ from hpsearch.cli.reproduction import Reproduction
 from hpsearch.cli.run import QUICKSTART, default_study
 from hpsearch.cli.screen import say
 from hpsearch.cli.table_print import print_plan
-from hpsearch.config.library import read_study
-from hpsearch.config.spec import DatasetSpec, StudySpec, build_spec, merged
+from hpsearch.config.spec import DatasetSpec, StudySpec, build_spec, merged, read_study
 from hpsearch.evaluation.label_budget.answer import answer
 from hpsearch.evaluation.label_budget.curves import claim
 from hpsearch.evaluation.label_budget.simulation import Question

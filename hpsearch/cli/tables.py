@@ -10,7 +10,7 @@ from hpsearch.cli.reproduction import Reproduction
 from hpsearch.cli.run import default_study
 from hpsearch.cli.screen import say
 from hpsearch.cli.table_print import print_plan
-from hpsearch.config.library import read_study
+from hpsearch.config.spec import read_study
 from hpsearch.errors import SpecError
 from hpsearch.io.cache import cache_dir
 from hpsearch.paper.contents import (

@@ -33,7 +33,7 @@ from hpsearch.io.files import printable
 
 BUILT_IN: Mapping[str, str] = {
     "dpa": "hpsearch.detectors.dpa:PerceptualAutoencoder",
-    "features": "hpsearch.detectors.features:FeaturesDetector",
+    "features": "hpsearch.detectors.pooled_features:FeaturesDetector",
 }
 """Our detectors: where the class of each name is, which is imported when it is asked for."""
 
@@ -68,12 +68,22 @@ class ImageView:
 
 @dataclass(frozen=True, eq=False)
 class Setup:
-    """All that a detector is built from."""
+    """All that a detector is built from.
+
+    Attributes:
+        params: its configuration.
+        training: how it is trained.
+        backbone: the frozen network.
+        normals: every training normal of the study, for statistics; none to load a model.
+        seed: of everything random.
+        device: as torch names it.
+        cache_dir: folder that keeps what can be computed again.
+    """
 
     params: Params
     training: TrainingSpec
     backbone: Backbone
-    normals: ImageView  # every training normal of the study, for statistics; none to load a model
+    normals: ImageView
     seed: int
     device: str
     cache_dir: Path

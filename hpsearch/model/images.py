@@ -35,7 +35,7 @@ AnyImage = str | Path | Image.Image | NDArray[Any]
 
 Images = NDArray[np.uint8] | Sequence[AnyImage]
 
-CHUNK = 128  # images in memory at a time
+IMAGES_AT_A_TIME = 128  # in memory
 
 
 def _of_a_size(steps: Preprocessing) -> Preprocessing:
@@ -115,7 +115,7 @@ def seen_of(image: Image.Image, how: PreprocessingFacts) -> NDArray[np.uint8]:
 
 
 def chunks_as_seen(images: Images, how: PreprocessingFacts) -> Iterator[NDArray[np.uint8]]:
-    """All images, up to `CHUNK` at a time, each `(n, size, size, channels)`.
+    """All images, up to `IMAGES_AT_A_TIME` at a time, each `(n, size, size, channels)`.
 
     Raises:
         DataError: as `as_seen`, or one image was given where several are expected.
@@ -124,8 +124,8 @@ def chunks_as_seen(images: Images, how: PreprocessingFacts) -> Iterator[NDArray[
         isinstance(images, np.ndarray) and images.ndim != 4
     ):
         raise DataError("images: give an array (N, H, W, C) or a list of images, even of one")
-    for start in range(0, len(images), CHUNK):
-        part: Iterable[AnyImage] = images[start : start + CHUNK]
+    for start in range(0, len(images), IMAGES_AT_A_TIME):
+        part: Iterable[AnyImage] = images[start : start + IMAGES_AT_A_TIME]
         yield np.stack([as_seen(image, how) for image in part])
 
 

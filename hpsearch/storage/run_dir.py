@@ -14,8 +14,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from hpsearch.config.library import read_study
-from hpsearch.config.spec import StudySpec, build_spec, first_difference
+from hpsearch.config.spec import StudySpec, build_spec, first_difference, read_study
 from hpsearch.datasets.table import Dataset
 from hpsearch.errors import SpecError, StudyError
 from hpsearch.io.files import printable, write_text_atomic

@@ -2,8 +2,7 @@
 
 import hashlib
 import socket
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from http.client import HTTPException
 from pathlib import Path
@@ -93,11 +92,12 @@ def torchvision_vgg19() -> Path:
     weights = VGG19_Weights.IMAGENET1K_V1
     path = Path(torch.hub.get_dir(), "checkpoints", Path(weights.url).name)
     if not path.is_file():
+        before = socket.getdefaulttimeout()
+        socket.setdefaulttimeout(_TIMEOUT)
         try:
-            with _socket_timeout(_TIMEOUT):
-                weights.get_state_dict(
-                    progress=True, check_hash=True, map_location="cpu", weights_only=True
-                )
+            weights.get_state_dict(
+                progress=True, check_hash=True, map_location="cpu", weights_only=True
+            )
         except (OSError, HTTPException, RuntimeError) as error:
             raise WeightsError(
                 printable(
@@ -106,17 +106,9 @@ def torchvision_vgg19() -> Path:
                     f"{path.parent}, or give --backbone-weights FILE, or take --backbone vgg-mini"
                 )
             ) from error
+        finally:
+            socket.setdefaulttimeout(before)
     return path
-
-
-@contextmanager
-def _socket_timeout(seconds: float) -> Iterator[None]:
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
 
 
 def build_extractor(
@@ -158,7 +150,7 @@ def load_backbone(
         name: `vgg19` or `vgg-mini`.
         weights_file: its weights; None for torchvision's file of vgg19, which is downloaded when it
             is not in torchvision's cache folder, and for the bundled file of vgg-mini.
-        statistics_file: that `hpsearch.detectors.backbones.natural` made of a folder of images.
+        statistics_file: that `hpsearch.detectors.backbones.statistics` made of a folder of images.
 
     Raises:
         SpecError: an unknown name.
@@ -167,7 +159,12 @@ def load_backbone(
     if name not in _ARCHITECTURES:
         raise SpecError(f"backbone {name!r}: must be one of {', '.join(_ARCHITECTURES)}")
     architecture = _ARCHITECTURES[name]
-    path, source = _locate(name, weights_file)
+    if weights_file is not None:
+        path, source = weights_file, str(weights_file)
+    elif name == VGG19.name:
+        path, source = torchvision_vgg19(), "torchvision VGG19_Weights.IMAGENET1K_V1"
+    else:
+        path, source = BUNDLED_VGG_MINI, f"bundled {BUNDLED_VGG_MINI.name}"
     weights, stored = read_weights(path, architecture)
     backbone = Backbone(architecture, weights, stored, weights_digest(weights), source)
     if statistics_file is not None:
@@ -182,14 +179,6 @@ def load_backbone(
     else:
         return backbone
     return replace(backbone, statistics=statistics, statistics_source=said)
-
-
-def _locate(name: str, weights_file: Path | None) -> tuple[Path, str]:
-    if weights_file is not None:
-        return weights_file, str(weights_file)
-    if name == VGG19.name:
-        return torchvision_vgg19(), "torchvision VGG19_Weights.IMAGENET1K_V1"
-    return BUNDLED_VGG_MINI, f"bundled {BUNDLED_VGG_MINI.name}"
 
 
 def _require_whole(path: Path, backbone: Backbone, statistics: LayerStatistics) -> None:

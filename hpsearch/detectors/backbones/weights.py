@@ -1,6 +1,6 @@
 """Weights of a VGG from a file that a user gives: checked, as float32, without running its code.
 
-Safetensors files: how channel statistics lie in them beside weights.
+Channel statistics lie beside the weights in a safetensors file, as tensors of their own.
 """
 
 import pickle
@@ -157,7 +157,9 @@ def _expected(header: Mapping[str, Form], architecture: VGGArchitecture) -> dict
     Raises:
         TensorFileError: a layer before the deepest is missing.
     """
-    shapes = _shapes(architecture)
+    with torch.device("meta"):  # shapes alone: nothing is allocated or initialised
+        features = architecture.build(architecture.layers[-1])
+    shapes = {f"{_FEATURES}{key}": value.shape for key, value in features.state_dict().items()}
     named = {key: key if key in header else key.removeprefix(_FEATURES) for key in shapes}
     present = [key for key in shapes if named[key] in header]
     deepest = list(shapes).index(present[-1]) if present else len(shapes) - 1
@@ -172,7 +174,11 @@ def _expected(header: Mapping[str, Form], architecture: VGGArchitecture) -> dict
 
 def _unpickle(path: Path) -> dict[str, Tensor]:
     try:
-        _refuse_compressed(path)
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                # An archive that is compressed is made to grow when it is read.
+                if any(member.file_size > member.compress_size for member in archive.infolist()):
+                    raise TensorFileError("is compressed, which torch does not do")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's remarks on a pickle that it then refuses
             stored = torch.load(path, map_location="cpu", weights_only=True)
@@ -191,20 +197,6 @@ def _unpickle(path: Path) -> dict[str, Tensor]:
     if not all(isinstance(key, str) and isinstance(stored[key], Tensor) for key in stored):
         raise _bad(path, "holds other things than tensors", _MEND)
     return dict(stored)
-
-
-def _refuse_compressed(path: Path) -> None:
-    """torch compresses nothing: an archive that is compressed is made to grow when it is read."""
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            if any(member.file_size > member.compress_size for member in archive.infolist()):
-                raise TensorFileError("is compressed, which torch does not do")
-
-
-def _shapes(architecture: VGGArchitecture) -> dict[str, torch.Size]:
-    with torch.device("meta"):  # shapes alone: nothing is allocated or initialised
-        features = architecture.build(architecture.layers[-1])
-    return {f"features.{key}": value.shape for key, value in features.state_dict().items()}
 
 
 def _checked(key: str, value: Tensor, form: Form) -> Tensor:

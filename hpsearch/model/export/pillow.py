@@ -124,15 +124,12 @@ def equalized(planes: Tensor) -> Tensor:
     """The planes with the histogram of their luminance flattened."""
     if planes.shape[1] == 1:
         return _flattened(planes)
-    luminance, blue, red = _ycbcr(planes).chunk(3, dim=1)
-    return _rgb(_flattened(luminance), blue - 128, red - 128)
-
-
-def _ycbcr(planes: Tensor) -> Tensor:
     weights = planes.new_tensor(_YCBCR)[:, :, None, None] * _FIXED
     terms = _nearest(planes[:, None] * weights)  # (N, 3, 3, H, W)
     offsets = planes.new_tensor((0, 128, 128))[:, None, None]
-    return ((terms.sum(dim=2) / _FIXED).floor() + offsets).clamp(0, 255)
+    ycbcr = ((terms.sum(dim=2) / _FIXED).floor() + offsets).clamp(0, 255)
+    luminance, blue, red = ycbcr.chunk(3, dim=1)
+    return _rgb(_flattened(luminance), blue - 128, red - 128)
 
 
 def _rgb(luminance: Tensor, blue: Tensor, red: Tensor) -> Tensor:

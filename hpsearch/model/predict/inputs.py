@@ -1,6 +1,6 @@
-"""Which images to score: files, folders and manifests, in an order that does not change.
+"""Which images to score, in an order that does not change, and their pixels.
 
-Images to the pixels that a model sees, in processes, with few of them in memory at a time.
+They are files, folders and manifests, decoded in processes with few of them in memory at a time.
 """
 
 import os
@@ -24,9 +24,14 @@ COLUMN = "image_path"
 
 @dataclass(frozen=True)
 class Input:
-    """An image to score."""
+    """An image to score.
 
-    image_id: str  # unique
+    Attributes:
+        image_id: unique.
+        path: of its file.
+    """
+
+    image_id: str
     path: Path
 
 
@@ -101,7 +106,7 @@ _FEW = 2  # blocks that are decoded sooner than processes start
 
 
 @dataclass(frozen=True)
-class Block:
+class ImageBlock:
     """Images that are scored and written together."""
 
     number: int
@@ -114,17 +119,24 @@ class Block:
 
 @dataclass(frozen=True, eq=False)
 class Decoded:
-    """The readable images of a block, and why the others are not."""
+    """The readable images of a block, and why the others are not.
+
+    Attributes:
+        images: that can be read.
+        seen: `(n, size, size, channels)`, what the model sees of them.
+        facts: of each, what was done to show it.
+        unreadable: image id: reason.
+    """
 
     images: tuple[Input, ...]
-    seen: NDArray[np.uint8]  # (n, size, size, channels)
-    facts: tuple[Shown, ...]  # of each, what was done to show it
-    unreadable: dict[str, str]  # image id: reason
+    seen: NDArray[np.uint8]
+    facts: tuple[Shown, ...]
+    unreadable: dict[str, str]
 
 
 def decoded_blocks(
-    blocks: Sequence[Block], *, workers: int | None
-) -> Iterator[tuple[Block, Decoded]]:
+    blocks: Sequence[ImageBlock], *, workers: int | None
+) -> Iterator[tuple[ImageBlock, Decoded]]:
     """The blocks in the order in which they are ready; at most one a worker waits to be taken.
 
     Args:
@@ -141,7 +153,7 @@ def decoded_blocks(
         yield from each_in_processes(decode, blocks, workers=processes)
 
 
-def decode(block: Block) -> Decoded:
+def decode(block: ImageBlock) -> Decoded:
     """Decode and preprocess one block."""
     how = block.how
     readable: list[Input] = []

@@ -8,7 +8,7 @@ import pytest
 
 from hpsearch.cli.fig4 import fig4_spec
 from hpsearch.cli.reproduction import Reproduction
-from hpsearch.config.library import read_study
+from hpsearch.config.spec import read_study
 from hpsearch.study import final_models
 from hpsearch.study import run as study_module
 

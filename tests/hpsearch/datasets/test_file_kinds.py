@@ -21,7 +21,7 @@ from hpsearch.datasets.pixels import Preprocessing, load_pixels
 from hpsearch.datasets.registry import DatasetRequest, load_dataset
 from hpsearch.datasets.window import Window
 from hpsearch.detectors.base import ImageView, Setup
-from hpsearch.detectors.features import FeaturesDetector
+from hpsearch.detectors.pooled_features import FeaturesDetector
 from hpsearch.errors import DataError
 from hpsearch.model.bundle import BackboneFacts, ModelFacts, Provenance, preprocessing_facts
 from hpsearch.model.estimator import DPADetector

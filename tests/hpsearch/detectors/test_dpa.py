@@ -180,7 +180,9 @@ def test_a_damaged_checkpoint_costs_the_steps_that_it_held(
 
 def _configuration(setup: Setup) -> Any:
     detector = PerceptualAutoencoder(setup)
-    return configuration(detector.network, detector._training(4), detector.loss.config)
+    training = hpsearch.detectors.dpa._fit_config(setup.params, setup.training, max_steps=4)
+    training = replace(training, seed=setup.seed)
+    return configuration(detector.network, training, detector.loss.config)
 
 
 def test_a_rate_that_blows_up_is_non_finite(setup: Callable[..., Setup], view: View) -> None:

@@ -10,7 +10,7 @@ from dpa_core.features import LayerStatistics
 from hpsearch.detectors.backbones.backbone import Backbone, build_extractor, weights_digest
 from hpsearch.detectors.backbones.statistics import compute_statistics
 from hpsearch.detectors.base import ImageView
-from hpsearch.detectors.features import colour_statistics, pooled_features
+from hpsearch.detectors.pooled_features import colour_statistics, pooled_features
 
 
 def test_colour_is_mean_and_deviation_of_each_channel(pixels: np.ndarray) -> None:
@@ -45,7 +45,8 @@ def test_all_usual_layers_come_out_of_one_pass(
 ) -> None:
     pooled_features(view(slice(0, 3)), "r12", vgg_mini, device="cpu", cache_dir=tmp_path)
     monkeypatch.setattr(
-        "hpsearch.detectors.features.build_extractor", lambda *_: pytest.fail("a second pass")
+        "hpsearch.detectors.pooled_features.build_extractor",
+        lambda *_: pytest.fail("a second pass"),
     )
     for layer in ("r22", "r32", "r42", "r12"):
         pooled_features(view(slice(0, 5)), layer, vgg_mini, device="cpu", cache_dir=tmp_path)

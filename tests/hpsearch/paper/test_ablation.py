@@ -4,8 +4,8 @@ from typing import Any
 import pytest
 
 from dpa_core.features import VGG19
-from hpsearch.config.library import read_study, shipped_studies
 from hpsearch.config.space import build_space
+from hpsearch.config.spec import read_study, shipped_studies
 from hpsearch.detectors.base import load_detector
 from hpsearch.detectors.dpa import known_weights
 from hpsearch.errors import SpecError

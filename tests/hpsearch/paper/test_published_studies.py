@@ -8,9 +8,8 @@ import pytest
 
 from dpa_core.features import VGG19
 from dpa_core.growth import schedule_of
-from hpsearch.config.library import read_study
 from hpsearch.config.space import build_space
-from hpsearch.config.spec import build_spec
+from hpsearch.config.spec import build_spec, read_study
 from hpsearch.detectors import dpa
 from hpsearch.errors import SpecError
 from hpsearch.paper.contents import TABLES, Part, TableData, TableStudy

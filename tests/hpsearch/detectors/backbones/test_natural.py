@@ -7,10 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
-from hpsearch.detectors.backbones import natural
+from hpsearch.detectors.backbones import statistics
 from hpsearch.detectors.backbones.backbone import Backbone, load_backbone
-from hpsearch.detectors.backbones.natural import statistics_of_folder
-from hpsearch.detectors.backbones.statistics import compute_statistics
+from hpsearch.detectors.backbones.statistics import compute_statistics, statistics_of_folder
 from hpsearch.detectors.backbones.weights import read_statistics
 from hpsearch.errors import DataError
 
@@ -52,14 +51,14 @@ def test_large_images_are_cut_to_a_square_and_scaled_down(
     tmp_path: Path, backbone: Backbone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shapes = []
-    compute = natural.statistics_of_batches
+    compute = statistics.statistics_of_batches
 
     def watched(backbone: Backbone, batches: object, layers: object) -> object:
         batches = list(batches)  # type: ignore[call-overload]
         shapes.extend(batch.shape for batch in batches)
         return compute(backbone, batches, layers)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(natural, "statistics_of_batches", watched)
+    monkeypatch.setattr(statistics, "statistics_of_batches", watched)
     folder = tmp_path / "mixed"
     folder.mkdir()
     Image.fromarray(_pixels((300, 400), 0)).save(folder / "a.png")

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from hpsearch.detectors.base import ImageView, Setup
-from hpsearch.detectors.features import FeaturesDetector
+from hpsearch.detectors.pooled_features import FeaturesDetector
 from hpsearch.model.bundle import (
     BackboneFacts,
     ModelFacts,
