@@ -94,9 +94,11 @@ def heat_block(found: Heat | None) -> Table | Text:
     values = [cell.value for cell in found.cells.values()]
     low, spread = min(values), (max(values) - min(values)) or 1.0
     places = [[found.cells.get((row, column)) for column in found.columns] for row in found.rows]
+    name, axes = found.value_name, " and ".join((*found.row_axes, found.column_axis))
     rows = zip(found.rows, places, strict=True)
     return Table(
-        _caption(found),
+        f"{name[0].upper()}{name[1:]}, mean over the folds (lowest – highest fold): the best trial "
+        f"at each {axes}. The stronger a shade, the higher the value.",
         (
             " / ".join(found.row_axes) or "",
             *(f"{found.column_axis}={one}" for one in found.columns),
@@ -106,15 +108,6 @@ def heat_block(found: Heat | None) -> Table | Text:
             tuple(None if cell is None else (cell.value - low) / spread for cell in cells)
             for cells in places
         ),
-    )
-
-
-def _caption(found: Heat) -> str:
-    name = found.value_name
-    axes = " and ".join((*found.row_axes, found.column_axis))
-    return (
-        f"{name[0].upper()}{name[1:]}, mean over the folds (lowest – highest fold): the best trial "
-        f"at each {axes}. The stronger a shade, the higher the value."
     )
 
 

@@ -1,21 +1,63 @@
-"""A running study that keeps its records up to date."""
+"""A running study that keeps its records in trackers up to date."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Protocol
 
 import optuna
 
-from hpsearch.errors import UserError
+from hpsearch.errors import SpecError, UserError
 from hpsearch.io.files import printable
-from hpsearch.reports.trackers.logger import Logger, open_loggers
-from hpsearch.reports.trackers.record import final_name, final_record, trial_name, trial_record
+from hpsearch.reports.trackers.backends import MLflowLogger, TensorBoardLogger
+from hpsearch.reports.trackers.record import (
+    Record,
+    final_name,
+    final_record,
+    trial_name,
+    trial_record,
+)
 from hpsearch.search.events import Listener, TrialReport
 from hpsearch.storage.database import load_study
 from hpsearch.storage.run_dir import StudyDir
 from hpsearch.storage.trials import trials_of
 from hpsearch.study.final_store import read_winner
+
+
+class Logger(Protocol):
+    """Keeps records of one study."""
+
+    def has(self, name: str) -> bool:
+        """Whether it keeps a record of this name already."""
+
+    def write(self, record: Record) -> None:
+        """Keep a record. May raise anything; a search goes on without."""
+
+
+_LOGGERS: Mapping[str, Callable[[Path], Logger]] = {
+    "tensorboard": TensorBoardLogger,
+    "mlflow": MLflowLogger,
+}
+
+
+def open_loggers(names: Sequence[str], study: Path) -> list[Logger]:
+    """Trackers by name, ready to write.
+
+    Args:
+        names: `tensorboard`, `mlflow`.
+        study: the run directory, which need not exist yet.
+
+    Raises:
+        SpecError: another name, a package is missing, or a server does not answer.
+    """
+    for name in names:
+        if name not in _LOGGERS:
+            raise SpecError(f"--log {name!r:.40}: must be one of {', '.join(_LOGGERS)}")
+        if find_spec(name) is None:
+            raise SpecError(f"--log {name}: is not installed; pip install 'hpsearch[{name}]'")
+    return [_LOGGERS[name](study) for name in dict.fromkeys(names)]
 
 
 @contextmanager

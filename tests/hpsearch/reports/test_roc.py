@@ -4,7 +4,13 @@ from sklearn.metrics import roc_curve
 
 from hpsearch.evaluation.auroc import auroc, bootstrap_auroc
 from hpsearch.evaluation.threshold import Estimate
-from hpsearch.reports.roc import FALSE_POSITIVES, NamedCurve, RocCurve, roc_block, roc_with_band
+from hpsearch.reports.score_figures import (
+    FALSE_POSITIVES,
+    NamedCurve,
+    RocCurve,
+    roc_block,
+    roc_with_band,
+)
 
 
 def _with_band(normals: np.ndarray, anomalies: np.ndarray, **more: object) -> RocCurve:
@@ -52,7 +58,7 @@ def test_the_same_resamples_whatever_is_held_at_once(monkeypatch: pytest.MonkeyP
     rng = np.random.default_rng(1)
     scores = rng.normal(size=20), rng.normal(1, 1, 9)
     whole = _with_band(*scores, n_resamples=50, seed=3)
-    monkeypatch.setattr("hpsearch.reports.roc._CHUNK_CELLS", 100)
+    monkeypatch.setattr("hpsearch.reports.score_figures._CHUNK_CELLS", 100)
     for one, other in zip(whole, _with_band(*scores, n_resamples=50, seed=3), strict=True):
         np.testing.assert_array_equal(one, other)
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from hpsearch.reports.draw_plotly import plotly_figure
-from hpsearch.reports.score_histogram import TypeScores, histogram, histogram_block, type_table
+from hpsearch.reports.score_figures import TypeScores, histogram, histogram_block, type_table
 
 
 def _types(n: int) -> tuple[TypeScores, ...]:

@@ -6,7 +6,7 @@ from optuna.trial import TrialState
 from hpsearch.errors import SpecError
 from hpsearch.reports.trackers import logged as room
 from hpsearch.reports.trackers.logged import LoggingListener, logged, write_missing
-from hpsearch.reports.trackers.logger import open_loggers
+from hpsearch.reports.trackers.logged import open_loggers
 from hpsearch.reports.trackers.record import Record, final_record, trial_record
 from hpsearch.search.events import SilentListener
 from hpsearch.storage.database import load_study
@@ -188,7 +188,7 @@ def test_a_tracker_that_fails_later_shows_no_password(folder: StudyDir) -> None:
 def test_what_is_not_there_is_refused(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hpsearch.reports.trackers.logger.find_spec", lambda _: None)
+    monkeypatch.setattr("hpsearch.reports.trackers.logged.find_spec", lambda _: None)
     with pytest.raises(SpecError, match=f"--log .*{name}"):
         open_loggers([name], tmp_path / "study")
     assert not list(tmp_path.iterdir())

@@ -1,4 +1,4 @@
-"""MLflow: one experiment a study, one run a record, on the server that MLflow is set to."""
+"""The trackers that there are: TensorBoard and MLflow, each imported when it is asked for."""
 
 import os
 import time
@@ -7,8 +7,39 @@ from itertools import islice
 from pathlib import Path
 
 from hpsearch.errors import SpecError
-from hpsearch.io.files import printable, without_secrets_of
+from hpsearch.io.files import printable, without_secrets_of, write_directory_atomic
 from hpsearch.reports.trackers.record import Record
+
+_FOLDER = "tensorboard"
+
+
+class TensorBoardLogger:
+    """Writes `runs/<study>/tensorboard/<record>/`, each of which appears whole.
+
+    Args:
+        study: the run directory.
+    """
+
+    def __init__(self, study: Path) -> None:
+        self.folder = study / _FOLDER
+
+    def has(self, name: str) -> bool:
+        """Whether there is a folder of this record."""
+        return (self.folder / name).is_dir()
+
+    def write(self, record: Record) -> None:
+        """Settings and metrics as hyperparameters, losses as scalars by step."""
+        from torch.utils.tensorboard import SummaryWriter  # takes seconds, and is optional
+
+        with (
+            write_directory_atomic(self.folder / record.name) as partial,
+            SummaryWriter(str(partial)) as writer,
+        ):
+            writer.add_hparams(dict(record.settings), dict(record.metrics), run_name=".")
+            for name, curve in record.curves.items():
+                for step, value in curve:
+                    writer.add_scalar(name, value, step)
+
 
 _TAG = "hpsearch.record"
 _BATCH = 500  # metrics a request; MLflow takes up to 1,000
