@@ -232,6 +232,6 @@ def test_without_a_window_the_model_is_what_to_change(
     predict(model, find_images([image_folder]).images, tmp_path / "scores.csv", workers=1)
     reasons = pd.read_csv(tmp_path / "scores.unreadable.csv").set_index("image_id")["reason"]
     assert reasons["deep.png"] == (
-        f"{image_folder / 'deep.png'}: holds more than 8 bits a channel (values from 0 to 399); take a "
-        "model of a study with dataset.window, or convert the image to 8 bits"
+        f"{image_folder / 'deep.png'}: holds more than 8 bits a channel (values from 0 to 399); "
+        "take a model of a study with dataset.window, or convert the image to 8 bits"
     )
