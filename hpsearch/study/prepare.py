@@ -20,9 +20,8 @@ from hpsearch.config.spec import MAX_SEED, DatasetSpec, StudySpec, TrainingSpec
 from hpsearch.datasets.pixels import Preprocessing, load_pixels
 from hpsearch.datasets.registry import DatasetRequest, load_dataset
 from hpsearch.datasets.table import Dataset
-from hpsearch.detectors.backbones.backbone import Backbone, load_backbone
+from hpsearch.detectors.backbones.backbone import Backbone, load_backbone, read_statistics
 from hpsearch.detectors.backbones.statistics import natural_statistics, statistics_of_folder
-from hpsearch.detectors.backbones.weights import read_statistics
 from hpsearch.detectors.base import detector_names, faults_of, load_detector
 from hpsearch.errors import SpecError, StudyError
 from hpsearch.evaluation.result import REFERENCES

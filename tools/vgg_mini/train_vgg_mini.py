@@ -17,9 +17,14 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from dpa_core.features import VGG_MINI, LayerStatistics
-from hpsearch.detectors.backbones.backbone import Backbone, build_extractor, weights_digest
+from hpsearch.detectors.backbones.backbone import (
+    Backbone,
+    build_extractor,
+    statistics_tensors,
+    weights_digest,
+    write_tensors,
+)
 from hpsearch.detectors.backbones.statistics import compute_statistics
-from hpsearch.detectors.backbones.weights import statistics_tensors, write_tensors
 from tools.vgg_mini.classifier import Recipe, normalise, train_classifier
 from tools.vgg_mini.image_folders import LabelledImages, read_image_folders
 from tools.vgg_mini.model_card import TrainingRecord, model_card

@@ -12,13 +12,14 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from dpa_core.features import LayerStatistics, full_float32
+from dpa_core.tensor_files import read_tensors
 from hpsearch.config.space import AXIS, OWN
 from hpsearch.datasets.folders import images_in, reading
 from hpsearch.datasets.pixels import Preprocessing, preprocess
 from hpsearch.datasets.reading import read_image
-from hpsearch.detectors.backbones.backbone import Backbone, build_extractor
-from hpsearch.detectors.backbones.weights import (
-    read_tensors,
+from hpsearch.detectors.backbones.backbone import (
+    Backbone,
+    build_extractor,
     statistics_of,
     statistics_tensors,
     write_tensors,

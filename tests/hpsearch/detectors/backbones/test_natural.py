@@ -8,9 +8,8 @@ import torch
 from PIL import Image
 
 from hpsearch.detectors.backbones import statistics
-from hpsearch.detectors.backbones.backbone import Backbone, load_backbone
+from hpsearch.detectors.backbones.backbone import Backbone, load_backbone, read_statistics
 from hpsearch.detectors.backbones.statistics import compute_statistics, statistics_of_folder
-from hpsearch.detectors.backbones.weights import read_statistics
 from hpsearch.errors import DataError
 
 
