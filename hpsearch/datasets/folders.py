@@ -32,7 +32,7 @@ from pathlib import Path
 import pandas as pd
 
 from hpsearch.datasets.reading import is_image
-from hpsearch.datasets.table import ANOMALY, COLUMNS, NORMAL, SPLITS, Dataset, class_table
+from hpsearch.datasets.table import ANOMALY, COLUMNS, NORMAL, SPLITS, Dataset, Split, class_table
 from hpsearch.errors import DataError, SpecError
 from hpsearch.io.files import printable
 
@@ -220,7 +220,7 @@ def class_images(folder: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
     return images, passed_over_notes(folder, passed_over)
 
 
-def _images_by_kind(folder: Path) -> tuple[list[tuple[str, Path, Path]], list[PassedOver]]:
+def _images_by_kind(folder: Path) -> tuple[list[tuple[Split, Path, Path]], list[PassedOver]]:
     """Each image with its split and its type's or class's folder; and the files that are none."""
     with reading(folder):
         kinds = [(split, kind) for split in SPLITS for kind in folders_in(folder / split)]

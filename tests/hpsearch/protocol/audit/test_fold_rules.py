@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from hpsearch.datasets.table import COLUMNS, Dataset
-from hpsearch.protocol.audit.report import audit
+from hpsearch.protocol.audit.audit import audit
 from hpsearch.protocol.fold_files import OfficialFolds
 from hpsearch.protocol.folds import Fold, make_folds
 
