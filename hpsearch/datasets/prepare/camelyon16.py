@@ -115,8 +115,8 @@ def prepare_camelyon16(
             return _finish(out, every)
     except OSError as error:
         what = f"cannot be read or written ({printable(error.strerror or error)})"
-        mend = "mend that and run the same command again"
-        raise DataError(f"{printable(error.filename or out)}: {what}; {mend}") from error
+        remedy = "mend that and run the same command again"
+        raise DataError(f"{printable(error.filename or out)}: {what}; {remedy}") from error
 
 
 @contextmanager

@@ -158,8 +158,8 @@ def check_space_for_tiles(
     need = f"{len(slides)} slides to tile need up to {_size(needed)} of disk"
     reporter.note(f"{need}; {_size(free)} are free in {printable(folder)}")
     if needed > free:
-        mend = "free space, give another folder or fewer tiles per slide"
-        raise DataError(f"{printable(out)}: {need}, {_size(free)} are free; {mend}")
+        remedy = "free space, give another folder or fewer tiles per slide"
+        raise DataError(f"{printable(out)}: {need}, {_size(free)} are free; {remedy}")
 
 
 def _size(bytes_: int) -> str:

@@ -228,8 +228,8 @@ def read_record(folder: Path) -> SlideRecord | None:
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError) as error:
-        mend = f"remove the folder {printable(folder)} and run the same command again"
-        raise DataError(f"{printable(folder / _RECORD)}: is damaged; {mend}") from error
+        remedy = f"remove the folder {printable(folder)} and run the same command again"
+        raise DataError(f"{printable(folder / _RECORD)}: is damaged; {remedy}") from error
 
 
 @cache

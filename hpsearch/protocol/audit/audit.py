@@ -170,8 +170,8 @@ def _fold_findings(
         if allow_leak:
             yield Finding("warning", "fold leak", subject, f"{leak}; allowed by --allow-leak")
         else:
-            mend = "use --protocol clean, or --allow-leak to go on"
-            yield Finding("error", "fold leak", subject, f"{leak}; {mend}")
+            remedy = "use --protocol clean, or --allow-leak to go on"
+            yield Finding("error", "fold leak", subject, f"{leak}; {remedy}")
     tested = np.flatnonzero((table["split"] == "test") & (table["label"] == ANOMALY))
     if tested.size and np.isin(tested, np.concatenate(official.anomalies)).all():
         message = (

@@ -88,11 +88,11 @@ def look_at(image: Image.Image) -> Look:
     levels = np.rint(scaled.clip(-127, 127)).astype(np.int8).ravel()
     blank = image.getcolors(maxcolors=1) is not None
     shown = image.info.get("shown", Shown())
-    told = (shown.turned, shown.transparent, shown.frames)
+    changes = (shown.turned, shown.transparent, shown.frames)
     digest = hashlib.sha256(f"{image.mode} {image.size}".encode())
     digest.update(image.tobytes())
     stored = (True, digest.hexdigest()[:32], *image.size, image.mode)
-    return *stored, *told, blank, flat, int(bits_of(grey[None])[0]), levels
+    return *stored, *changes, blank, flat, int(bits_of(grey[None])[0]), levels
 
 
 def bits_of(grey: NDArray[Any]) -> NDArray[np.uint64]:

@@ -211,11 +211,11 @@ def _alike(
     one, two = one[apart], two[apart]
     correlation = _correlation(images, one, two, turn)
     alike = correlation >= MIN_CORRELATION
-    for earlier in range(turn):  # that have found the pair already
+    for earlier in range(turn):  # in which the pair was found already
         differing = images.bits[0][one] ^ images.bits[earlier][two]
-        found = np.bitwise_count(differing) <= MAX_BITS
-        found[found] &= _correlation(images, one[found], two[found], earlier) >= MIN_CORRELATION
-        alike &= ~found
+        known = np.bitwise_count(differing) <= MAX_BITS
+        known[known] &= _correlation(images, one[known], two[known], earlier) >= MIN_CORRELATION
+        alike &= ~known
     return _Pairs(one[alike], two[alike], correlation[alike], turn)
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from hpsearch.datasets.table import COLUMNS, Dataset
+from hpsearch.datasets.table import IMAGE_COLUMNS, Dataset
 from hpsearch.protocol.audit import near_duplicates
 from hpsearch.protocol.audit.audit import Audit, audit
 from hpsearch.protocol.audit.image_rules import GREY_SIDE, LOOK, bits_of, look_at
@@ -59,7 +59,7 @@ def audit_of(
         split = "test" if N // 2 <= number < N else "train"
         group = (groups or {}).get(number, "")
         rows.append((str(number), f"{number}.png", 0, "", group, split, ""))
-    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    table = pd.DataFrame(rows, columns=list(IMAGE_COLUMNS))
     return audit(Dataset("set", table, root=folder))
 
 
