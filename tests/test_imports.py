@@ -37,8 +37,8 @@ CORE_ORDER = (
 
 FLOORS = (
     ("dpa_core",),
-    ("hpsearch/io", "hpsearch/datasets/prepare/stains"),
-    ("hpsearch/datasets/histology",),
+    ("hpsearch/io",),
+    ("hpsearch/datasets/histology", "hpsearch/datasets/prepare/stains"),
     ("hpsearch/datasets",),
     ("hpsearch/config", "hpsearch/datasets/prepare"),
     ("hpsearch/protocol", "hpsearch/detectors/backbones"),

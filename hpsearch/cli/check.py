@@ -38,7 +38,7 @@ from hpsearch.errors import SpecError
 from hpsearch.io.cache import cache_dir
 from hpsearch.io.files import printable, write_text_atomic
 from hpsearch.io.processes import Reporter
-from hpsearch.protocol.audit.report import Audit, audit
+from hpsearch.protocol.audit.audit import Audit, audit
 from hpsearch.protocol.fold_files import read_fold_files
 from hpsearch.protocol.table_rules import Finding
 from hpsearch.study.prepare import request_of

@@ -1,20 +1,13 @@
-"""What an audit remembers of an image: about 350 bytes, whatever its size.
+"""What the images themselves show: their sizes and modes, their masks, and which are the same.
 
-Next to a hash of the pixels there is a small grey copy, free of brightness and contrast, and the
-signs of its lowest frequencies: 64 bits, nearly all of which a copy that was saved or scaled anew
-shares.
-
-Sizes and modes of the images, and what is not taken as it is stored.
-
-Masks that do not lie on their images as these are shown.
-
-What the central square of an image leaves out: with `fit` crop a detector sees nothing else.
-
-Images with exactly the same pixels.
+An audit remembers about 350 bytes of an image, whatever its size. Next to a hash of the pixels
+there is a small grey copy, free of brightness and contrast, and the signs of its lowest
+frequencies: 64 bits, nearly all of which a copy that was saved or scaled anew shares.
 """
 
 import hashlib
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -31,7 +24,7 @@ from hpsearch.io.files import printable
 from hpsearch.io.processes import Progress
 from hpsearch.protocol.table_rules import Finding, Severity
 
-SIDE = 16  # of the grey copy, in pixels
+GREY_SIDE = 16  # of the grey copy, in pixels
 FLAT = 1.0  # grey levels; where the grey copy's deviation is below it, noise decides how it looks
 
 LOOK = np.dtype(
@@ -47,7 +40,7 @@ LOOK = np.dtype(
         ("blank", np.bool_),  # all pixels are the same
         ("flat", np.bool_),
         ("bits", np.uint64),
-        ("grey", np.int8, (SIDE * SIDE,)),  # mean 0, one deviation is `_UNIT`
+        ("grey", np.int8, (GREY_SIDE**2,)),  # mean 0, one deviation is `_UNIT`
     ]
 )
 Look = tuple[bool, str, int, int, str, bool, bool, int, bool, bool, int, NDArray[np.int8]]
@@ -55,6 +48,13 @@ Looks = NDArray[np.void]
 
 _FREQUENCIES = 8  # along each side
 _UNIT = 31.0  # four deviations fit into 8 bits
+_MARKED = 128  # grey level of a mask from which on a pixel is marked
+_SQUARE = Preprocessing(1, fit="crop")
+_REMEDY = "keep to fit=stretch, the default, or cut the images into squares"
+_CONSEQUENCES = {
+    "sizes": "all are brought to one; store all alike if you can",
+    "modes": "grey images are read as colour ones; store all alike if you can",
+}
 
 
 def look_at_all(
@@ -77,7 +77,9 @@ def look_at_all(
 
 def look_at(image: Image.Image) -> Look:
     """The fields of `LOOK` of an image of mode "L" or "RGB"."""
-    small = image.convert("L").convert("F").resize((SIDE, SIDE), Image.Resampling.BILINEAR)
+    small = (
+        image.convert("L").convert("F").resize((GREY_SIDE, GREY_SIDE), Image.Resampling.BILINEAR)
+    )
     grey = np.asarray(small, dtype=np.float64)
     grey = grey - grey.mean()
     deviation = float(grey.std())
@@ -86,28 +88,18 @@ def look_at(image: Image.Image) -> Look:
     levels = np.rint(scaled.clip(-127, 127)).astype(np.int8).ravel()
     blank = image.getcolors(maxcolors=1) is not None
     shown = image.info.get("shown", Shown())
-    told = (shown.turned, shown.transparent, shown.frames)
-    stored = (True, _pixel_hash(image), *image.size, image.mode)
-    return *stored, *told, blank, flat, int(bits_of(grey[None])[0]), levels
-
-
-def _pixel_hash(image: Image.Image) -> str:
+    changes = (shown.turned, shown.transparent, shown.frames)
     digest = hashlib.sha256(f"{image.mode} {image.size}".encode())
     digest.update(image.tobytes())
-    return digest.hexdigest()[:32]
+    stored = (True, digest.hexdigest()[:32], *image.size, image.mode)
+    return *stored, *changes, blank, flat, int(bits_of(grey[None])[0]), levels
 
 
 def bits_of(grey: NDArray[Any]) -> NDArray[np.uint64]:
-    """The signs of the lowest frequencies of squares `(n, SIDE, SIDE)`, 64 bits each."""
+    """The signs of the lowest frequencies of squares `(n, GREY_SIDE, GREY_SIDE)`, 64 bits each."""
     lowest = dctn(grey, norm="ortho", axes=(1, 2))[:, :_FREQUENCIES, :_FREQUENCIES]
     signs = np.packbits((lowest > 0).reshape(len(grey), _FREQUENCIES**2), axis=1)
     return np.ascontiguousarray(signs).view("<u8")[:, 0].astype(np.uint64)
-
-
-_CONSEQUENCES = {
-    "sizes": "all are brought to one; store all alike if you can",
-    "modes": "grey images are read as colour ones; store all alike if you can",
-}
 
 
 def count_formats(looks: Looks) -> Mapping[str, Mapping[str, int]]:
@@ -153,14 +145,11 @@ def format_findings(table: pd.DataFrame, looks: Looks) -> Iterator[Finding]:
             rest = "which alone tells them apart; store all alike"
             message = f"{kind}: {what}, {rest}"
         else:
-            message = f"{kind}: {_several(values)}; {_CONSEQUENCES[kind]}"
+            counts = values.value_counts()
+            most = ", ".join(f"{count} of {value}" for value, count in counts.head(3).items())
+            what = f"{len(counts)} different ones, {most}" + " and so on" * (len(counts) > 3)
+            message = f"{kind}: {what}; {_CONSEQUENCES[kind]}"
         yield Finding("warning", f"mixed {kind}", kind, message)
-
-
-def _several(values: "pd.Series[str]") -> str:
-    counts = values.value_counts()
-    shown = ", ".join(f"{count} of {value}" for value, count in counts.head(3).items())
-    return f"{len(counts)} different ones, {shown}" + (" and so on" if len(counts) > 3 else "")
 
 
 def _sizes(looks: Looks) -> "pd.Series[str]":
@@ -189,11 +178,6 @@ def mask_findings(dataset: Dataset, looks: Looks) -> Iterator[Finding]:
             yield Finding("warning", "mask", name, f"mask {name}: {what}; draw it on that")
 
 
-_MARKED = 128  # grey level of a mask from which on a pixel is marked
-_SQUARE = Preprocessing(1, fit="crop")
-_MEND = "keep to fit=stretch, the default, or cut the images into squares"
-
-
 def not_square_findings(dataset: Dataset, looks: Looks) -> Iterator[Finding]:
     """Images that lose a part, and anomalies that lose all that is marked on them."""
     sides = np.stack([looks["width"], looks["height"]], axis=1).astype(np.float64)
@@ -203,25 +187,20 @@ def not_square_findings(dataset: Dataset, looks: Looks) -> Iterator[Finding]:
     kept = 100 * np.median(sides[positions].min(axis=1) / sides[positions].max(axis=1))
     what = f"{len(positions)} of {len(looks)} images are not square"
     rule = f"with fit=crop only the central square is seen, {kept:.0f} % of the median one"
-    yield Finding("warning", "not square", "shapes", f"shapes: {what}; {rule}; {_MEND}")
+    yield Finding("warning", "not square", "shapes", f"shapes: {what}; {rule}; {_REMEDY}")
     with_mask = [place for place in positions if dataset.table["mask_path"].iloc[place]]
-    n_outside = sum(_lies_outside(dataset, place) for place in with_mask)
+    n_outside = 0
+    for place in with_mask:
+        assert dataset.root is not None  # only files have masks
+        with suppress(DataError):  # told of elsewhere; nothing but benchmarks reads masks
+            mask = read_mask(dataset.root / dataset.table["mask_path"].iloc[place])
+            marked = np.asarray(mask) >= _MARKED
+            left, upper, right, lower = central_part(*mask.size, _SQUARE)
+            n_outside += bool(marked.any() and not marked[upper:lower, left:right].any())
     if n_outside:
         what = f"{n_outside} of {len(with_mask)} anomalies have no marked pixel in that square"
         rule = "with fit=crop nothing of them is seen"
-        yield Finding("warning", "cropped away", "masks", f"masks: {what}; {rule}; {_MEND}")
-
-
-def _lies_outside(dataset: Dataset, position: int) -> bool:
-    """Whether pixels are marked, and none of them in the central square."""
-    assert dataset.root is not None  # only files have masks
-    try:
-        mask = read_mask(dataset.root / dataset.table["mask_path"].iloc[position])
-    except DataError:  # nothing but benchmarks reads masks
-        return False
-    marked = np.asarray(mask) >= _MARKED
-    left, upper, right, lower = central_part(*mask.size, _SQUARE)
-    return bool(marked.any() and not marked[upper:lower, left:right].any())
+        yield Finding("warning", "cropped away", "masks", f"masks: {what}; {rule}; {_REMEDY}")
 
 
 def same_pixels_findings(table: pd.DataFrame, looks: Looks) -> Iterator[Finding]:

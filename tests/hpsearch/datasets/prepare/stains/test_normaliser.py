@@ -4,17 +4,23 @@ import sys
 import numpy as np
 import pytest
 
-from hpsearch.datasets.prepare.stains.choice import NORMALISERS, normaliser
+from hpsearch.datasets.prepare.stains.normaliser import STAINS, normaliser, parse_stain
 from hpsearch.errors import SpecError
 
 TILES = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3), dtype=np.uint8)
+
+
+def test_stains_by_name() -> None:
+    assert parse_stain("macenko") == "macenko"
+    with pytest.raises(SpecError, match="stain 'reinhard': unknown; give vahadane, macenko, none"):
+        parse_stain("reinhard")
 
 
 def test_none_changes_nothing_and_needs_no_target() -> None:
     np.testing.assert_array_equal(normaliser("none", None)(TILES), TILES)
 
 
-@pytest.mark.parametrize("name", NORMALISERS)
+@pytest.mark.parametrize("name", STAINS)
 def test_goes_to_another_process(mix, stains, name: str) -> None:
     if name == "macenko":
         pytest.importorskip("torchstain")
@@ -26,7 +32,6 @@ def test_goes_to_another_process(mix, stains, name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("reinhard", "stains 'reinhard': unknown; give one of none, macenko, vahadane"),
         ("vahadane", "stains vahadane: needs a target tile; "),
         ("macenko", "stains macenko: needs a target tile; "),
     ],
