@@ -12,13 +12,13 @@ from hpsearch.config.spec import StudySpec, build_spec
 from hpsearch.errors import DataError, SpecError
 from hpsearch.protocol.labels import LabelBudget, anomaly_pool, draw_labelled, test_roles
 from hpsearch.storage.results import RECIPE
-from hpsearch.storage.run_dir import StudyDir
+from hpsearch.storage.run_dir import RunDir
 from hpsearch.storage.trials import trials_of
 
 _MORE = 2  # times as many
 
 
-def next_steps(folder: StudyDir, study: optuna.Study) -> list[tuple[str, str]]:
+def next_steps(folder: RunDir, study: optuna.Study) -> list[tuple[str, str]]:
     """Commands to go on with a finished study, and what each does."""
     spec = folder.spec()
     named = folder.path.name if _is_default(folder.path.parent) else str(folder.path)
@@ -58,7 +58,7 @@ def _more_trials(study: optuna.Study) -> int | None:
     return min(_MORE * len(ended), len(ended) + points - len(tried))
 
 
-def _more_labels(folder: StudyDir, spec: StudySpec) -> str | None:
+def _more_labels(folder: RunDir, spec: StudySpec) -> str | None:
     """Options that draw up to twice the labelled anomalies; None where the images hold no more."""
     from hpsearch.protocol.protocol import part_images
 

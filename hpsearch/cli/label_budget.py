@@ -21,7 +21,7 @@ from hpsearch.evaluation.label_budget.curves import BudgetCurves, Point, advice
 from hpsearch.evaluation.label_budget.simulation import Question
 from hpsearch.io.cache import cache_dir
 from hpsearch.search.events import Listener
-from hpsearch.storage.run_dir import StudyDir, find_study
+from hpsearch.storage.run_dir import RunDir, find_study
 
 NAME = "label_budget"
 _MODELS = {
@@ -76,7 +76,7 @@ class Report:
     csv: Path
 
 
-def trainer(folder: StudyDir, listener: Listener, device: str, workers: int | None) -> Train:
+def trainer(folder: RunDir, listener: Listener, device: str, workers: int | None) -> Train:
     """Trains final models that are missing; importing torch waits until one is."""
 
     def train(trials: Sequence[FrozenTrial]) -> None:
@@ -94,7 +94,7 @@ def trainer(folder: StudyDir, listener: Listener, device: str, workers: int | No
     return train
 
 
-def write_report(folder: StudyDir, curves: BudgetCurves, name: str) -> Report:
+def write_report(folder: RunDir, curves: BudgetCurves, name: str) -> Report:
     """Write `report/<name>.html` and `report/<name>.csv` in the run directory."""
     from hpsearch.reports.budget_figure import budget_figure, write_page
 
@@ -105,7 +105,7 @@ def write_report(folder: StudyDir, curves: BudgetCurves, name: str) -> Report:
     return report
 
 
-def report_json(folder: StudyDir, curves: BudgetCurves, report: Report) -> dict[str, Any]:
+def report_json(folder: RunDir, curves: BudgetCurves, report: Report) -> dict[str, Any]:
     """The whole answer as plain values."""
     return {
         "study": folder.path.name,
@@ -121,7 +121,7 @@ def report_json(folder: StudyDir, curves: BudgetCurves, report: Report) -> dict[
     }
 
 
-def print_curves(folder: StudyDir, curves: BudgetCurves, report: Report) -> None:
+def print_curves(folder: RunDir, curves: BudgetCurves, report: Report) -> None:
     """Print the points as a table, and what its figures are."""
     console = Screen()
     console.print()
@@ -131,7 +131,7 @@ def print_curves(folder: StudyDir, curves: BudgetCurves, report: Report) -> None
     say(f"figure: {report.html}", f"numbers: {report.csv}")
 
 
-def _table(folder: StudyDir, curves: BudgetCurves) -> Table:
+def _table(folder: RunDir, curves: BudgetCurves) -> Table:
     table = Table(
         title=f"{folder.path.name}: test ROC AUC of what few labels choose",
         caption=f"mean ± standard deviation over {curves.question.repeats} draws; interval: 95 %, "

@@ -17,13 +17,13 @@ from hpsearch.evaluation.choice import varied_axes
 from hpsearch.evaluation.result import FinalResult
 from hpsearch.evaluation.threshold import Estimate
 from hpsearch.storage.database import DATABASE, load_study
-from hpsearch.storage.run_dir import StudyDir
+from hpsearch.storage.run_dir import RunDir
 from hpsearch.storage.trials import Trials, failures_sentence, message_of, reason_of, trials_of
 
 _SHOWN = 5
 
 
-def summary_json(folder: StudyDir, result: FinalResult, study: optuna.Study) -> dict[str, Any]:
+def summary_json(folder: RunDir, result: FinalResult, study: optuna.Study) -> dict[str, Any]:
     """What `hpsearch best --json` prints."""
 
     by_state = trials_of(study)
@@ -62,7 +62,7 @@ def summary_json(folder: StudyDir, result: FinalResult, study: optuna.Study) -> 
     }
 
 
-def print_summary(folder: StudyDir, result: FinalResult, *, json: bool) -> None:
+def print_summary(folder: RunDir, result: FinalResult, *, json: bool) -> None:
     """Print the summary, as one JSON object where `json` is set."""
     study, criterion = load_study(folder.path), folder.spec().search.criterion
     if json:
@@ -89,7 +89,7 @@ def print_summary(folder: StudyDir, result: FinalResult, *, json: bool) -> None:
         console.print(line, soft_wrap=True)
 
 
-def warnings_of(folder: StudyDir) -> list[str]:
+def warnings_of(folder: RunDir) -> list[str]:
     """What everyone who reads the study's result must be told first, a line each."""
     warnings: list[str] = folder.environment().get("warnings", [])
     return warnings
@@ -194,7 +194,7 @@ def _flagging(result: FinalResult) -> str:
     )
 
 
-def _closing(folder: StudyDir, result: FinalResult, study: optuna.Study) -> list[str]:
+def _closing(folder: RunDir, result: FinalResult, study: optuna.Study) -> list[str]:
     test = result.test
     lines = [
         f"winner: {one_line(result.params)}",

@@ -57,7 +57,7 @@ PLACES = frozenset(
         "search.folds",
     }
 )
-"""Where a study's inputs lie: it goes on with the same content at another place, see `StudyDir`."""
+"""Where a study's inputs lie: it goes on with the same content at another place, see `RunDir`."""
 
 
 MAX_SEED = 2**32 - 1  # what numpy and scikit-learn take

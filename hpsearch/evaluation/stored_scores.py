@@ -22,7 +22,7 @@ from hpsearch.protocol.folds import Positions
 from hpsearch.protocol.labels import anomaly_pool
 from hpsearch.storage.database import completed_trials, load_study, mean_best_step
 from hpsearch.storage.results import FoldResult, read_result, read_task, scores_at
-from hpsearch.storage.run_dir import StudyDir
+from hpsearch.storage.run_dir import RunDir
 
 FloatArray = NDArray[np.float64]
 
@@ -68,7 +68,7 @@ class StoredScores:
         return np.array([digest is not None for digest in self.final_tasks], dtype=bool)
 
 
-def read_scores(folder: StudyDir, *, progress: Progress = silent) -> StoredScores:
+def read_scores(folder: RunDir, *, progress: Progress = silent) -> StoredScores:
     """Load the scores of a study's completed trials.
 
     Raises:
@@ -100,7 +100,7 @@ def read_scores(folder: StudyDir, *, progress: Progress = silent) -> StoredScore
     return with_finals(scores, folder)
 
 
-def with_finals(scores: StoredScores, folder: StudyDir) -> StoredScores:
+def with_finals(scores: StoredScores, folder: RunDir) -> StoredScores:
     """`scores` with those of the final models that are on disk by now.
 
     Raises:
@@ -116,7 +116,7 @@ def with_finals(scores: StoredScores, folder: StudyDir) -> StoredScores:
     return replace(scores, final_tasks=digests, final_test_scores=test_scores)
 
 
-def read_table(folder: StudyDir) -> pd.DataFrame:
+def read_table(folder: RunDir) -> pd.DataFrame:
     """The image table of a study.
 
     Raises:
@@ -149,7 +149,7 @@ def _tasks(trial: FrozenTrial) -> list[str]:
     return digests
 
 
-def _result(folder: StudyDir, trial: FrozenTrial, digest: str) -> FoldResult:
+def _result(folder: RunDir, trial: FrozenTrial, digest: str) -> FoldResult:
     result = read_result(folder.tasks, digest)
     if result is None:
         raise StudyError(
@@ -171,7 +171,7 @@ def _by_position(result: FoldResult, table: pd.DataFrame) -> FloatArray:
     return scores.reindex(table["image_id"]).to_numpy(dtype=np.float64)
 
 
-def _require_all(folder: StudyDir, *arrays: FloatArray) -> None:
+def _require_all(folder: RunDir, *arrays: FloatArray) -> None:
     missing = sum(int(np.isnan(array).sum()) for array in arrays)
     if missing:
         raise StudyError(
@@ -180,14 +180,14 @@ def _require_all(folder: StudyDir, *arrays: FloatArray) -> None:
         )
 
 
-def _final_trainings(folder: StudyDir) -> dict[str, dict[str, Any]]:
+def _final_trainings(folder: RunDir) -> dict[str, dict[str, Any]]:
     """What was run, by digest, of the trainings on all normals that are on disk."""
     found = (path.parent.name for path in sorted(folder.tasks.glob("[0-9a-f]*/task.json")))
     tasks = {digest: read_task(folder.tasks, digest) for digest in found}
     return {digest: task for digest, task in tasks.items() if task["fold"] is None}
 
 
-def _final_identity(folder: StudyDir, trial: FrozenTrial) -> str:
+def _final_identity(folder: RunDir, trial: FrozenTrial) -> str:
     first_fold = read_task(folder.tasks, _tasks(trial)[0])
     return _identity(first_fold | {"steps": mean_best_step(trial)})
 

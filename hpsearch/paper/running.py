@@ -31,7 +31,7 @@ from hpsearch.search.run_tasks import require_results, run_tasks
 from hpsearch.storage.database import load_study, sole_writer_of
 from hpsearch.storage.environment import environment
 from hpsearch.storage.results import read_result
-from hpsearch.storage.run_dir import StudyDir
+from hpsearch.storage.run_dir import RunDir
 from hpsearch.storage.trials import trials_of
 from hpsearch.study.prepare import Prepared, prepare_study
 from hpsearch.study.run import StudyRun, run_study
@@ -121,7 +121,7 @@ def train_fixed(
         prepared.final_task(params, run=run, steps=spec.training.max_steps)
         for run in range(spec.final.n_runs)
     ]
-    folder = StudyDir(runs / spec.study_name)
+    folder = RunDir(runs / spec.study_name)
     facts = environment(prepared.dataset, prepared.backbone, ", ".join(plan.devices))
     with sole_writer_of(folder.path):
         folder.begin(prepared.spec, prepared.dataset.table, facts, latest=False)
@@ -170,7 +170,7 @@ class Outcome:
     """
 
     study: TableStudy
-    folder: StudyDir
+    folder: RunDir
     answers: Mapping[Criterion, Answer]
     absent: str | None = None
     failure: str | None = None
@@ -234,7 +234,7 @@ class _ProgressAlone(SilentListener):
 
 def _checked(study: TableStudy, runs: Path, prepare: Callable[..., Prepared]) -> Outcome:
     """Everything but the running: the outcome of a study that has not been begun."""
-    outcome = Outcome(study, StudyDir(runs / study.spec.study_name), {})
+    outcome = Outcome(study, RunDir(runs / study.spec.study_name), {})
     try:
         prepared = prepare(study.spec, folder=outcome.folder)
     except DataError as error:

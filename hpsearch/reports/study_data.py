@@ -20,7 +20,7 @@ from hpsearch.protocol.labels import LabelledAnomalies, TestRoles, test_roles
 from hpsearch.protocol.protocol import labelled_anomalies
 from hpsearch.storage.database import load_study
 from hpsearch.storage.results import FoldResult, read_result
-from hpsearch.storage.run_dir import StudyDir
+from hpsearch.storage.run_dir import RunDir
 from hpsearch.study.final_store import read_winner
 
 CRITERION_NAMES: Mapping[Criterion, str] = {
@@ -46,7 +46,7 @@ class StudyData:
         finals: the trainings of the winner on all normals.
     """
 
-    folder: StudyDir
+    folder: RunDir
     spec: StudySpec
     environment: Mapping[str, Any]
     study: optuna.Study
@@ -77,7 +77,7 @@ class StudyData:
         return describe(trial.params, self.varied) if self.varied else "the only configuration"
 
 
-def read_study_data(folder: StudyDir, *, progress: Progress = silent) -> StudyData:
+def read_study_data(folder: RunDir, *, progress: Progress = silent) -> StudyData:
     """Read a finished study; nothing is trained.
 
     Raises:
@@ -101,12 +101,12 @@ def read_study_data(folder: StudyDir, *, progress: Progress = silent) -> StudyDa
     )
 
 
-def report_folder(folder: StudyDir) -> Path:
+def report_folder(folder: RunDir) -> Path:
     """Where reports of a study are."""
     return folder.path / "report"
 
 
-def _results(folder: StudyDir, digests: Sequence[str]) -> tuple[FoldResult, ...]:
+def _results(folder: RunDir, digests: Sequence[str]) -> tuple[FoldResult, ...]:
     found = {digest: read_result(folder.tasks, digest) for digest in digests}
     for digest, result in found.items():
         if result is None:

@@ -25,7 +25,7 @@ from hpsearch.storage.ledger import LEDGER, Ledger, read_ledger
 from hpsearch.storage.optuna_storage import Stored, read_database
 from hpsearch.storage.records import FoldRecord, FoldRecords
 from hpsearch.storage.results import FoldResult, read_result, read_task
-from hpsearch.storage.run_dir import StudyDir
+from hpsearch.storage.run_dir import RunDir
 from hpsearch.storage.trials import CONFIG, LABELLED, RETRY_OF
 
 _LOST = "its line in the ledger was lost"
@@ -52,7 +52,7 @@ Configurations = Mapping[str, Mapping[int, StoredFold]]
 """By digest of the configuration and by fold, in the order in which they were first trained."""
 
 
-def set_damaged_tasks_aside(folder: StudyDir) -> list[str]:
+def set_damaged_tasks_aside(folder: RunDir) -> list[str]:
     """Move task directories that cannot be read to `damaged/tasks/`; their names."""
     moved = []
     for path in sorted(folder.tasks.glob("[0-9a-f]*")):
@@ -77,7 +77,7 @@ def set_aside(run_dir: Path, path: Path) -> Path:
     return target
 
 
-def rebuild_lost_database(folder: StudyDir, spec: StudySpec, space: SearchSpace) -> str | None:
+def rebuild_lost_database(folder: RunDir, spec: StudySpec, space: SearchSpace) -> str | None:
     """Make the database again where it is gone and trials were kept; in words from what."""
     if (folder.path / DATABASE).exists():
         return None
@@ -86,7 +86,7 @@ def rebuild_lost_database(folder: StudyDir, spec: StudySpec, space: SearchSpace)
     return rebuild_database(folder, spec, space)
 
 
-def rebuild_database(folder: StudyDir, spec: StudySpec, space: SearchSpace) -> str | None:
+def rebuild_database(folder: RunDir, spec: StudySpec, space: SearchSpace) -> str | None:
     """Make a missing or damaged database again; in words from what, None where it was whole.
 
     The trials are those of the newest whole backup, over them those of the ledger, and after them
@@ -179,7 +179,7 @@ def _open(params: Params, space: SearchSpace) -> FrozenTrial:
     )
 
 
-def stored_folds(folder: StudyDir, spec: StudySpec) -> Configurations:
+def stored_folds(folder: RunDir, spec: StudySpec) -> Configurations:
     """The trainings of a study's folds that are on disk and whole."""
     found = []
     for path in folder.tasks.glob("[0-9a-f]*"):
@@ -222,7 +222,7 @@ def end_stored_trials(
     return ended
 
 
-def fill_fold_table(folder: StudyDir, study: optuna.Study, folds_of: Configurations) -> None:
+def fill_fold_table(folder: RunDir, study: optuna.Study, folds_of: Configurations) -> None:
     """Copy the results of every trial's folds to the table in SQL."""
     engine = open_database(folder.path)
     records = FoldRecords(engine)

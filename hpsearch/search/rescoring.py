@@ -18,11 +18,11 @@ from hpsearch.storage.database import DATABASE, load_study, new_study
 from hpsearch.storage.ledger import LEDGER, Ledger
 from hpsearch.storage.records import FoldRecord, FoldRecords
 from hpsearch.storage.results import FoldResult, read_result, read_task
-from hpsearch.storage.run_dir import StudyDir
+from hpsearch.storage.run_dir import RunDir
 from hpsearch.storage.trials import LABELLED, RETRY_OF, TASKS
 
 
-def rescore(folder: StudyDir, criteria: Criteria, *, criterion: Criterion) -> int:
+def rescore(folder: RunDir, criteria: Criteria, *, criterion: Criterion) -> int:
     """Give the trials of a study the values of these labelled anomalies, where they have others.
 
     A trial whose results are not all on disk keeps its values. Folders of final models are removed;
@@ -66,7 +66,7 @@ def rescore(folder: StudyDir, criteria: Criteria, *, criterion: Criterion) -> in
     return sum(trial.state.is_finished() for trial in rescored.values())
 
 
-def _results(folder: StudyDir, trial: FrozenTrial) -> dict[int, FoldResult]:
+def _results(folder: RunDir, trial: FrozenTrial) -> dict[int, FoldResult]:
     """The stored results of a trial by fold, but for those that are gone."""
     found: dict[int, FoldResult] = {}
     for digest in trial.user_attrs.get(TASKS, []):

@@ -28,7 +28,7 @@ _FACTS = {"data_fingerprint", "backbone_digest"}  # of the environment, without 
 _OTHER_VERSION = "another version of hpsearch began it and computed otherwise"
 
 
-class StudyDir:
+class RunDir:
     """Paths and identity of one study.
 
     Args:
@@ -251,7 +251,7 @@ class StudyDir:
             ) from error
 
 
-def find_study(run: str | None, runs: Path) -> StudyDir:
+def find_study(run: str | None, runs: Path) -> RunDir:
     """The study that the user means: a run directory, a study name, or None for the latest.
 
     Raises:
@@ -266,7 +266,7 @@ def find_study(run: str | None, runs: Path) -> StudyDir:
     return _existing(path if (path / SPEC).exists() else runs / run)
 
 
-def damaged_study(run: str, runs: Path) -> StudyDir:
+def damaged_study(run: str, runs: Path) -> RunDir:
     """The study that the user means, whatever of it is damaged or lost but for its spec.
 
     Raises:
@@ -274,17 +274,17 @@ def damaged_study(run: str, runs: Path) -> StudyDir:
     """
     for path in (Path(run), runs / run):
         if (path / SPEC).exists():
-            return StudyDir(path)
+            return RunDir(path)
     raise StudyError(f"{run}: no run directory with a {SPEC}; see `hpsearch status`")
 
 
-def list_studies(runs: Path) -> list[StudyDir]:
+def list_studies(runs: Path) -> list[RunDir]:
     """Every study in the folder `runs`, by name."""
-    return [StudyDir(path.parent) for path in sorted(runs.glob(f"*/{DATABASE}"))]
+    return [RunDir(path.parent) for path in sorted(runs.glob(f"*/{DATABASE}"))]
 
 
-def _existing(path: Path) -> StudyDir:
-    study = StudyDir(path)
+def _existing(path: Path) -> RunDir:
+    study = RunDir(path)
     if study.spec_file.exists() and not (path / DATABASE).exists() and any(study.tasks.glob("*")):
         raise StudyError(
             f"{path}: its {DATABASE} is gone; `hpsearch recover {path}` makes it again"

@@ -10,12 +10,12 @@ from hpsearch.search.events import Listener
 from hpsearch.search.run_tasks import require_results, run_tasks
 from hpsearch.storage.database import mean_best_step, sole_writer_of
 from hpsearch.storage.environment import environment
-from hpsearch.storage.run_dir import StudyDir
+from hpsearch.storage.run_dir import RunDir
 from hpsearch.study.prepare import prepare_study
 
 
 def train_final_models(
-    folder: StudyDir,
+    folder: RunDir,
     trials: Sequence[FrozenTrial],
     *,
     cache_dir: Path,

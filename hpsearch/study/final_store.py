@@ -15,7 +15,7 @@ from hpsearch.io.files import remove_leftovers, write_directory_atomic, write_te
 from hpsearch.model.bundle import read_bundle, write_bundle
 from hpsearch.model.facts import ModelFacts
 from hpsearch.storage.database import completed_trials, load_study
-from hpsearch.storage.run_dir import StudyDir
+from hpsearch.storage.run_dir import RunDir
 
 RESULT = "result.json"
 
@@ -76,7 +76,7 @@ def what_is_damaged(folder: Path, trial: int) -> str | None:
     return None
 
 
-def read_winner(folder: StudyDir) -> FinalResult:
+def read_winner(folder: RunDir) -> FinalResult:
     """The answer of a study.
 
     Raises:

@@ -32,7 +32,7 @@ from hpsearch.search.run_tasks import require_results, run_tasks
 from hpsearch.search.task import Task
 from hpsearch.storage.database import mean_best_step, winner
 from hpsearch.storage.results import FoldResult, model_is_whole, read_result
-from hpsearch.storage.run_dir import StudyDir
+from hpsearch.storage.run_dir import RunDir
 from hpsearch.study.final_store import read_final, rewrite_final, what_is_damaged, write_final
 from hpsearch.study.prepare import Prepared
 
@@ -51,7 +51,7 @@ class Ending:
 
     study: optuna.Study
     prepared: Prepared
-    folder: StudyDir
+    folder: RunDir
     engine: Engine
     listener: Listener
     retry_failed: bool = False

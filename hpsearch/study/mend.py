@@ -26,13 +26,13 @@ from hpsearch.storage.database import DATABASE, create_or_load_study, sole_write
 from hpsearch.storage.environment import environment
 from hpsearch.storage.optuna_storage import upgrade_schema
 from hpsearch.storage.results import RECIPE, read_result, read_task, recipe_of
-from hpsearch.storage.run_dir import StudyDir
+from hpsearch.storage.run_dir import RunDir
 from hpsearch.storage.trials import trials_of
 from hpsearch.study.prepare import backbone_of, request_of
 
 
 def recover_study(
-    folder: StudyDir, *, cache_dir: Path, listener: Listener, upgrade: bool = False
+    folder: RunDir, *, cache_dir: Path, listener: Listener, upgrade: bool = False
 ) -> None:
     """Mend a study's database, task directories, image table and environment record.
 
@@ -78,7 +78,7 @@ def recover_study(
 
 
 def _mend_data(
-    folder: StudyDir, spec: StudySpec, space: SearchSpace, cache_dir: Path, listener: Listener
+    folder: RunDir, spec: StudySpec, space: SearchSpace, cache_dir: Path, listener: Listener
 ) -> None:
     """Write the image table and the environment record again, of the data that they were of."""
     lost = []

@@ -36,7 +36,7 @@ from hpsearch.search.events import Listener
 from hpsearch.search.task import Task, TaskContext
 from hpsearch.storage.environment import inputs
 from hpsearch.storage.results import RECIPE
-from hpsearch.storage.run_dir import StudyDir
+from hpsearch.storage.run_dir import RunDir
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,7 +135,7 @@ def prepare_study(
     cache_dir: Path,
     workers: int,
     listener: Listener,
-    folder: StudyDir | None = None,
+    folder: RunDir | None = None,
 ) -> Prepared:
     """Check every setting and every image before anything is written for the study.
 
@@ -195,7 +195,7 @@ def prepare_study(
     )
 
 
-def _require_same_folds(folder: StudyDir, parts: Parts, dataset: Dataset) -> None:
+def _require_same_folds(folder: RunDir, parts: Parts, dataset: Dataset) -> None:
     """Refuse labelled anomalies for which a study's folds would leave out other normals.
 
     Raises:

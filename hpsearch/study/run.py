@@ -28,7 +28,7 @@ from hpsearch.storage.database import (
 from hpsearch.storage.environment import environment
 from hpsearch.storage.records import FoldRecords
 from hpsearch.storage.results import read_result
-from hpsearch.storage.run_dir import StudyDir
+from hpsearch.storage.run_dir import RunDir
 from hpsearch.storage.trials import failures_sentence, trials_of
 from hpsearch.study.finish import Ending
 from hpsearch.study.prepare import Prepared, prepare_study
@@ -44,7 +44,7 @@ class StudyRun:
             that chose the same configuration have the same result, trained once.
     """
 
-    folder: StudyDir
+    folder: RunDir
     results: Mapping[Criterion, FinalResult]
 
     @property
@@ -82,7 +82,7 @@ def run_study(
         UserError: a mistake that the user can mend, in one line.
     """
     plan = plan_workers(device, workers)
-    folder = StudyDir(runs / spec.study_name)
+    folder = RunDir(runs / spec.study_name)
     prepared = prepare_study(
         spec,
         cache_dir=cache_dir,
@@ -119,7 +119,7 @@ def run_study(
             engine.close()
 
 
-def _on_another_device(folder: StudyDir, plan: Workers) -> str | None:
+def _on_another_device(folder: RunDir, plan: Workers) -> str | None:
     """What to say where a study goes on on another kind of device than it began on."""
     began, now = folder.environment()["device"].split(", "), plan.devices
     if {name.split(":")[0] for name in began} == {name.split(":")[0] for name in now}:
@@ -144,7 +144,7 @@ def _opening(prepared: Prepared, plan: Workers) -> str:
 
 def _search(
     prepared: Prepared,
-    folder: StudyDir,
+    folder: RunDir,
     engine: LocalEngine,
     listener: Listener,
     *,
@@ -199,7 +199,7 @@ def _tell_failures(study: optuna.Study, listener: Listener) -> None:
         )
 
 
-def _train_lost(prepared: Prepared, folder: StudyDir, engine: Engine, listener: Listener) -> None:
+def _train_lost(prepared: Prepared, folder: RunDir, engine: Engine, listener: Listener) -> None:
     """Train again the folds of completed trials whose results are gone."""
     if not (folder.path / DATABASE).exists():
         return

@@ -24,14 +24,14 @@ from hpsearch.evaluation.label_budget.simulation import Question, simulate
 from hpsearch.evaluation.stored_scores import read_scores, with_finals
 from hpsearch.io.files import write_text_atomic
 from hpsearch.io.progress import Progress, silent
-from hpsearch.storage.run_dir import StudyDir
+from hpsearch.storage.run_dir import RunDir
 
 Train = Callable[[Sequence[FrozenTrial]], None]
 """Trains the final models of these trials; see `label_budget.final_models`."""
 
 
 def answer(
-    folder: StudyDir, question: Question, *, train: Train | None, progress: Progress = silent
+    folder: RunDir, question: Question, *, train: Train | None, progress: Progress = silent
 ) -> BudgetCurves:
     """Choose again with the labels of the question, and say what the choices were worth.
 

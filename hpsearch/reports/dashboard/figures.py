@@ -29,12 +29,12 @@ from hpsearch.reports.importance import axis_importance
 from hpsearch.reports.label_budget import budget_block, read_budget
 from hpsearch.reports.look import lay_out, shown
 from hpsearch.reports.study_data import read_study_data, report_folder
-from hpsearch.storage.run_dir import StudyDir
+from hpsearch.storage.run_dir import RunDir
 
 HEAT, BUDGET = "value-by-axis", "label-budget"
 
 
-def study_figures(folder: StudyDir) -> dict[str, go.Figure]:
+def study_figures(folder: RunDir) -> dict[str, go.Figure]:
     """Figures by the name under which they are shown, as far as a finished study has them.
 
     Raises:
@@ -110,7 +110,7 @@ class FoldCurve:
 
 
 def trial_curves(
-    folder: StudyDir, trials: Collection[int], *, progress: Progress = silent
+    folder: RunDir, trials: Collection[int], *, progress: Progress = silent
 ) -> dict[int, tuple[FoldCurve, ...]]:
     """A curve a fold of the completed trials of these numbers, from stored scores.
 

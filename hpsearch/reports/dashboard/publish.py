@@ -21,7 +21,7 @@ from hpsearch.reports.dashboard.notes import NoteBook, study_note, trial_note
 from hpsearch.reports.dashboard.server import is_installed, open_storage
 from hpsearch.reports.examples.store import examples_of
 from hpsearch.storage.database import sole_writer_of
-from hpsearch.storage.run_dir import StudyDir
+from hpsearch.storage.run_dir import RunDir
 from hpsearch.storage.trials import trials_of
 from hpsearch.study.final_store import read_final
 
@@ -29,7 +29,7 @@ _ROC = "roc.png"
 _NOTES = "notes.json"
 
 
-def publish(folder: StudyDir, *, progress: Progress = silent) -> list[str]:
+def publish(folder: RunDir, *, progress: Progress = silent) -> list[str]:
     """Write what is not there yet, for the holder of the study's lock; a second time adds nothing.
 
     A finished study is not failed by a picture: what cannot be made is told.
@@ -64,7 +64,7 @@ def publish(folder: StudyDir, *, progress: Progress = silent) -> list[str]:
     return remarks
 
 
-def publish_unless_running(folder: StudyDir, *, progress: Progress = silent) -> list[str]:
+def publish_unless_running(folder: RunDir, *, progress: Progress = silent) -> list[str]:
     """Publish, where no other process is writing the study and this one may.
 
     Returns:
@@ -79,7 +79,7 @@ def publish_unless_running(folder: StudyDir, *, progress: Progress = silent) -> 
         return [f"no new notes and pictures: {error.filename} may only be read"]
 
 
-def _write_notes(folder: StudyDir, study: optuna.Study, finals: Mapping[int, FinalResult]) -> None:
+def _write_notes(folder: RunDir, study: optuna.Study, finals: Mapping[int, FinalResult]) -> None:
     spec = folder.spec()
     ended = [trial for trial in trials_of(study).ours if trial.state.is_finished()]
     notes: dict[int | None, str] = {
@@ -97,7 +97,7 @@ def _write_notes(folder: StudyDir, study: optuna.Study, finals: Mapping[int, Fin
     NoteBook(study, artifacts_of(folder) / _NOTES).write(notes)
 
 
-def _draw_curves(folder: StudyDir, study: optuna.Study, progress: Progress) -> None:
+def _draw_curves(folder: RunDir, study: optuna.Study, progress: Progress) -> None:
     shelf = _shelf(folder, study)
     due = {trial.number: trial for trial in _complete(study) if not shelf.holds(trial, _ROC)}
     if not due:
@@ -108,24 +108,24 @@ def _draw_curves(folder: StudyDir, study: optuna.Study, progress: Progress) -> N
         progress("drawing ROC curves", done, len(curves))
 
 
-def _show_examples(folder: StudyDir, study: optuna.Study) -> None:
+def _show_examples(folder: RunDir, study: optuna.Study) -> None:
     shelf = _shelf(folder, study)
     for trial in _complete(study):
         for picture in _examples(folder, trial):
             shelf.put(trial, picture.name, picture.read_bytes())
 
 
-def _examples(folder: StudyDir, trial: FrozenTrial) -> Iterable[Path]:
+def _examples(folder: RunDir, trial: FrozenTrial) -> Iterable[Path]:
     pictures = examples_of(folder.final, trial.number).glob("*.png")
     return sorted(pictures, key=lambda path: path.stem)  # an image before what lies over it
 
 
-def _show_figures(folder: StudyDir, study: optuna.Study) -> None:
+def _show_figures(folder: RunDir, study: optuna.Study) -> None:
     if folder.winner_file.exists():
         save_figures(study, study_figures(folder))
 
 
-def _finals(folder: StudyDir) -> tuple[dict[int, FinalResult], list[str]]:
+def _finals(folder: RunDir) -> tuple[dict[int, FinalResult], list[str]]:
     """The final results by trial, and a line on each that cannot be read."""
     finals: dict[int, FinalResult] = {}
     remarks: list[str] = []
@@ -142,5 +142,5 @@ def _complete(study: optuna.Study) -> tuple[FrozenTrial, ...]:
     return trials_of(study).completed
 
 
-def _shelf(folder: StudyDir, study: optuna.Study) -> Shelf:
+def _shelf(folder: RunDir, study: optuna.Study) -> Shelf:
     return Shelf(artifacts_of(folder), study._storage, study._study_id)

@@ -24,7 +24,7 @@ from hpsearch.reports.dashboard.artifacts import artifacts_of
 from hpsearch.reports.dashboard.guard import Guard, OneTimeLink
 from hpsearch.storage.database import DATABASE, load_study, sole_writer_of
 from hpsearch.storage.optuna_storage import sqlite_url
-from hpsearch.storage.run_dir import StudyDir
+from hpsearch.storage.run_dir import RunDir
 
 _BUSY_SECONDS = 60  # the search may hold the file for a moment
 
@@ -119,7 +119,7 @@ class Dashboard:
 
 
 @contextmanager
-def open_dashboard(folder: StudyDir, *, port: int, allow_write: bool) -> Iterator[Dashboard]:
+def open_dashboard(folder: RunDir, *, port: int, allow_write: bool) -> Iterator[Dashboard]:
     """Listen on the loopback interface for as long as the block lasts.
 
     Args:
@@ -167,7 +167,7 @@ def _study_id(storage: RDBStorage) -> int:
     return study._study_id
 
 
-def _app(storage: RDBStorage, folder: StudyDir) -> Any:
+def _app(storage: RDBStorage, folder: RunDir) -> Any:
     from optuna_dashboard import wsgi
 
     return wsgi(storage, artifact_store=FileSystemArtifactStore(artifacts_of(folder)))

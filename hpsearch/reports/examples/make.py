@@ -27,7 +27,7 @@ from hpsearch.reports.examples.store import (
     write_index,
 )
 from hpsearch.storage.results import read_result, scores_at
-from hpsearch.storage.run_dir import StudyDir
+from hpsearch.storage.run_dir import RunDir
 from hpsearch.study.prepare import request_of
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def key_of(result: FinalResult) -> str:
 
 
 def make_examples(
-    folder: StudyDir,
+    folder: RunDir,
     result: FinalResult,
     roles: TestRoles,
     *,
@@ -83,17 +83,17 @@ def make_examples(
     return examples
 
 
-def _load(folder: StudyDir, cache_dir: Path, progress: Progress) -> Dataset:
+def _load(folder: RunDir, cache_dir: Path, progress: Progress) -> Dataset:
     request = request_of(folder.spec().dataset)
     return load_dataset(request, cache_dir=cache_dir, progress=progress)
 
 
-def _require_same(folder: StudyDir, dataset: Dataset) -> None:
+def _require_same(folder: RunDir, dataset: Dataset) -> None:
     if dataset.fingerprint != folder.environment()["data_fingerprint"]:
         raise DataError(f"{dataset.name}: the images are others than when the study began")
 
 
-def _model(folder: StudyDir, bundle: Path, device: str) -> "Model":
+def _model(folder: RunDir, bundle: Path, device: str) -> "Model":
     # Importing torch takes seconds: who finds the pictures there should not wait for it.
     from hpsearch.model.model import load_model
 
@@ -101,7 +101,7 @@ def _model(folder: StudyDir, bundle: Path, device: str) -> "Model":
 
 
 def _choose(
-    folder: StudyDir, result: FinalResult, roles: TestRoles, dataset: Dataset
+    folder: RunDir, result: FinalResult, roles: TestRoles, dataset: Dataset
 ) -> tuple[Choice, ...]:
     run = read_result(folder.tasks, result.tasks[0])
     if run is None:

@@ -13,7 +13,7 @@ from hpsearch.reports.trackers.logger import Logger, open_loggers
 from hpsearch.reports.trackers.record import final_name, final_record, trial_name, trial_record
 from hpsearch.search.events import Listener, TrialReport
 from hpsearch.storage.database import load_study
-from hpsearch.storage.run_dir import StudyDir
+from hpsearch.storage.run_dir import RunDir
 from hpsearch.storage.trials import trials_of
 from hpsearch.study.final_store import read_winner
 
@@ -35,7 +35,7 @@ def logged(listener: Listener, names: Sequence[str], study: Path) -> Iterator[Li
     if not names:
         yield listener
         return
-    logging = LoggingListener(listener, open_loggers(names, study), StudyDir(study))
+    logging = LoggingListener(listener, open_loggers(names, study), RunDir(study))
     yield logging
     logging.catch_up()
 
@@ -43,7 +43,7 @@ def logged(listener: Listener, names: Sequence[str], study: Path) -> Iterator[Li
 class LoggingListener:
     """Passes everything on, and writes what is new whenever a trial has ended."""
 
-    def __init__(self, listener: Listener, loggers: list[Logger], folder: StudyDir) -> None:
+    def __init__(self, listener: Listener, loggers: list[Logger], folder: RunDir) -> None:
         self.listener = listener
         self.loggers = loggers
         self.folder = folder
@@ -78,7 +78,7 @@ class LoggingListener:
                 )
 
 
-def write_missing(logger: Logger, study: optuna.Study, folder: StudyDir) -> None:
+def write_missing(logger: Logger, study: optuna.Study, folder: RunDir) -> None:
     """Write the ended trials and the final model of a study that a tracker does not have yet."""
     for trial in trials_of(study).ours:
         if trial.state.is_finished() and not logger.has(trial_name(trial)):

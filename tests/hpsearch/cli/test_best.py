@@ -9,7 +9,7 @@ import pytest
 
 from hpsearch.storage.database import DATABASE, create_or_load_study
 from hpsearch.storage.results import RECIPE
-from hpsearch.storage.run_dir import StudyDir
+from hpsearch.storage.run_dir import RunDir
 from hpsearch.storage.trials import TASKS
 
 Command = Callable[..., Any]
@@ -61,7 +61,7 @@ def test_no_such_study(hpsearch: Command, run: list[str]) -> None:
 
 
 def test_a_winner_that_is_not_trained_yet(hpsearch: Command, runs: Path, tiny_spec: Any) -> None:
-    folder = StudyDir(runs / "tiny")
+    folder = RunDir(runs / "tiny")
     facts = {"recipe": RECIPE, "data_fingerprint": "f", "backbone_digest": "b"}
     folder.begin(tiny_spec(), pd.DataFrame({"image_id": []}), facts)
     study = create_or_load_study(folder.path, "tiny", pruner=optuna.pruners.NopPruner())

@@ -9,7 +9,7 @@ import pytest
 
 from hpsearch.evaluation.stored_scores import read_scores
 from hpsearch.storage.database import load_study, sole_writer_of, winner
-from hpsearch.storage.run_dir import StudyDir
+from hpsearch.storage.run_dir import RunDir
 from hpsearch.study import final_models
 from hpsearch.study import run as study_module
 
@@ -40,7 +40,7 @@ def study(
 @pytest.fixture
 def missing(study: Command, inline: list[str], runs: Path) -> str:
     """Takes the final model of the winner away, which the draws choose too; gives its digest."""
-    folder = StudyDir(runs / "tiny")
+    folder = RunDir(runs / "tiny")
     number = winner(load_study(folder.path), "weak").number
     digest = read_scores(folder).final_tasks[number]
     assert digest is not None

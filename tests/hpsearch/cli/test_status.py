@@ -9,11 +9,11 @@ import pytest
 
 from hpsearch.config.spec import StudySpec
 from hpsearch.storage.database import load_study
-from hpsearch.storage.run_dir import StudyDir
+from hpsearch.storage.run_dir import RunDir
 from hpsearch.storage.trials import TASKS
 
 Command = Callable[..., Any]
-Finished = Callable[[StudySpec], StudyDir]
+Finished = Callable[[StudySpec], RunDir]
 
 
 def test_how_far_every_study_is(hpsearch: Command, tiny_yaml: Path, plugin: Path) -> None:

@@ -22,7 +22,7 @@ from hpsearch.storage.database import DATABASE, load_study, open_database
 from hpsearch.storage.ledger import Ledger
 from hpsearch.storage.records import FoldRecords
 from hpsearch.storage.results import FoldResult
-from hpsearch.storage.run_dir import StudyDir
+from hpsearch.storage.run_dir import RunDir
 from hpsearch.study.mend import recover_study
 from hpsearch.study.run import StudyRun, run_study
 
@@ -30,7 +30,7 @@ from hpsearch.study.run import StudyRun, run_study
 HARD = {"detector": "fragile", "space": {"fragile": {"mode": ["calm", "single"]}}}
 MORE = HARD | {"labels": {"n_anomaly_types": 2, "n_examples": 9}}
 FIVE = {"labels": {"n_anomaly_types": 1, "n_examples": 5}}
-Finished = Callable[[StudySpec], StudyDir]
+Finished = Callable[[StudySpec], RunDir]
 
 
 pytestmark = pytest.mark.usefixtures("plugin")
@@ -42,7 +42,7 @@ def run(runs: Path, cache: Path, inline: list[str]) -> Callable[[StudySpec], Stu
     return lambda spec: run_study(spec, listener=SilentListener(), **where)
 
 
-def _trials(folder: StudyDir) -> list[dict[str, Any]]:
+def _trials(folder: RunDir) -> list[dict[str, Any]]:
     found = load_study(folder.path).get_trials()
     left = {"seconds"}  # of trainings, which differ from run to run
     return [

@@ -11,7 +11,7 @@ import pytest
 from hpsearch.errors import UserError
 from hpsearch.model.bundle import FACTS, find_model, read_bundle
 from hpsearch.search.events import SilentListener
-from hpsearch.storage.run_dir import StudyDir
+from hpsearch.storage.run_dir import RunDir
 from hpsearch.study.final_store import RESULT
 from hpsearch.study.run import run_study
 
@@ -44,7 +44,7 @@ FAULTS: dict[str, Callable[[Path], None]] = {
 def test_a_damaged_final_model_is_made_anew(
     fault: str,
     tiny_spec: Any,
-    finished_study: Callable[..., StudyDir],
+    finished_study: Callable[..., RunDir],
     runs: Path,
     cache: Path,
     inline: list[str],
@@ -64,7 +64,7 @@ def test_a_damaged_final_model_is_made_anew(
 
 def test_a_model_that_is_damaged_in_both_places_is_trained_again(
     tiny_spec: Any,
-    finished_study: Callable[..., StudyDir],
+    finished_study: Callable[..., RunDir],
     runs: Path,
     cache: Path,
     inline: list[str],

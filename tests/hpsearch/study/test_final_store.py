@@ -10,7 +10,7 @@ from hpsearch.evaluation.result import FinalResult
 from hpsearch.evaluation.threshold import Estimate, Flagging
 from hpsearch.model.bundle import read_bundle
 from hpsearch.model.facts import BackboneFacts, ModelFacts, Provenance, preprocessing_facts
-from hpsearch.storage.run_dir import StudyDir
+from hpsearch.storage.run_dir import RunDir
 from hpsearch.study.final_store import read_final, read_winner, rewrite_final, write_final
 
 ESTIMATE = Estimate(2 / 3, 0.5, 0.8, 4, 4)
@@ -85,7 +85,7 @@ def test_facts_are_rewritten_beside_the_same_model(saved: Path, tmp_path: Path) 
 
 
 def test_the_winner_is_the_answer_of_the_study(saved: Path, tmp_path: Path) -> None:
-    folder = StudyDir(tmp_path)
+    folder = RunDir(tmp_path)
     folder.environment_file.write_text('{"data_fingerprint": "f", "backbone_digest": "b"}')
     folder.record_winner(7)
     with pytest.raises(StudyError, match="the winner is not trained yet"):
