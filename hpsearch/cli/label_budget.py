@@ -98,7 +98,7 @@ def write_report(folder: RunDir, curves: BudgetCurves, name: str) -> Report:
     """Write `report/<name>.html` and `report/<name>.csv` in the run directory."""
     from hpsearch.reports.budget_figure import budget_figure, write_page
 
-    place = folder.path / "report"
+    place = folder.report
     report = Report(place / f"{name}.html", place / f"{name}.csv")
     write_curves(report.csv, curves)
     write_page(report.html, budget_figure(curves, folder.path.name))

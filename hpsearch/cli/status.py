@@ -93,7 +93,7 @@ def _row(folder: RunDir) -> dict[str, Any]:
         "winner": winner.number if winner else None,
         "winner_value": winner.value if winner else None,
         "params": one_line(varied(shown)) if shown else "",
-        "final": winner is not None and (folder.final / str(winner.number) / "model").is_dir(),
+        "final": winner is not None and folder.model(winner.number).is_dir(),
         "failures": [
             (trial.number, printable(f"{reason_of(trial)}: {message_of(trial)}"))
             for trial in by_state.failed

@@ -16,7 +16,7 @@ from hpsearch.config.spec import Criterion
 from hpsearch.evaluation.choice import varied_axes
 from hpsearch.evaluation.result import FinalResult
 from hpsearch.evaluation.threshold import Estimate
-from hpsearch.storage.database import DATABASE, load_study
+from hpsearch.storage.database import load_study
 from hpsearch.storage.run_dir import RunDir
 from hpsearch.storage.trials import Trials, failures_sentence, message_of, reason_of, trials_of
 
@@ -58,7 +58,7 @@ def summary_json(folder: RunDir, result: FinalResult, study: optuna.Study) -> di
         "choices": [asdict(choice) for choice in result.choices],
         "verdict": asdict(result.verdict),
         "flagging": asdict(result.flagging) if result.flagging else None,
-        "model": str((folder.final / str(result.trial) / "model").absolute()),
+        "model": str(folder.model(result.trial).absolute()),
     }
 
 
@@ -216,8 +216,8 @@ def _closing(folder: RunDir, result: FinalResult, study: optuna.Study) -> list[s
     width = max(len(command) for command, _ in steps)
     return [
         *lines,
-        f"study:  {folder.path}  (trials in {folder.path / DATABASE})",
-        f"model:  {folder.final / str(result.trial) / 'model'}",
+        f"study:  {folder.path}  (trials in {folder.database})",
+        f"model:  {folder.model(result.trial)}",
         "next:",
         *(f"  {command:<{width}}  # {what}" for command, what in steps),
     ]

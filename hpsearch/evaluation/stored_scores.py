@@ -182,8 +182,11 @@ def _require_all(folder: RunDir, *arrays: FloatArray) -> None:
 
 def _final_trainings(folder: RunDir) -> dict[str, dict[str, Any]]:
     """What was run, by digest, of the trainings on all normals that are on disk."""
-    found = (path.parent.name for path in sorted(folder.tasks.glob("[0-9a-f]*/task.json")))
-    tasks = {digest: read_task(folder.tasks, digest) for digest in found}
+    tasks = {
+        digest: read_task(folder.tasks, digest)
+        for digest in folder.task_digests()
+        if (folder.tasks / digest / "task.json").exists()
+    }
     return {digest: task for digest, task in tasks.items() if task["fold"] is None}
 
 

@@ -152,7 +152,7 @@ def find_model(name: str | Path, runs: Path) -> Path:
         mend = "give the folder of a model, a run directory, or the name of a study"
         raise WeightsError(printable(f"model {name}: cannot be opened ({what}); {mend}")) from error
     study = find_study(str(path), runs)
-    model = study.final / str(study.winner()) / "model"
+    model = study.model(study.winner())
     if not (model / FACTS).exists():
         raise study.unfinished()
     return model

@@ -19,7 +19,7 @@ from hpsearch.detectors.base import load_detector
 from hpsearch.errors import DataError, StudyError
 from hpsearch.paper.contents import TableStudy
 from hpsearch.paper.growing import START_RESOLUTION
-from hpsearch.storage.database import DATABASE, load_study, winner
+from hpsearch.storage.database import load_study, winner
 from hpsearch.storage.run_dir import RunDir
 from hpsearch.storage.trials import TASKS, trials_of
 from hpsearch.study.final_store import read_final
@@ -186,7 +186,7 @@ def _to_do(study: TableStudy, folder: RunDir, n_trials: int, on_disk: int) -> tu
     """Trainings of the search, and final ones, that are not there yet."""
     n_runs, n_folds = study.spec.final.n_runs, study.spec.search.n_folds
     most = n_runs * len(study.criteria)
-    if not (folder.path / DATABASE).exists():
+    if not folder.database.exists():
         return max(0, n_trials * n_folds - on_disk), most
     found = load_study(folder.path)
     ended = trials_of(found).ended

@@ -29,9 +29,8 @@ from hpsearch.search.engine import LocalEngine, plan_workers
 from hpsearch.search.events import Listener, SilentListener
 from hpsearch.search.run_tasks import require_results, run_tasks
 from hpsearch.storage.database import load_study, sole_writer_of
-from hpsearch.storage.environment import environment
 from hpsearch.storage.results import read_result
-from hpsearch.storage.run_dir import RunDir
+from hpsearch.storage.run_dir import RunDir, environment
 from hpsearch.storage.trials import trials_of
 from hpsearch.study.prepare import Prepared, prepare_study
 from hpsearch.study.run import StudyRun, run_study

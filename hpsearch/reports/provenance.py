@@ -25,7 +25,7 @@ def provenance_section(data: StudyData) -> Section:
     versions = ", ".join(f"{name} {number}" for name, number in facts["versions"].items())
     rows = [
         ("study", printable(data.folder.path.absolute())),
-        ("model", printable((data.folder.final / str(data.result.trial) / "model").absolute())),
+        ("model", printable(data.folder.model(data.result.trial).absolute())),
         ("data", f"{facts['dataset']}, {facts['n_images']} images"),
         ("data fingerprint", facts["data_fingerprint"]),
         ("fold files", facts.get("folds_digest") or "none: drawn by the seed"),

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import optuna
@@ -99,11 +98,6 @@ def read_study_data(folder: RunDir, *, progress: Progress = silent) -> StudyData
         folds=_results(folder, winner.user_attrs["tasks"]),
         finals=_results(folder, result.tasks),
     )
-
-
-def report_folder(folder: RunDir) -> Path:
-    """Where reports of a study are."""
-    return folder.path / "report"
 
 
 def _results(folder: RunDir, digests: Sequence[str]) -> tuple[FoldResult, ...]:

@@ -6,7 +6,7 @@ from hpsearch.reports.answer import answer_section, question_section, warnings_o
 from hpsearch.reports.choices import choices_section
 from hpsearch.reports.document import Document, Section
 from hpsearch.reports.example_pictures import examples_section
-from hpsearch.reports.examples.store import Example, examples_of
+from hpsearch.reports.examples.store import Example
 from hpsearch.reports.heat_table import heat, heat_axes, heat_block
 from hpsearch.reports.history import history_figure, search_history
 from hpsearch.reports.importance import axis_importance, importance_block
@@ -16,7 +16,7 @@ from hpsearch.reports.parallel import parallel_block, parallel_lines
 from hpsearch.reports.provenance import provenance_section
 from hpsearch.reports.roc import roc_block, winner_curves
 from hpsearch.reports.score_histogram import histogram, histogram_block, scores_by_type, type_table
-from hpsearch.reports.study_data import StudyData, report_folder
+from hpsearch.reports.study_data import StudyData
 
 
 def study_report(
@@ -33,7 +33,7 @@ def study_report(
         UserError: numbers of a label budget that lie with the study are damaged.
     """
     threshold = data.result.flagging.threshold.threshold if data.result.flagging else None
-    pictures = examples_of(data.folder.final, data.result.trial)
+    pictures = data.folder.examples(data.result.trial)
     return Document(
         f"Study {data.folder.path.name}",
         warnings_of(data),
@@ -45,9 +45,7 @@ def study_report(
             choices_section(data),
             _search_section(data),
             Section("learning", "How it learned", (learning_block(learning_curves(data)),)),
-            Section(
-                "labels", "More labels", (budget_block(read_budget(report_folder(data.folder))),)
-            ),
+            Section("labels", "More labels", (budget_block(read_budget(data.folder.report)),)),
             provenance_section(data),
         ),
     )

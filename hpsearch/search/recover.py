@@ -19,13 +19,17 @@ from hpsearch.errors import StudyError
 from hpsearch.evaluation.criteria import Criteria
 from hpsearch.search.samplers import choose_sampler
 from hpsearch.search.trial import OpenTrial
-from hpsearch.storage.backups import backups_of, why_damaged
-from hpsearch.storage.database import DATABASE, new_study, open_database
-from hpsearch.storage.ledger import LEDGER, Ledger, read_ledger
-from hpsearch.storage.optuna_storage import Stored, read_database
-from hpsearch.storage.records import FoldRecord, FoldRecords
+from hpsearch.storage.backups import Ledger, backups_of, read_ledger
+from hpsearch.storage.database import FoldRecord, FoldRecords, new_study, open_database
+from hpsearch.storage.optuna_storage import (
+    Stored,
+    copy_attributes,
+    live_trial,
+    read_database,
+    why_damaged,
+)
 from hpsearch.storage.results import FoldResult, read_result, read_task
-from hpsearch.storage.run_dir import RunDir
+from hpsearch.storage.run_dir import DATABASE, LEDGER, RunDir
 from hpsearch.storage.trials import CONFIG, LABELLED, RETRY_OF
 
 _LOST = "its line in the ledger was lost"
@@ -55,19 +59,19 @@ Configurations = Mapping[str, Mapping[int, StoredFold]]
 def set_damaged_tasks_aside(folder: RunDir) -> list[str]:
     """Move task directories that cannot be read to `damaged/tasks/`; their names."""
     moved = []
-    for path in sorted(folder.tasks.glob("[0-9a-f]*")):
+    for digest in folder.task_digests():
         try:
-            read_task(folder.tasks, path.name)
-            read_result(folder.tasks, path.name)
+            read_task(folder.tasks, digest)
+            read_result(folder.tasks, digest)
         except StudyError:
-            set_aside(folder.path, path)
-            moved.append(path.name)
+            set_aside(folder, folder.tasks / digest)
+            moved.append(digest)
     return moved
 
 
-def set_aside(run_dir: Path, path: Path) -> Path:
+def set_aside(folder: RunDir, path: Path) -> Path:
     """Move a file or directory of a run directory to the same place in its `damaged/`."""
-    target = run_dir / "damaged" / path.relative_to(run_dir)
+    target = folder.damaged / path.relative_to(folder.path)
     number = 1
     while target.exists():
         number += 1
@@ -79,9 +83,9 @@ def set_aside(run_dir: Path, path: Path) -> Path:
 
 def rebuild_lost_database(folder: RunDir, spec: StudySpec, space: SearchSpace) -> str | None:
     """Make the database again where it is gone and trials were kept; in words from what."""
-    if (folder.path / DATABASE).exists():
+    if folder.database.exists():
         return None
-    if not (folder.path / LEDGER).exists() and not any(folder.tasks.glob("[0-9a-f]*")):
+    if not folder.ledger.exists() and not folder.task_digests():
         return None
     return rebuild_database(folder, spec, space)
 
@@ -92,8 +96,8 @@ def rebuild_database(folder: RunDir, spec: StudySpec, space: SearchSpace) -> str
     The trials are those of the newest whole backup, over them those of the ledger, and after them
     the configurations of task directories that neither has.
     """
-    database = folder.path / DATABASE
-    ledger, n_bad = read_ledger(folder.path / LEDGER)
+    database = folder.database
+    ledger, n_bad = read_ledger(folder.ledger)
     if database.exists() and database.stat().st_size and why_damaged(database) is None:
         source: Path | None = database
     else:
@@ -106,14 +110,14 @@ def rebuild_database(folder: RunDir, spec: StudySpec, space: SearchSpace) -> str
     orphans = [folds for config, folds in stored_folds(folder, spec).items() if config not in known]
     for path in (database, database.with_name(f"{DATABASE}-journal")):
         if path.exists():
-            set_aside(folder.path, path)
+            set_aside(folder, path)
     with new_study(database, spec.study_name) as (study, _):
-        stored.copy_attributes(study)
+        copy_attributes(stored, study)
         for number in range(max(trials, default=-1) + 1):
             study.add_trial(trials.get(number) or _lost())
         _add_orphans(study, spec, space, orphans)
     for number in sorted(trials.keys() - ledger.keys()):
-        Ledger(folder.path / LEDGER).write(trials[number])
+        Ledger(folder.ledger).write(trials[number])
     damaged = f", {n_bad} damaged lines" if n_bad else ""
     return (
         f"{len(ledger)} trials in {LEDGER}{damaged}; {len(stored.trials)} in "
@@ -132,8 +136,8 @@ def _joined(
     for number, trial in ledger.items():
         if number in trials:
             before = trials[number]
-            trial._user_attrs = before.user_attrs | trial.user_attrs
-            trial._system_attrs = before.system_attrs | trial.system_attrs
+            trial.user_attrs = before.user_attrs | trial.user_attrs
+            trial.system_attrs = before.system_attrs | trial.system_attrs
         trials[number] = trial
     return trials
 
@@ -182,15 +186,15 @@ def _open(params: Params, space: SearchSpace) -> FrozenTrial:
 def stored_folds(folder: RunDir, spec: StudySpec) -> Configurations:
     """The trainings of a study's folds that are on disk and whole."""
     found = []
-    for path in folder.tasks.glob("[0-9a-f]*"):
-        task = read_task(folder.tasks, path.name)
+    for digest in folder.task_digests():
+        task = read_task(folder.tasks, digest)
         if task["fold"] is None or task["n_folds"] != spec.search.n_folds:
             continue
         if (task["detector"], task["seed"]) != (spec.detector, spec.search.seed):
             continue
-        result = read_result(folder.tasks, path.name)
+        result = read_result(folder.tasks, digest)
         if result is not None:
-            written = (path / "result.json").stat().st_mtime_ns
+            written = (folder.tasks / digest / "result.json").stat().st_mtime_ns
             found.append(StoredFold(task["params"], task["fold"], result, written))
     configurations: dict[str, dict[int, StoredFold]] = {}
     for one in sorted(found, key=lambda stored: stored.time_ns):
@@ -207,7 +211,7 @@ def end_stored_trials(
         folds = folds_of.get(frozen.user_attrs.get(CONFIG, ""), {})
         if len(folds) < spec.search.n_folds:
             continue
-        trial = optuna.Trial(study, frozen._trial_id)
+        trial = live_trial(study, frozen)
         opened = OpenTrial(trial, frozen.params, spec.search.criterion, (), pending=[])
         for fold in sorted(folds):
             opened.results[fold] = folds[fold].result

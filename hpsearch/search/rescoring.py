@@ -9,14 +9,13 @@ import copy
 import shutil
 from typing import Any
 
-import optuna
 from optuna.trial import FrozenTrial
 
 from hpsearch.config.spec import CRITERIA, Criterion
 from hpsearch.evaluation.criteria import Criteria, mean_values
-from hpsearch.storage.database import DATABASE, load_study, new_study
-from hpsearch.storage.ledger import LEDGER, Ledger
-from hpsearch.storage.records import FoldRecord, FoldRecords
+from hpsearch.storage.backups import Ledger
+from hpsearch.storage.database import FoldRecord, FoldRecords, load_study, new_study
+from hpsearch.storage.optuna_storage import copy_attributes
 from hpsearch.storage.results import FoldResult, read_result, read_task
 from hpsearch.storage.run_dir import RunDir
 from hpsearch.storage.trials import LABELLED, RETRY_OF, TASKS
@@ -35,7 +34,7 @@ def rescore(folder: RunDir, criteria: Criteria, *, criterion: Criterion) -> int:
     Raises:
         StudyError: the result of a trial is damaged.
     """
-    if not (folder.path / DATABASE).exists():
+    if not folder.database.exists():
         return 0
     study = load_study(folder.path)
     trials = study.get_trials(deepcopy=False)
@@ -52,8 +51,8 @@ def rescore(folder: RunDir, criteria: Criteria, *, criterion: Criterion) -> int:
         return 0
     for stale in folder.final.glob("[0-9]*"):
         shutil.rmtree(stale)
-    ledger = Ledger(folder.path / LEDGER)
-    with new_study(folder.path / DATABASE, study.study_name) as (anew, engine):
+    ledger = Ledger(folder.ledger)
+    with new_study(folder.database, study.study_name) as (anew, engine):
         records = FoldRecords(engine)
         for trial in trials:
             anew.add_trial(rescored.get(trial.number, trial))
@@ -62,7 +61,7 @@ def rescore(folder: RunDir, criteria: Criteria, *, criterion: Criterion) -> int:
             for fold, result in results[trial.number].items():
                 record = FoldRecord(trial.number, fold, criteria(result, fold))
                 records.add(record, result, instead_of=trial.user_attrs.get(RETRY_OF, ()))
-        _copy_attributes(study, anew)
+        copy_attributes(study, anew)
     return sum(trial.state.is_finished() for trial in rescored.values())
 
 
@@ -100,11 +99,3 @@ def _rescored(
     if trial.value is not None:
         changed.value = facts[criterion]
     return changed
-
-
-def _copy_attributes(old: optuna.Study, new: optuna.Study) -> None:
-    """Those of a study itself, such as the notes and pictures that the dashboard shows."""
-    for key, value in old.user_attrs.items():
-        new.set_user_attr(key, value)
-    for key, value in old._storage.get_study_system_attrs(old._study_id).items():
-        new._storage.set_study_system_attr(new._study_id, key, value)

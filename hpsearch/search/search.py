@@ -19,7 +19,8 @@ from hpsearch.search.engine import Engine, Finished
 from hpsearch.search.events import Listener
 from hpsearch.search.task import Task
 from hpsearch.search.trial import OpenTrial
-from hpsearch.storage.records import FoldRecord, FoldRecords
+from hpsearch.storage.database import FoldRecord, FoldRecords
+from hpsearch.storage.optuna_storage import live_trial
 from hpsearch.storage.results import FoldResult
 from hpsearch.storage.trials import (
     CONFIG,
@@ -115,7 +116,7 @@ class Search:
         self._tell_of_foreign(by_state)
         self._folds_done = len(by_state.ended) * self.plan.n_folds
         for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            self._take_up(optuna.Trial(self.study, trial._trial_id), trial.intermediate_values)
+            self._take_up(live_trial(self.study, trial), trial.intermediate_values)
         while True:
             self._fill()
             if not self._under_way:

@@ -9,8 +9,7 @@ from hpsearch.search.engine import LocalEngine, plan_workers
 from hpsearch.search.events import Listener
 from hpsearch.search.run_tasks import require_results, run_tasks
 from hpsearch.storage.database import mean_best_step, sole_writer_of
-from hpsearch.storage.environment import environment
-from hpsearch.storage.run_dir import RunDir
+from hpsearch.storage.run_dir import RunDir, environment
 from hpsearch.study.prepare import prepare_study
 
 

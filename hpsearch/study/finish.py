@@ -125,7 +125,7 @@ class Ending:
         if current != known:  # there are more trials now, or another rate is asked for
             rewrite_final(self.folder.final, current)
             if first is not None and (found := self._calibration(trial, first)) is not None:
-                attach_calibration(self.folder.final / str(trial.number) / "model", found)
+                attach_calibration(self.folder.model(trial.number), found)
         return current
 
     def _train(self, trial: FrozenTrial) -> FinalResult:

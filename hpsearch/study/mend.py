@@ -22,11 +22,10 @@ from hpsearch.search.recover import (
     stored_folds,
 )
 from hpsearch.search.rescoring import rescore
-from hpsearch.storage.database import DATABASE, create_or_load_study, sole_writer_of
-from hpsearch.storage.environment import environment
+from hpsearch.storage.database import create_or_load_study, sole_writer_of
 from hpsearch.storage.optuna_storage import upgrade_schema
 from hpsearch.storage.results import RECIPE, read_result, read_task, recipe_of
-from hpsearch.storage.run_dir import RunDir
+from hpsearch.storage.run_dir import DATABASE, RunDir, environment
 from hpsearch.storage.trials import trials_of
 from hpsearch.study.prepare import backbone_of, request_of
 
@@ -50,7 +49,7 @@ def recover_study(
     spec = folder.spec()
     with sole_writer_of(folder.path):
         if upgrade:
-            backup = upgrade_schema(folder.path / DATABASE)
+            backup = upgrade_schema(folder.database)
             done = f"converted; as it was: {backup}" if backup else "needs no conversion"
             listener.note(f"{DATABASE}: {done}")
         for name in set_damaged_tasks_aside(folder):
@@ -96,10 +95,7 @@ def _mend_data(
         request_of(spec.dataset), cache_dir=cache_dir, progress=listener.progress
     )
     backbone, _ = backbone_of(spec, space, cache_dir, listener)
-    tasks = {
-        path.name: read_task(folder.tasks, path.name)
-        for path in sorted(folder.tasks.glob("[0-9a-f]*"))
-    }
+    tasks = {digest: read_task(folder.tasks, digest) for digest in folder.task_digests()}
     if tasks and folder.images_file not in lost:
         fingerprint = next(iter(tasks.values()))["data_fingerprint"]
         dataset = folder.known_images(dataset, fingerprint)
@@ -123,7 +119,7 @@ def _mend_data(
     facts["recipe"] = min((recipe_of(task) for task in tasks.values()), default=RECIPE)
     for path in lost:
         if path.exists():
-            set_aside(folder.path, path)
+            set_aside(folder, path)
     folder.write_data(dataset.table, facts)
     listener.note(
         f"{', '.join(path.name for path in lost)}: made again from the data; the versions in "

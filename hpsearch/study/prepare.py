@@ -34,9 +34,8 @@ from hpsearch.protocol.labels import LabelledAnomalies, TestRoles, test_roles
 from hpsearch.protocol.protocol import Parts, part_images
 from hpsearch.search.events import Listener
 from hpsearch.search.task import Task, TaskContext
-from hpsearch.storage.environment import inputs
 from hpsearch.storage.results import RECIPE
-from hpsearch.storage.run_dir import RunDir
+from hpsearch.storage.run_dir import RunDir, inputs
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,16 +19,14 @@ from hpsearch.search.run_tasks import require_results, run_tasks
 from hpsearch.search.samplers import build_pruner, build_sampler, choose_sampler
 from hpsearch.search.search import Search, SearchPlan
 from hpsearch.storage.database import (
-    DATABASE,
+    FoldRecords,
     create_or_load_study,
     load_study,
     open_database,
     sole_writer_of,
 )
-from hpsearch.storage.environment import environment
-from hpsearch.storage.records import FoldRecords
 from hpsearch.storage.results import read_result
-from hpsearch.storage.run_dir import RunDir
+from hpsearch.storage.run_dir import RunDir, environment
 from hpsearch.storage.trials import failures_sentence, trials_of
 from hpsearch.study.finish import Ending
 from hpsearch.study.prepare import Prepared, prepare_study
@@ -201,7 +199,7 @@ def _tell_failures(study: optuna.Study, listener: Listener) -> None:
 
 def _train_lost(prepared: Prepared, folder: RunDir, engine: Engine, listener: Listener) -> None:
     """Train again the folds of completed trials whose results are gone."""
-    if not (folder.path / DATABASE).exists():
+    if not folder.database.exists():
         return
     tasks = [
         prepared.task(trial.params, fold)

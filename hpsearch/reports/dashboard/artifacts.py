@@ -13,15 +13,9 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 
 from hpsearch.io.files import atomic_path
-from hpsearch.storage.run_dir import RunDir
 
 _PREFIX = "dashboard:artifacts"
 _PNG = "image/png"
-
-
-def artifacts_of(folder: RunDir) -> Path:
-    """The folder of a study's artifacts."""
-    return folder.path / "artifacts"
 
 
 class Shelf:

@@ -28,7 +28,7 @@ from hpsearch.reports.heat_table import Heat, heat, heat_axes
 from hpsearch.reports.importance import axis_importance
 from hpsearch.reports.label_budget import budget_block, read_budget
 from hpsearch.reports.look import lay_out, shown
-from hpsearch.reports.study_data import read_study_data, report_folder
+from hpsearch.reports.study_data import read_study_data
 from hpsearch.storage.run_dir import RunDir
 
 HEAT, BUDGET = "value-by-axis", "label-budget"
@@ -46,7 +46,7 @@ def study_figures(folder: RunDir) -> dict[str, go.Figure]:
         importance = axis_importance(data)
         ranking = tuple(importance.shares) if importance else ()
         figures[HEAT] = heat_figure(heat(data, *heat_axes(data.varied, ranking)))
-    block = budget_block(read_budget(report_folder(folder)))
+    block = budget_block(read_budget(folder.report))
     if isinstance(block, Figure):
         figures[BUDGET] = block.plotly
     return figures

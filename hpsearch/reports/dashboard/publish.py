@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial
 from hpsearch.errors import StudyError, UserError
 from hpsearch.evaluation.result import FinalResult
 from hpsearch.io.progress import Progress, silent
-from hpsearch.reports.dashboard.artifacts import Shelf, artifacts_of
+from hpsearch.reports.dashboard.artifacts import Shelf
 from hpsearch.reports.dashboard.figures import (
     roc_picture,
     save_figures,
@@ -19,7 +19,6 @@ from hpsearch.reports.dashboard.figures import (
 )
 from hpsearch.reports.dashboard.notes import NoteBook, study_note, trial_note
 from hpsearch.reports.dashboard.server import is_installed, open_storage
-from hpsearch.reports.examples.store import examples_of
 from hpsearch.storage.database import sole_writer_of
 from hpsearch.storage.run_dir import RunDir
 from hpsearch.storage.trials import trials_of
@@ -94,7 +93,7 @@ def _write_notes(folder: RunDir, study: optuna.Study, finals: Mapping[int, Final
         final=finals.get(folder.winner()) if folder.winner_file.exists() else None,
         warnings=folder.environment().get("warnings", []),
     )
-    NoteBook(study, artifacts_of(folder) / _NOTES).write(notes)
+    NoteBook(study, folder.artifacts / _NOTES).write(notes)
 
 
 def _draw_curves(folder: RunDir, study: optuna.Study, progress: Progress) -> None:
@@ -116,7 +115,7 @@ def _show_examples(folder: RunDir, study: optuna.Study) -> None:
 
 
 def _examples(folder: RunDir, trial: FrozenTrial) -> Iterable[Path]:
-    pictures = examples_of(folder.final, trial.number).glob("*.png")
+    pictures = folder.examples(trial.number).glob("*.png")
     return sorted(pictures, key=lambda path: path.stem)  # an image before what lies over it
 
 
@@ -143,4 +142,4 @@ def _complete(study: optuna.Study) -> tuple[FrozenTrial, ...]:
 
 
 def _shelf(folder: RunDir, study: optuna.Study) -> Shelf:
-    return Shelf(artifacts_of(folder), study._storage, study._study_id)
+    return Shelf(folder.artifacts, study._storage, study._study_id)

@@ -20,11 +20,10 @@ from optuna.artifacts import FileSystemArtifactStore
 from optuna.storages import RDBStorage
 
 from hpsearch.errors import SpecError
-from hpsearch.reports.dashboard.artifacts import artifacts_of
 from hpsearch.reports.dashboard.guard import Guard, OneTimeLink
-from hpsearch.storage.database import DATABASE, load_study, sole_writer_of
+from hpsearch.storage.database import load_study, sole_writer_of
 from hpsearch.storage.optuna_storage import sqlite_url
-from hpsearch.storage.run_dir import RunDir
+from hpsearch.storage.run_dir import DATABASE, RunDir
 
 _BUSY_SECONDS = 60  # the search may hold the file for a moment
 
@@ -170,4 +169,4 @@ def _study_id(storage: RDBStorage) -> int:
 def _app(storage: RDBStorage, folder: RunDir) -> Any:
     from optuna_dashboard import wsgi
 
-    return wsgi(storage, artifact_store=FileSystemArtifactStore(artifacts_of(folder)))
+    return wsgi(storage, artifact_store=FileSystemArtifactStore(folder.artifacts))

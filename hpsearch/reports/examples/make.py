@@ -22,7 +22,6 @@ from hpsearch.reports.examples.store import (
     Choice,
     Example,
     choose_examples,
-    examples_of,
     read_examples,
     write_index,
 )
@@ -67,14 +66,14 @@ def make_examples(
     Raises:
         UserError: the images, the weights or the model are gone or are others.
     """
-    target, key = examples_of(folder.final, result.trial), key_of(result)
+    target, key = folder.examples(result.trial), key_of(result)
     known = read_examples(target, key)
     if known is not None:
         return known
     dataset = folder.known_images(dataset or _load(folder, cache_dir, progress))
     _require_same(folder, dataset)
     chosen = _choose(folder, result, roles, dataset)
-    model = _model(folder, target.parent / "model", device)
+    model = _model(folder, folder.model(result.trial), device)
     remove_leftovers(target)
     shutil.rmtree(target, ignore_errors=True)
     with write_directory_atomic(target) as partial:

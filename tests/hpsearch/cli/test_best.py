@@ -7,9 +7,9 @@ import optuna
 import pandas as pd
 import pytest
 
-from hpsearch.storage.database import DATABASE, create_or_load_study
+from hpsearch.storage.database import create_or_load_study
 from hpsearch.storage.results import RECIPE
-from hpsearch.storage.run_dir import RunDir
+from hpsearch.storage.run_dir import DATABASE, RunDir
 from hpsearch.storage.trials import TASKS
 
 Command = Callable[..., Any]

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from hpsearch.storage.database import DATABASE, load_study
-from hpsearch.storage.run_dir import RunDir
+from hpsearch.storage.database import load_study
+from hpsearch.storage.run_dir import DATABASE, RunDir
 
 RUN = ("--device", "cpu", "--workers", 1)
 
@@ -102,7 +102,7 @@ def finished(tiny_spec: Any, finished_study: Callable[..., RunDir]) -> RunDir:
 def test_a_locked_database_is_one_line(
     hpsearch: Any, finished: RunDir, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hpsearch.storage.backups._BUSY_SECONDS", 0.1)
+    monkeypatch.setattr("hpsearch.storage.optuna_storage._BUSY_SECONDS", 0.1)
     with closing(sqlite3.connect(finished.path / DATABASE, isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
         _one_line(hpsearch("best", "tiny", "--runs", finished.path.parent), "locked")

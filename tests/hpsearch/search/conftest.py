@@ -17,8 +17,7 @@ from hpsearch.search.engine import Finished
 from hpsearch.search.events import SilentListener, TrialReport
 from hpsearch.search.search import CONFIG, Search, SearchPlan
 from hpsearch.search.task import Task
-from hpsearch.storage.database import create_or_load_study, open_database
-from hpsearch.storage.records import FoldRecords
+from hpsearch.storage.database import FoldRecords, create_or_load_study, open_database
 from hpsearch.storage.results import FoldResult
 
 FOLDS = 2

@@ -15,10 +15,9 @@ from PIL import Image
 
 from hpsearch.errors import StudyError
 from hpsearch.search.events import SilentListener
-from hpsearch.storage.database import DATABASE, load_study
-from hpsearch.storage.environment import environment
-from hpsearch.storage.ledger import LEDGER, read_ledger
-from hpsearch.storage.run_dir import RunDir
+from hpsearch.storage.backups import read_ledger
+from hpsearch.storage.database import load_study
+from hpsearch.storage.run_dir import DATABASE, LEDGER, RunDir, environment
 from hpsearch.study.mend import recover_study
 from hpsearch.study.prepare import prepare_study
 from hpsearch.study.run import run_study

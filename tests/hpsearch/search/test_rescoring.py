@@ -18,11 +18,10 @@ from hpsearch.evaluation.criteria import Criteria
 from hpsearch.search.events import SilentListener
 from hpsearch.search.rescoring import rescore
 from hpsearch.search.task import Task, TaskContext
-from hpsearch.storage.database import DATABASE, load_study, open_database
-from hpsearch.storage.ledger import Ledger
-from hpsearch.storage.records import FoldRecords
+from hpsearch.storage.backups import Ledger
+from hpsearch.storage.database import FoldRecords, load_study, open_database
 from hpsearch.storage.results import FoldResult
-from hpsearch.storage.run_dir import RunDir
+from hpsearch.storage.run_dir import DATABASE, RunDir
 from hpsearch.study.mend import recover_study
 from hpsearch.study.run import StudyRun, run_study
 

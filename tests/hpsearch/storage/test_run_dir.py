@@ -6,9 +6,8 @@ import pytest
 
 from hpsearch.config.spec import StudySpec, build_spec
 from hpsearch.errors import StudyError
-from hpsearch.storage.database import DATABASE
 from hpsearch.storage.results import RECIPE
-from hpsearch.storage.run_dir import RunDir, find_study, list_studies
+from hpsearch.storage.run_dir import DATABASE, RunDir, find_study, list_studies
 
 FACTS = {"recipe": 1, "data_fingerprint": "f", "backbone_digest": "b"}
 TABLE = pd.DataFrame(

@@ -10,11 +10,10 @@ from optuna_dashboard import get_note, save_note, wsgi
 from PIL import Image
 
 from hpsearch.reports.dashboard import publish as publishing
-from hpsearch.reports.dashboard.artifacts import artifacts_of
 from hpsearch.reports.dashboard.figures import HEAT, trial_curves
 from hpsearch.reports.dashboard.publish import publish, publish_unless_running
-from hpsearch.storage.database import DATABASE, load_study, sole_writer_of
-from hpsearch.storage.run_dir import RunDir
+from hpsearch.storage.database import load_study, sole_writer_of
+from hpsearch.storage.run_dir import DATABASE, RunDir
 from hpsearch.study.final_store import read_winner
 
 
@@ -38,11 +37,11 @@ def test_what_is_published_is_shown_and_once(finished: RunDir, serve: Any) -> No
     assert publish_unless_running(finished) == []
     database, files = (
         (finished.path / DATABASE).read_bytes(),
-        sorted(artifacts_of(finished).iterdir()),
+        sorted(finished.artifacts.iterdir()),
     )
     assert publish_unless_running(finished) == []
     assert (finished.path / DATABASE).read_bytes() == database
-    assert sorted(artifacts_of(finished).iterdir()) == files
+    assert sorted(finished.artifacts.iterdir()) == files
     with serve(finished) as browser:
         browser.open_link()
         detail = browser.ask("/api/studies/1").json
@@ -110,7 +109,7 @@ def test_a_running_study_is_left_alone(finished: RunDir) -> None:
         (remark,) = publish_unless_running(finished)
         assert f"process {holder.pid} is writing" in remark
         holder.communicate()
-    assert not artifacts_of(finished).exists()
+    assert not finished.artifacts.exists()
 
 
 def test_without_the_extra_nothing_is_written(
@@ -120,7 +119,7 @@ def test_without_the_extra_nothing_is_written(
     with sole_writer_of(finished.path):
         (remark,) = publish(finished)
     assert "pip install 'hpsearch[dashboard]'" in remark
-    assert not artifacts_of(finished).exists()
+    assert not finished.artifacts.exists()
 
 
 def test_the_plain_dashboard_reads_it_too(finished: RunDir) -> None:

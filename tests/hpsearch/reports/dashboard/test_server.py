@@ -8,10 +8,9 @@ import optuna
 import pytest
 
 from hpsearch.errors import SpecError, StudyError
-from hpsearch.reports.dashboard.artifacts import artifacts_of
 from hpsearch.reports.dashboard.server import open_dashboard, open_storage
-from hpsearch.storage.database import DATABASE, create_or_load_study, load_study, sole_writer_of
-from hpsearch.storage.run_dir import RunDir
+from hpsearch.storage.database import create_or_load_study, load_study, sole_writer_of
+from hpsearch.storage.run_dir import DATABASE, RunDir
 
 
 def _empty(folder: Path, n_trials: int = 2) -> optuna.Study:
@@ -113,8 +112,8 @@ def test_it_shows_a_running_study_and_does_not_hold_it_up(study_dir: RunDir, ser
 @pytest.mark.parametrize("mimetype", ["text/html", "image/svg+xml", "image/png"])
 def test_a_hostile_artifact_is_inert(mimetype: str, study_dir: RunDir, serve: Any) -> None:
     artifact = str(uuid4())
-    artifacts_of(study_dir).mkdir()
-    (artifacts_of(study_dir) / artifact).write_text("<script>alert(1)</script>")
+    study_dir.artifacts.mkdir()
+    (study_dir.artifacts / artifact).write_text("<script>alert(1)</script>")
     facts = {"artifact_id": artifact, "filename": "<script>", "mimetype": mimetype}
     storage = open_storage(study_dir.path, write=True)
     key = f"dashboard:artifacts:1:{artifact}"
