@@ -18,7 +18,14 @@ from hpsearch.evaluation.result import FinalResult
 from hpsearch.evaluation.threshold import Estimate
 from hpsearch.storage.database import load_study
 from hpsearch.storage.run_dir import RunDir
-from hpsearch.storage.trials import Trials, failures_sentence, message_of, reason_of, trials_of
+from hpsearch.storage.trials import (
+    Trials,
+    facts_of,
+    failures_sentence,
+    message_of,
+    reason_of,
+    trials_of,
+)
 
 _SHOWN = 5
 
@@ -97,18 +104,18 @@ def warnings_of(folder: RunDir) -> list[str]:
 
 def _best_trials(by_state: Trials, criterion: Criterion) -> Table:
     trials = sorted(
-        by_state.completed, key=lambda trial: (-trial.user_attrs[criterion], trial.number)
+        by_state.completed, key=lambda trial: (-facts_of(trial).criteria[criterion], trial.number)
     )
     counts = f"{len(trials)} of {len(by_state.ended)}" if by_state.failed else str(len(trials))
     table = Table(title=f"best {min(_SHOWN, len(trials))} of {counts} configurations")
     for column in ("trial", f"validation {FIGURES[criterion]}", "fold spread", "configuration"):
         table.add_column(column)
     for trial in trials[:_SHOWN]:
-        folds = trial.user_attrs["fold_values"][criterion]
+        folds = facts_of(trial).fold_values[criterion]
         folds = sorted(folds, reverse=criterion == "unsupervised")  # as shown: rising
         table.add_row(
             str(trial.number),
-            figure(criterion, trial.user_attrs[criterion]),
+            figure(criterion, facts_of(trial).criteria[criterion]),
             f"{figure(criterion, folds[0])} - {figure(criterion, folds[-1])}",
             one_line(varied(trial)),
         )

@@ -16,6 +16,7 @@ from optuna.trial import FrozenTrial
 from hpsearch.config.spec import CRITERIA, Criterion
 from hpsearch.evaluation.threshold import Estimate, estimate, mean_auroc
 from hpsearch.storage.results import FoldResult
+from hpsearch.storage.trials import facts_of
 
 if TYPE_CHECKING:
     from hpsearch.protocol.labels import TestRoles
@@ -106,7 +107,7 @@ def compare_choices(
         Choice(
             criterion,
             trial.number,
-            trial.user_attrs[criterion],
+            facts_of(trial).criteria[criterion],
             test := tests[trial.number],
             regret=max(aurocs) - test.auroc,
         )

@@ -8,10 +8,11 @@ import pandas as pd
 from optuna.trial import FrozenTrial
 
 from hpsearch.config.space import Params
-from hpsearch.config.spec import CRITERIA, Values
+from hpsearch.config.spec import Values
 from hpsearch.evaluation.choice import Choice, Verdict
 from hpsearch.evaluation.threshold import Estimate, Flagging, estimate, mean_auroc
 from hpsearch.storage.results import FoldResult
+from hpsearch.storage.trials import facts_of
 
 if TYPE_CHECKING:  # these import torch, which a command that only reads need not wait for
     from hpsearch.protocol.labels import TestRoles
@@ -92,12 +93,13 @@ def final_result(
     def figure(results: Sequence[FoldResult], anomalies: Any) -> Estimate:
         return estimate(results, table, roles.normals, anomalies, seed=seed)
 
+    facts = facts_of(trial)
     return FinalResult(
         trial=trial.number,
         params=trial.params,
         value=float(trial.value or 0.0),
-        criteria={criterion: trial.user_attrs[criterion] for criterion in CRITERIA},
-        fold_aurocs=tuple(trial.user_attrs["fold_aurocs"]),
+        criteria=facts.criteria,
+        fold_aurocs=tuple(facts.fold_values["weak"]),
         steps=steps,
         test=figure(runs, roles.headline),
         seen=figure(runs, roles.seen) if len(roles.seen) else None,

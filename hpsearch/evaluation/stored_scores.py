@@ -23,6 +23,7 @@ from hpsearch.protocol.labels import anomaly_pool
 from hpsearch.storage.database import completed_trials, load_study, mean_best_step
 from hpsearch.storage.results import FoldResult, read_result, read_task, scores_at
 from hpsearch.storage.run_dir import RunDir
+from hpsearch.storage.trials import facts_of
 
 FloatArray = NDArray[np.float64]
 
@@ -76,7 +77,7 @@ def read_scores(folder: RunDir, *, progress: Progress = silent) -> StoredScores:
     """
     study, table = load_study(folder.path), read_table(folder)
     trials = _trials_with_folds(study, folder.spec().search.n_folds)
-    first_folds = (_result(folder, trials[0], digest) for digest in _tasks(trials[0]))
+    first_folds = (_result(folder, trials[0], digest) for digest in facts_of(trials[0]).tasks)
     normals = tuple(_normals(result, table) for result in first_folds)
     pool, test = anomaly_pool(table), np.flatnonzero(table["split"] == "test")
     scores = StoredScores(
@@ -90,7 +91,7 @@ def read_scores(folder: RunDir, *, progress: Progress = silent) -> StoredScores:
         fold_test_scores=np.empty((len(trials), len(normals), len(test))),
     )
     for number, trial in enumerate(trials):
-        for fold, digest in enumerate(_tasks(trial)):
+        for fold, digest in enumerate(facts_of(trial).tasks):
             of_image = _by_position(_result(folder, trial, digest), table)
             scores.normal_scores[fold][number] = of_image[normals[fold]]
             scores.pool_scores[number, fold] = of_image[pool]
@@ -136,17 +137,12 @@ def read_table(folder: RunDir) -> pd.DataFrame:
 def _trials_with_folds(study: optuna.Study, n_folds: int) -> tuple[FrozenTrial, ...]:
     trials = sorted(completed_trials(study), key=lambda trial: trial.number)
     for trial in trials:
-        if len(_tasks(trial)) != n_folds:
+        if (n_there := len(facts_of(trial).tasks)) != n_folds:
             raise StudyError(
-                f"study {study.study_name}: trial {trial.number} has {len(_tasks(trial))} of "
+                f"study {study.study_name}: trial {trial.number} has {n_there} of "
                 f"{n_folds} folds; run the same `hpsearch run` again to go on"
             )
     return tuple(trials)
-
-
-def _tasks(trial: FrozenTrial) -> list[str]:
-    digests: list[str] = trial.user_attrs.get("tasks", [])
-    return digests
 
 
 def _result(folder: RunDir, trial: FrozenTrial, digest: str) -> FoldResult:
@@ -191,7 +187,7 @@ def _final_trainings(folder: RunDir) -> dict[str, dict[str, Any]]:
 
 
 def _final_identity(folder: RunDir, trial: FrozenTrial) -> str:
-    first_fold = read_task(folder.tasks, _tasks(trial)[0])
+    first_fold = read_task(folder.tasks, facts_of(trial).tasks[0])
     return _identity(first_fold | {"steps": mean_best_step(trial)})
 
 

@@ -21,7 +21,7 @@ from hpsearch.paper.contents import TableStudy
 from hpsearch.paper.growing import START_RESOLUTION
 from hpsearch.storage.database import load_study, winner
 from hpsearch.storage.run_dir import RunDir
-from hpsearch.storage.trials import TASKS, trials_of
+from hpsearch.storage.trials import facts_of, trials_of
 from hpsearch.study.final_store import read_final
 
 
@@ -190,7 +190,7 @@ def _to_do(study: TableStudy, folder: RunDir, n_trials: int, on_disk: int) -> tu
         return max(0, n_trials * n_folds - on_disk), most
     found = load_study(folder.path)
     ended = trials_of(found).ended
-    under_way = max(0, on_disk - sum(len(trial.user_attrs[TASKS]) for trial in ended))
+    under_way = max(0, on_disk - sum(len(facts_of(trial).tasks) for trial in ended))
     if len(ended) < n_trials:
         return max(0, (n_trials - len(ended)) * n_folds - under_way), most
     try:

@@ -31,7 +31,7 @@ from hpsearch.search.run_tasks import require_results, run_tasks
 from hpsearch.storage.database import load_study, sole_writer_of
 from hpsearch.storage.results import read_result
 from hpsearch.storage.run_dir import RunDir, environment
-from hpsearch.storage.trials import trials_of
+from hpsearch.storage.trials import facts_of, trials_of
 from hpsearch.study.prepare import Prepared, prepare_study
 from hpsearch.study.run import StudyRun, run_study
 
@@ -271,7 +271,7 @@ def _answer(ran: StudyRun, spec: StudySpec, criterion: Criterion) -> Answer:
     found = (read_result(folder.tasks, digest) for digest in result.tasks)
     finals = [final for final in found if final]
     trials = trials_of(load_study(folder.path)).ended
-    searching = sum(trial.user_attrs.get("seconds", 0.0) for trial in trials)
+    searching = sum(facts_of(trial).seconds for trial in trials)
     seconds = tuple(final.seconds for final in finals)
     devices = tuple(dict.fromkeys(final.device for final in finals))
     return Answer(

@@ -9,6 +9,7 @@ from hpsearch.evaluation.intervals import auroc_interval
 from hpsearch.reports.answer import estimate_words
 from hpsearch.reports.document import Section, Table, Text
 from hpsearch.reports.study_data import CRITERION_NAMES, StudyData
+from hpsearch.storage.trials import facts_of
 
 _SHOWN = 15
 
@@ -41,7 +42,7 @@ def candidates(data: StudyData) -> tuple[Candidate, ...]:
             trial.number,
             data.configuration(trial),
             float(estimates.values[index]),
-            tuple(trial.user_attrs["fold_values"]["weak"]),
+            tuple(facts_of(trial).fold_values["weak"]),
             auroc_interval(estimates, index),
             trial.number in data.result.verdict.tied,
         )

@@ -9,6 +9,7 @@ from hpsearch.config.space import describe
 from hpsearch.config.spec import AxisValue
 from hpsearch.reports.document import Table, Text
 from hpsearch.reports.study_data import CRITERION_NAMES, StudyData
+from hpsearch.storage.trials import facts_of
 
 # The bottleneck and what is compared behind it, of the detectors that come with the package.
 _ROWS = ("latent_dim", "latent_res")
@@ -102,8 +103,8 @@ def _caption(found: Heat) -> str:
 
 
 def _best(trials: list[FrozenTrial], data: StudyData) -> Cell:
-    top = max(trials, key=lambda trial: (trial.user_attrs[data.criterion], -trial.number))
-    folds = top.user_attrs["fold_values"][data.criterion]
+    top = max(trials, key=lambda trial: (facts_of(trial).criteria[data.criterion], -trial.number))
+    folds = facts_of(top).fold_values[data.criterion]
     return Cell(top.number, fmean(folds), min(folds), max(folds), len(trials))
 
 

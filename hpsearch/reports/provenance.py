@@ -6,15 +6,15 @@ from hpsearch.config.space import statistics_in_words
 from hpsearch.io.files import printable
 from hpsearch.reports.document import Code, Section, Table
 from hpsearch.reports.study_data import StudyData
-from hpsearch.storage.trials import trials_of
+from hpsearch.storage.trials import facts_of, trials_of
 
 
 def stage_seconds(data: StudyData) -> tuple[tuple[str, int, float], ...]:
     """Stage, trainings and seconds of training and scoring, of the trials and the winner."""
-    trials = trials_of(data.study).ended
-    searched = sum(len(trial.user_attrs["tasks"]) for trial in trials)
+    ended = [facts_of(trial) for trial in trials_of(data.study).ended]
+    searched = sum(len(facts.tasks) for facts in ended)
     return (
-        ("search", searched, sum(trial.user_attrs["seconds"] for trial in trials)),
+        ("search", searched, sum(facts.seconds for facts in ended)),
         ("winner, on all normals", len(data.finals), sum(run.seconds for run in data.finals)),
     )
 

@@ -20,6 +20,7 @@ from hpsearch.protocol.protocol import labelled_anomalies
 from hpsearch.storage.database import load_study
 from hpsearch.storage.results import FoldResult, read_result
 from hpsearch.storage.run_dir import RunDir
+from hpsearch.storage.trials import facts_of
 from hpsearch.study.final_store import read_winner
 
 CRITERION_NAMES: Mapping[Criterion, str] = {
@@ -95,7 +96,7 @@ def read_study_data(folder: RunDir, *, progress: Progress = silent) -> StudyData
         labelled=labelled,
         roles=test_roles(stored.table, labelled),
         result=result,
-        folds=_results(folder, winner.user_attrs["tasks"]),
+        folds=_results(folder, facts_of(winner).tasks),
         finals=_results(folder, result.tasks),
     )
 

@@ -12,7 +12,7 @@ from hpsearch.errors import TaskError
 from hpsearch.evaluation.criteria import mean_values
 from hpsearch.search.events import EndState, TrialReport
 from hpsearch.storage.results import FoldResult
-from hpsearch.storage.trials import RETRY_OF, TASKS
+from hpsearch.storage.trials import TrialFacts, facts_of
 
 _STATES: Mapping[TrialState, EndState] = {
     TrialState.COMPLETE: "complete",
@@ -43,8 +43,7 @@ class OpenTrial:
     @property
     def retry_of(self) -> Collection[int]:
         """Numbers of the failed trials that this one stands for."""
-        found: list[int] = self.trial.user_attrs.get(RETRY_OF, [])
-        return found
+        return facts_of(self.trial).retry_of
 
     @property
     def value(self) -> float:
@@ -63,20 +62,19 @@ class OpenTrial:
     def store_facts(self) -> None:
         """Keep with Optuna's trial what its value rests on."""
         results = [self.results[fold] for fold in sorted(self.results)]
-        if self.values:
-            for criterion, mean in mean_values(self.values).items():
-                self.trial.set_user_attr(criterion, mean)
-        folds = {criterion: list(self.fold_values(criterion)) for criterion in CRITERIA}
-        self.trial.set_user_attr("fold_values", folds)
-        self.trial.set_user_attr("fold_aurocs", folds["weak"])
-        self.trial.set_user_attr(TASKS, [result.digest for result in results])
-        self.trial.set_user_attr("best_steps", [result.best_step for result in results])
-        self.trial.set_user_attr("seconds", self.seconds)
-        self.trial.set_user_attr("devices", sorted({result.device for result in results}))
-        if self.failure:
-            self.trial.set_user_attr("failure", self.failure.reason)
-            self.trial.set_user_attr("failure_message", self.failure.message)
-            self.trial.set_user_attr("failure_traceback", list(self.failure.traceback))
+        failure = self.failure
+        TrialFacts(
+            criteria=mean_values(self.values) if self.values else {},
+            fold_values={criterion: self.fold_values(criterion) for criterion in CRITERIA},
+            ended=True,
+            tasks=tuple(result.digest for result in results),
+            best_steps=tuple(result.best_step for result in results),
+            seconds=self.seconds,
+            devices=tuple(sorted({result.device for result in results})),
+            failure=failure.reason if failure else None,
+            failure_message=failure.message if failure else None,
+            failure_traceback=failure.traceback if failure else (),
+        ).write(self.trial)
 
     def report(self, state: TrialState, searched: Collection[str], *, best: bool) -> TrialReport:
         """How the trial ended, for whoever listens."""

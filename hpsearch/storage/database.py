@@ -43,7 +43,7 @@ from hpsearch.storage.optuna_storage import (
 )
 from hpsearch.storage.results import FoldResult
 from hpsearch.storage.run_dir import RunDir
-from hpsearch.storage.trials import failures_sentence, trials_of
+from hpsearch.storage.trials import facts_of, failures_sentence, trials_of
 
 _metadata = MetaData()
 
@@ -228,17 +228,17 @@ def winner(study: optuna.Study, criterion: Criterion) -> FrozenTrial:
         StudyError: no trial has been completed, or an earlier version of hpsearch did it.
     """
     complete = completed_trials(study)
-    if any(criterion not in trial.user_attrs for trial in complete):
+    if any(criterion not in facts_of(trial).criteria for trial in complete):
         raise StudyError(
             f"study {study.study_name}: an earlier version of hpsearch began it; give another "
             "--study-name"
         )
-    return max(complete, key=lambda trial: (trial.user_attrs[criterion], -trial.number))
+    return max(complete, key=lambda trial: (facts_of(trial).criteria[criterion], -trial.number))
 
 
 def mean_best_step(trial: FrozenTrial) -> int:
     """Steps of the final training: the mean of the folds' best, 0 for a detector without steps."""
-    steps: list[int] = trial.user_attrs["best_steps"]
+    steps = facts_of(trial).best_steps
     return round(sum(steps) / len(steps))
 
 

@@ -10,6 +10,7 @@ from hpsearch.search.events import Listener
 from hpsearch.search.run_tasks import require_results, run_tasks
 from hpsearch.storage.database import mean_best_step, sole_writer_of
 from hpsearch.storage.run_dir import RunDir, environment
+from hpsearch.storage.trials import facts_of
 from hpsearch.study.prepare import prepare_study
 
 
@@ -71,5 +72,5 @@ def train_final_models(
 
 def estimated_seconds(trials: Sequence[FrozenTrial], workers: int) -> float:
     """How long their final trainings may take: as long as a fold of each, side by side."""
-    folds = [trial.user_attrs["seconds"] / len(trial.user_attrs["tasks"]) for trial in trials]
+    folds = [facts.seconds / len(facts.tasks) for facts in map(facts_of, trials)]
     return max(sum(folds) / workers, *folds) if folds else 0.0

@@ -33,6 +33,7 @@ from hpsearch.search.task import Task
 from hpsearch.storage.database import mean_best_step, winner
 from hpsearch.storage.results import FoldResult, model_is_whole, read_result
 from hpsearch.storage.run_dir import RunDir
+from hpsearch.storage.trials import facts_of
 from hpsearch.study.final_store import read_final, rewrite_final, what_is_damaged, write_final
 from hpsearch.study.prepare import Prepared
 
@@ -91,7 +92,7 @@ class Ending:
 
     def _folds(self, trial: FrozenTrial) -> list[FoldResult]:
         tasks = self.folder.tasks
-        results = [read_result(tasks, digest) for digest in trial.user_attrs["tasks"]]
+        results = [read_result(tasks, digest) for digest in facts_of(trial).tasks]
         found = [result for result in results if result is not None]
         if len(found) < len(results):
             raise StudyError(

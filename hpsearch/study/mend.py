@@ -13,15 +13,15 @@ from hpsearch.evaluation.criteria import Criteria
 from hpsearch.evaluation.stored_scores import read_table
 from hpsearch.protocol.protocol import part_images
 from hpsearch.search.events import Listener
-from hpsearch.search.recover import (
+from hpsearch.search.rebuild import (
     end_stored_trials,
     fill_fold_table,
     rebuild_database,
+    rescore,
     set_aside,
     set_damaged_tasks_aside,
     stored_folds,
 )
-from hpsearch.search.rescoring import rescore
 from hpsearch.storage.database import create_or_load_study, sole_writer_of
 from hpsearch.storage.optuna_storage import upgrade_schema
 from hpsearch.storage.results import RECIPE, read_result, read_task, recipe_of

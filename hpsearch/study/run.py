@@ -13,8 +13,7 @@ from hpsearch.evaluation.result import FinalResult
 from hpsearch.io.file_systems import network_note
 from hpsearch.search.engine import Engine, LocalEngine, Workers, plan_workers
 from hpsearch.search.events import Listener
-from hpsearch.search.recover import rebuild_lost_database
-from hpsearch.search.rescoring import rescore
+from hpsearch.search.rebuild import rebuild_lost_database, rescore
 from hpsearch.search.run_tasks import require_results, run_tasks
 from hpsearch.search.samplers import build_pruner, build_sampler, choose_sampler
 from hpsearch.search.search import Search, SearchPlan

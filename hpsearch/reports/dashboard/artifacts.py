@@ -13,6 +13,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 
 from hpsearch.io.files import atomic_path
+from hpsearch.storage.trials import facts_of
 
 _PREFIX = "dashboard:artifacts"
 _PNG = "image/png"
@@ -62,7 +63,7 @@ class Shelf:
 
 def _artifact_id(trial: FrozenTrial, name: str) -> str:
     """The same for the same picture: of its trial, by its trainings, should numbers change."""
-    tasks = " ".join(trial.user_attrs.get("tasks", []))
+    tasks = " ".join(facts_of(trial).tasks)
     return str(uuid5(NAMESPACE_URL, f"hpsearch {trial.number} {tasks} {name}"))
 
 

@@ -10,7 +10,6 @@ import pytest
 from hpsearch.storage.database import create_or_load_study
 from hpsearch.storage.results import RECIPE
 from hpsearch.storage.run_dir import DATABASE, RunDir
-from hpsearch.storage.trials import TASKS
 
 Command = Callable[..., Any]
 
@@ -69,7 +68,7 @@ def test_a_winner_that_is_not_trained_yet(hpsearch: Command, runs: Path, tiny_sp
     assert (ended.code, ended.err.count("\n")) == (3, 1)
     assert "no trial was completed" in ended.err
     trial = study.ask()
-    trial.set_user_attr(TASKS, [])
+    trial.set_user_attr("tasks", [])
     trial.set_user_attr("weak", 0.5)
     study.tell(trial, 0.5)
     ended = hpsearch("best")

@@ -16,7 +16,7 @@ from hpsearch.config.spec import StudySpec
 from hpsearch.errors import StudyError
 from hpsearch.evaluation.criteria import Criteria
 from hpsearch.search.events import SilentListener
-from hpsearch.search.rescoring import rescore
+from hpsearch.search.rebuild import rescore
 from hpsearch.search.task import Task, TaskContext
 from hpsearch.storage.backups import Ledger
 from hpsearch.storage.database import FoldRecords, load_study, open_database

@@ -1,12 +1,20 @@
-"""A study made whole again from its ledger, the backups of its database and its task directories.
+"""A study's database written anew, from what is on disk of the study; nothing is trained.
 
-Nothing is deleted: what is replaced lies in `damaged/` afterwards. Nothing is trained: what is lost
-is trained again by the next `hpsearch run`.
+Where it is lost or damaged: from the ledger of its trials, its backups and the task directories.
+Nothing is deleted then, what is replaced lies in `damaged/` afterwards, and what is lost is trained
+again by the next `hpsearch run`.
+
+Where a study goes on with other labelled anomalies: with the values of these. Every training has
+scored every anomaly of the image table, so that which of them count as labelled can change without
+a training. Optuna changes no trial that has ended; so the database is written anew, whole, with the
+same trials and other values.
 """
 
+import copy
 import os
+import shutil
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import optuna
@@ -14,13 +22,13 @@ from optuna.distributions import CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from hpsearch.config.space import Params, SearchSpace, config_digest
-from hpsearch.config.spec import CRITERIA, StudySpec
+from hpsearch.config.spec import CRITERIA, Criterion, StudySpec
 from hpsearch.errors import StudyError
-from hpsearch.evaluation.criteria import Criteria
+from hpsearch.evaluation.criteria import Criteria, mean_values
 from hpsearch.search.samplers import choose_sampler
 from hpsearch.search.trial import OpenTrial
 from hpsearch.storage.backups import Ledger, backups_of, read_ledger
-from hpsearch.storage.database import FoldRecord, FoldRecords, new_study, open_database
+from hpsearch.storage.database import FoldRecord, FoldRecords, load_study, new_study, open_database
 from hpsearch.storage.optuna_storage import (
     Stored,
     copy_attributes,
@@ -30,9 +38,7 @@ from hpsearch.storage.optuna_storage import (
 )
 from hpsearch.storage.results import FoldResult, read_result, read_task
 from hpsearch.storage.run_dir import DATABASE, LEDGER, RunDir
-from hpsearch.storage.trials import CONFIG, LABELLED, RETRY_OF
-
-_LOST = "its line in the ledger was lost"
+from hpsearch.storage.trials import TrialFacts, facts_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,15 +112,17 @@ def rebuild_database(folder: RunDir, spec: StudySpec, space: SearchSpace) -> str
     if source == database and ledger.keys() <= stored.trials.keys():
         return None
     trials = _joined(stored.trials, ledger)
-    known = {trial.user_attrs.get(CONFIG) for trial in trials.values()}
+    known = {facts_of(trial).config for trial in trials.values()}
     orphans = [folds for config, folds in stored_folds(folder, spec).items() if config not in known]
     for path in (database, database.with_name(f"{DATABASE}-journal")):
         if path.exists():
             set_aside(folder, path)
+    facts = TrialFacts(failure_message="its line in the ledger was lost")
+    lost = create_trial(state=TrialState.FAIL, user_attrs=facts.attributes())
     with new_study(database, spec.study_name) as (study, _):
         copy_attributes(stored, study)
         for number in range(max(trials, default=-1) + 1):
-            study.add_trial(trials.get(number) or _lost())
+            study.add_trial(trials.get(number) or lost)
         _add_orphans(study, spec, space, orphans)
     for number in sorted(trials.keys() - ledger.keys()):
         Ledger(folder.ledger).write(trials[number])
@@ -142,10 +150,6 @@ def _joined(
     return trials
 
 
-def _lost() -> FrozenTrial:
-    return create_trial(state=TrialState.FAIL, user_attrs={"failure_message": _LOST})
-
-
 def _add_orphans(
     study: optuna.Study,
     spec: StudySpec,
@@ -158,20 +162,18 @@ def _add_orphans(
         params = next(iter(folds.values())).params
         if all(params.get(axis) in choices for axis, choices in space.axes.items()):
             missing[config_digest(params)] = params
-    if _is_grid(spec, space):  # their numbers were those of the grid
+    n_points = len(space.grid)
+    n_trials = spec.search.n_trials or n_points
+    sampler = choose_sampler(spec.search.sampler, n_points=n_points, n_trials=n_trials)
+    if sampler == "grid":  # their numbers were those of the grid
         for params in space.grid[: spec.search.n_trials]:
             if (config := config_digest(params)) in missing:
                 study.add_trial(_open(missing.pop(config), space))
             elif len(missing):
-                study.enqueue_trial(dict(params), user_attrs={CONFIG: config})
+                facts = TrialFacts(config=config)
+                study.enqueue_trial(dict(params), user_attrs=facts.attributes())
     for params in missing.values():
         study.add_trial(_open(params, space))
-
-
-def _is_grid(spec: StudySpec, space: SearchSpace) -> bool:
-    n_points = len(space.grid)
-    n_trials = spec.search.n_trials or n_points
-    return choose_sampler(spec.search.sampler, n_points=n_points, n_trials=n_trials) == "grid"
 
 
 def _open(params: Params, space: SearchSpace) -> FrozenTrial:
@@ -179,7 +181,7 @@ def _open(params: Params, space: SearchSpace) -> FrozenTrial:
         state=TrialState.RUNNING,
         params={axis: params[axis] for axis in space.axes},
         distributions={axis: CategoricalDistribution(found) for axis, found in space.axes.items()},
-        user_attrs={CONFIG: config_digest(params)},
+        user_attrs=TrialFacts(config=config_digest(params)).attributes(),
     )
 
 
@@ -208,7 +210,7 @@ def end_stored_trials(
     """End the open trials whose folds are all on disk; how many."""
     ended = 0
     for frozen in study.get_trials(states=(TrialState.RUNNING,)):
-        folds = folds_of.get(frozen.user_attrs.get(CONFIG, ""), {})
+        folds = folds_of.get(facts_of(frozen).config or "", {})
         if len(folds) < spec.search.n_folds:
             continue
         trial = live_trial(study, frozen)
@@ -220,7 +222,7 @@ def end_stored_trials(
             if step < spec.search.n_folds and step not in frozen.intermediate_values:
                 trial.report(opened.value, step=step)
         opened.store_facts()
-        trial.set_user_attr(LABELLED, criteria.digest)
+        TrialFacts(labelled=criteria.digest).write(trial)
         study.tell(trial, opened.value, TrialState.COMPLETE)
         ended += 1
     return ended
@@ -231,15 +233,95 @@ def fill_fold_table(folder: RunDir, study: optuna.Study, folds_of: Configuration
     engine = open_database(folder.path)
     records = FoldRecords(engine)
     for trial in study.get_trials(deepcopy=False):
-        known = {
-            stored.result.digest: stored
-            for stored in folds_of.get(trial.user_attrs.get(CONFIG, ""), {}).values()
-        }
-        for place, digest in enumerate(trial.user_attrs.get("tasks", [])):
+        facts = facts_of(trial)
+        known = {one.result.digest: one for one in folds_of.get(facts.config or "", {}).values()}
+        for place, digest in enumerate(facts.tasks):
             if (stored := known.get(digest)) is not None:
-                by_criterion = trial.user_attrs["fold_values"]
-                values = {name: by_criterion[name][place] for name in CRITERIA}
+                values = {name: facts.fold_values[name][place] for name in CRITERIA}
                 record = FoldRecord(trial.number, stored.fold, values)
-                failed = trial.user_attrs.get(RETRY_OF, ())
-                records.add(record, stored.result, instead_of=failed)
+                records.add(record, stored.result, instead_of=facts.retry_of)
     engine.dispose()
+
+
+def rescore(folder: RunDir, criteria: Criteria, *, criterion: Criterion) -> int:
+    """Give the trials of a study the values of these labelled anomalies, where they have others.
+
+    A trial whose results are not all on disk keeps its values. Folders of final models are removed;
+    the end of the study makes them again from the same trainings. For the holder of the study's
+    lock.
+
+    Returns:
+        How many trials have other values now.
+
+    Raises:
+        StudyError: the result of a trial is damaged.
+    """
+    if not folder.database.exists():
+        return 0
+    study = load_study(folder.path)
+    trials = study.get_trials(deepcopy=False)
+    facts = {trial.number: facts_of(trial) for trial in trials}
+    others = [
+        trial for trial in trials if facts[trial.number].labelled not in (None, criteria.digest)
+    ]
+    if not others:
+        return 0
+    results = {number: _results(folder, of_trial.tasks) for number, of_trial in facts.items()}
+    rescored = {
+        trial.number: _rescored(trial, results[trial.number], criteria, criterion)
+        for trial in others
+        if len(results[trial.number]) == len(facts[trial.number].tasks)
+    }
+    if not rescored:
+        return 0
+    for stale in folder.final.glob("[0-9]*"):
+        shutil.rmtree(stale)
+    ledger = Ledger(folder.ledger)
+    with new_study(folder.database, study.study_name) as (anew, engine):
+        records = FoldRecords(engine)
+        for trial in trials:
+            anew.add_trial(rescored.get(trial.number, trial))
+            if trial.number in rescored:
+                ledger.write(rescored[trial.number])
+            for fold, result in results[trial.number].items():
+                record = FoldRecord(trial.number, fold, criteria(result, fold))
+                records.add(record, result, instead_of=facts[trial.number].retry_of)
+        copy_attributes(study, anew)
+    return sum(trial.state.is_finished() for trial in rescored.values())
+
+
+def _results(folder: RunDir, tasks: Iterable[str]) -> dict[int, FoldResult]:
+    """The stored results of a trial by fold, but for those that are gone."""
+    found: dict[int, FoldResult] = {}
+    for digest in tasks:
+        result = read_result(folder.tasks, digest)
+        if result is not None:
+            found[int(read_task(folder.tasks, digest)["fold"])] = result
+    return found
+
+
+def _rescored(
+    trial: FrozenTrial,
+    results: dict[int, FoldResult],
+    criteria: Criteria,
+    criterion: Criterion,
+) -> FrozenTrial:
+    changed = copy.deepcopy(trial)
+    facts = TrialFacts(labelled=criteria.digest)
+    if results:
+        values = {fold: criteria(result, fold) for fold, result in sorted(results.items())}
+        facts = replace(
+            facts,
+            criteria=mean_values(values),
+            fold_values={name: [values[fold][name] for fold in values] for name in CRITERIA},
+        )
+        changed.intermediate_values = {
+            step: mean_values(dict(list(values.items())[:step]))[criterion]
+            for step in trial.intermediate_values
+        }
+        if trial.value is not None:
+            changed.value = facts.criteria[criterion]
+    elif not trial.state.is_finished():  # its folds are scored, and reported, again
+        changed.intermediate_values = {}
+    changed.user_attrs = trial.user_attrs | facts.attributes()
+    return changed
