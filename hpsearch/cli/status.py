@@ -19,7 +19,7 @@ from hpsearch.io.files import printable
 from hpsearch.storage.database import load_study
 from hpsearch.storage.run_dir import RunDir, find_study, list_studies
 from hpsearch.storage.trials import message_of, reason_of, trials_of
-from hpsearch.study.final_store import read_winner
+from hpsearch.study.result import read_winner
 
 _COUNTS = ("complete", "pruned", "failed", "open")
 

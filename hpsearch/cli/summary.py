@@ -13,9 +13,8 @@ from hpsearch.cli.listeners import FIGURES, figure, one_line
 from hpsearch.cli.screen import Screen
 from hpsearch.config.space import Params
 from hpsearch.config.spec import Criterion
-from hpsearch.evaluation.choice import varied_axes
-from hpsearch.evaluation.result import FinalResult
-from hpsearch.evaluation.threshold import Estimate
+from hpsearch.evaluation.auroc import Estimate
+from hpsearch.evaluation.selection import varied_axes
 from hpsearch.storage.database import load_study
 from hpsearch.storage.run_dir import RunDir
 from hpsearch.storage.trials import (
@@ -26,6 +25,7 @@ from hpsearch.storage.trials import (
     reason_of,
     trials_of,
 )
+from hpsearch.study.result import FinalResult
 
 _SHOWN = 5
 
@@ -63,7 +63,7 @@ def summary_json(folder: RunDir, result: FinalResult, study: optuna.Study) -> di
         "test_unseen_types": brief(result.unseen),
         "references": {name: asdict(estimate) for name, estimate in result.references},
         "choices": [asdict(choice) for choice in result.choices],
-        "verdict": asdict(result.verdict),
+        "verdict": asdict(result.selection),
         "flagging": asdict(result.flagging) if result.flagging else None,
         "model": str(folder.model(result.trial).absolute()),
     }
@@ -129,17 +129,17 @@ def varied(trial: FrozenTrial) -> Params:
 
 def _decision(result: FinalResult) -> list[str]:
     """What the labelled anomalies decided, in words."""
-    verdict = result.verdict
-    tied = " ".join(map(str, verdict.tied[:_SHOWN])) + (
-        " ..." if len(verdict.tied) > _SHOWN else ""
+    selection = result.selection
+    tied = " ".join(map(str, selection.tied[:_SHOWN])) + (
+        " ..." if len(selection.tied) > _SHOWN else ""
     )
-    lines = [f"choice: {verdict.sentence}"]
-    if len(verdict.tied) > 1:
-        lines.append(f"not told from the best: {len(verdict.tied)} trials ({tied})")
+    lines = [f"choice: {selection.sentence}"]
+    if len(selection.tied) > 1:
+        lines.append(f"not told from the best: {len(selection.tied)} trials ({tied})")
     lines += [
         f"chosen without {one.name}: trial {one.trial}, AUC {one.auroc:.3f} on it; "
         f"the best {one.best:.3f}"
-        for one in verdict.left_out_types
+        for one in selection.left_out_types
     ]
     return lines
 

@@ -22,7 +22,7 @@ from hpsearch.paper.growing import START_RESOLUTION
 from hpsearch.storage.database import load_study, winner
 from hpsearch.storage.run_dir import RunDir
 from hpsearch.storage.trials import facts_of, trials_of
-from hpsearch.study.final_store import read_final
+from hpsearch.study.result import read_final
 
 
 def count_images(dataset: DatasetSpec, cache_dir: Path) -> int | None:
@@ -197,7 +197,7 @@ def _to_do(study: TableStudy, folder: RunDir, n_trials: int, on_disk: int) -> tu
         chosen = {winner(found, criterion).number for criterion in study.criteria}
     except StudyError:  # every trial failed: there is nothing to choose from
         return 0, 0
-    finals = [read_final(folder.final, number) for number in chosen]
+    finals = [read_final(folder, number) for number in chosen]
     return 0, n_runs * sum(final is None or len(final.runs) != n_runs for final in finals)
 
 

@@ -21,7 +21,7 @@ from hpsearch.config.spec import Criterion, StudySpec
 from hpsearch.datasets.table import Dataset
 from hpsearch.datasets.torchvision_sets import CIFAR10, SVHN
 from hpsearch.errors import DataError, HpsearchError
-from hpsearch.evaluation.threshold import Estimate, estimate, mean_auroc
+from hpsearch.evaluation.auroc import Estimate, estimate, mean_auroc
 from hpsearch.paper.contents import TableStudy
 from hpsearch.paper.growing import STEPS_PER_PHASE
 from hpsearch.protocol.labels import LabelledAnomalies, test_roles

@@ -7,7 +7,7 @@ import pandas as pd
 from hpsearch.config.space import describe
 from hpsearch.config.spec import StudySpec
 from hpsearch.errors import DataError
-from hpsearch.evaluation.threshold import Estimate
+from hpsearch.evaluation.auroc import Estimate
 from hpsearch.paper.numbers import OURS, load_paper_numbers, paper_number
 from hpsearch.reports.document import Section, Table, Text
 from hpsearch.reports.study_data import CRITERION_NAMES, StudyData
@@ -100,7 +100,7 @@ def estimate_words(estimate: Estimate) -> tuple[str, str, str]:
 def _chosen(data: StudyData) -> str:
     result = data.result
     if data.criterion == "weak":
-        return result.verdict.sentence[0].upper() + result.verdict.sentence[1:]
+        return result.selection.sentence[0].upper() + result.selection.sentence[1:]
     return (
         f"Trial {result.trial} has the best value of {len(data.trials)} by the "
         f"{data.criterion} criterion"

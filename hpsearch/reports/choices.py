@@ -3,9 +3,8 @@
 from typing import NamedTuple
 
 from hpsearch.evaluation.auroc import Interval
-from hpsearch.evaluation.choice import fold_scores
-from hpsearch.evaluation.delong import estimate_aurocs
-from hpsearch.evaluation.intervals import auroc_interval
+from hpsearch.evaluation.delong import auroc_interval, estimate_aurocs
+from hpsearch.evaluation.selection import fold_scores
 from hpsearch.reports.answer import estimate_words
 from hpsearch.reports.document import Section, Table, Text
 from hpsearch.reports.study_data import CRITERION_NAMES, StudyData
@@ -44,7 +43,7 @@ def candidates(data: StudyData) -> tuple[Candidate, ...]:
             float(estimates.values[index]),
             tuple(facts_of(trial).fold_values["weak"]),
             auroc_interval(estimates, index),
-            trial.number in data.result.verdict.tied,
+            trial.number in data.result.selection.tied,
         )
         for index, trial in enumerate(data.trials)
     ]
@@ -54,7 +53,7 @@ def candidates(data: StudyData) -> tuple[Candidate, ...]:
 def choices_section(data: StudyData) -> Section:
     """The choices of the criteria, and those of the labelled anomalies."""
     blocks: list[Text | Table] = [_criteria(data), Text(_said(data)), _ties(data)]
-    if data.result.verdict.left_out_types:
+    if data.result.selection.left_out_types:
         blocks.append(_left_out(data))
     return Section("choices", "What else could have been chosen", tuple(blocks))
 
@@ -81,7 +80,7 @@ def _criteria(data: StudyData) -> Table:
 
 
 def _said(data: StudyData) -> str:
-    n_tied, n = len(data.result.verdict.tied), len(data.trials)
+    n_tied, n = len(data.result.selection.tied), len(data.trials)
     labels = len(data.labelled.positions)
     anomalies = "1 labelled anomaly" if labels == 1 else f"{labels} labelled anomalies"
     if n_tied == 1:
@@ -115,6 +114,6 @@ def _left_out(data: StudyData) -> Table:
         ("type left out", "images", "trial chosen", "ROC AUC on it", "best there"),
         tuple(
             (one.name, str(one.n_anomalies), str(one.trial), f"{one.auroc:.3f}", f"{one.best:.3f}")
-            for one in data.result.verdict.left_out_types
+            for one in data.result.selection.left_out_types
         ),
     )

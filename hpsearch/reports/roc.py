@@ -7,8 +7,7 @@ import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from hpsearch.evaluation.auroc import draw_counts, independent_units
-from hpsearch.evaluation.threshold import Estimate, interval_words
+from hpsearch.evaluation.auroc import Estimate, draw_counts, independent_units, interval_words
 from hpsearch.protocol.folds import Positions
 from hpsearch.reports.document import Figure, Table
 from hpsearch.reports.look import COLOURS, DASHES, GREY, lay_out, png_dash, veil

@@ -11,8 +11,7 @@ from optuna.trial import FrozenTrial
 from hpsearch.config.space import describe
 from hpsearch.config.spec import Criterion, StudySpec
 from hpsearch.errors import StudyError
-from hpsearch.evaluation.choice import varied_axes
-from hpsearch.evaluation.result import FinalResult
+from hpsearch.evaluation.selection import varied_axes
 from hpsearch.evaluation.stored_scores import StoredScores, read_scores
 from hpsearch.io.progress import Progress, silent
 from hpsearch.protocol.labels import LabelledAnomalies, TestRoles, test_roles
@@ -21,7 +20,7 @@ from hpsearch.storage.database import load_study
 from hpsearch.storage.results import FoldResult, read_result
 from hpsearch.storage.run_dir import RunDir
 from hpsearch.storage.trials import facts_of
-from hpsearch.study.final_store import read_winner
+from hpsearch.study.result import FinalResult, read_winner
 
 CRITERION_NAMES: Mapping[Criterion, str] = {
     "weak": "validation ROC AUC",

@@ -24,9 +24,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from hpsearch.config.space import Params, SearchSpace, config_digest
 from hpsearch.config.spec import CRITERIA, Criterion, StudySpec
 from hpsearch.errors import StudyError
-from hpsearch.evaluation.criteria import Criteria, mean_values
-from hpsearch.search.samplers import choose_sampler
-from hpsearch.search.trial import OpenTrial
+from hpsearch.search.trial import Criteria, OpenTrial, choose_sampler, mean_values
 from hpsearch.storage.backups import Ledger, backups_of, read_ledger
 from hpsearch.storage.database import FoldRecord, FoldRecords, load_study, new_study, open_database
 from hpsearch.storage.optuna_storage import (

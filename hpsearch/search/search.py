@@ -14,11 +14,10 @@ from optuna.trial import TrialState
 from hpsearch.config.space import Params, SearchSpace, config_digest
 from hpsearch.config.spec import Criterion
 from hpsearch.errors import TaskError
-from hpsearch.evaluation.criteria import Criteria
 from hpsearch.search.engine import Engine, Finished
 from hpsearch.search.events import Listener
 from hpsearch.search.task import Task
-from hpsearch.search.trial import OpenTrial
+from hpsearch.search.trial import Criteria, OpenTrial
 from hpsearch.storage.database import FoldRecord, FoldRecords
 from hpsearch.storage.optuna_storage import live_trial
 from hpsearch.storage.results import FoldResult

@@ -13,15 +13,14 @@ from hpsearch.config.space import preprocessing_of
 from hpsearch.config.spec import Criterion
 from hpsearch.detectors.base import size_of
 from hpsearch.errors import StudyError, TaskError
-from hpsearch.evaluation.choice import (
-    Choice,
-    Verdict,
+from hpsearch.evaluation.selection import (
+    CriterionChoice,
+    Selection,
     compare_choices,
-    decide,
     held_out_scores,
+    select,
     threshold_of,
 )
-from hpsearch.evaluation.result import REFERENCES, FinalResult, final_result
 from hpsearch.evaluation.stored_scores import FloatArray, StoredScores, read_scores
 from hpsearch.evaluation.threshold import Flagging, flagged
 from hpsearch.model.bundle import attach_calibration, calibrated
@@ -34,8 +33,16 @@ from hpsearch.storage.database import mean_best_step, winner
 from hpsearch.storage.results import FoldResult, model_is_whole, read_result
 from hpsearch.storage.run_dir import RunDir
 from hpsearch.storage.trials import facts_of
-from hpsearch.study.final_store import read_final, rewrite_final, what_is_damaged, write_final
 from hpsearch.study.prepare import Prepared
+from hpsearch.study.result import (
+    REFERENCES,
+    FinalResult,
+    final_result,
+    read_final,
+    rewrite_final,
+    what_is_damaged,
+    write_final,
+)
 
 
 @dataclass(frozen=True)
@@ -70,9 +77,9 @@ class Ending:
         return read_scores(self.folder)
 
     @cached_property
-    def _verdict(self) -> Verdict:
+    def _selection(self) -> Selection:
         spec = self.prepared.spec
-        return decide(
+        return select(
             self._stored,
             self.prepared.labelled,
             size_of=partial(size_of, spec.detector),
@@ -81,7 +88,7 @@ class Ending:
         )
 
     @cached_property
-    def _choices(self) -> tuple[Choice, ...]:
+    def _choices(self) -> tuple[CriterionChoice, ...]:
         return compare_choices(
             self.study,
             self._folds,
@@ -104,15 +111,15 @@ class Ending:
     def _chosen(self, criterion: Criterion) -> FrozenTrial:
         if criterion != "weak":
             return winner(self.study, criterion)
-        return self._trial(self._verdict.trial)
+        return self._trial(self._selection.trial)
 
     def _finished(self, trial: FrozenTrial) -> FinalResult:
         """Train a chosen configuration and the reference rows, unless an earlier run has."""
-        damaged = what_is_damaged(self.folder.final, trial.number)
+        damaged = what_is_damaged(self.folder, trial.number)
         if damaged is not None:
             self.listener.note(f"{damaged}; made anew")
             return self._train(trial)
-        known = read_final(self.folder.final, trial.number)
+        known = read_final(self.folder, trial.number)
         if (
             known is None
             or len(known.runs) != self.prepared.spec.final.n_runs
@@ -120,11 +127,11 @@ class Ending:
         ):
             return self._train(trial)
         first = read_result(self.folder.tasks, known.tasks[0])
-        current = replace(known, choices=self._choices, verdict=self._verdict)
+        current = replace(known, choices=self._choices, selection=self._selection)
         if first is not None:
             current = replace(current, flagging=self._flagging(trial, first))
         if current != known:  # there are more trials now, or another rate is asked for
-            rewrite_final(self.folder.final, current)
+            rewrite_final(self.folder, current)
             if first is not None and (found := self._calibration(trial, first)) is not None:
                 attach_calibration(self.folder.model(trial.number), found)
         return current
@@ -145,7 +152,7 @@ class Ending:
             runs,
             self._references(references, done),
             choices=self._choices,
-            verdict=self._verdict,
+            selection=self._selection,
             flagging=self._flagging(trial, runs[0]),
             table=self.prepared.dataset.table,
             roles=self.prepared.roles,
@@ -155,7 +162,7 @@ class Ending:
         saved = self.folder.tasks / finals[0].digest / "model"
         calibration = self._calibration(trial, runs[0])
         facts = self._facts(finals[0], result).model_copy(update={"calibration": calibration})
-        write_final(self.folder.final, result, saved=saved, facts=facts)
+        write_final(self.folder, result, saved=saved, facts=facts)
         return result
 
     def _references(

@@ -9,7 +9,6 @@ from hpsearch.config.spec import StudySpec
 from hpsearch.datasets.registry import load_dataset
 from hpsearch.detectors.base import load_detector
 from hpsearch.errors import StudyError
-from hpsearch.evaluation.criteria import Criteria
 from hpsearch.evaluation.stored_scores import read_table
 from hpsearch.protocol.protocol import part_images
 from hpsearch.search.events import Listener
@@ -22,6 +21,7 @@ from hpsearch.search.rebuild import (
     set_damaged_tasks_aside,
     stored_folds,
 )
+from hpsearch.search.trial import Criteria
 from hpsearch.storage.database import create_or_load_study, sole_writer_of
 from hpsearch.storage.optuna_storage import upgrade_schema
 from hpsearch.storage.results import RECIPE, read_result, read_task, recipe_of

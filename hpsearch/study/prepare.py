@@ -26,7 +26,6 @@ from hpsearch.detectors.backbones.statistics import natural_statistics
 from hpsearch.detectors.backbones.weights import read_statistics
 from hpsearch.detectors.base import detector_names, faults_of, load_detector
 from hpsearch.errors import SpecError, StudyError
-from hpsearch.evaluation.result import REFERENCES
 from hpsearch.io.files import printable
 from hpsearch.protocol.fold_files import OfficialFolds
 from hpsearch.protocol.folds import Fold
@@ -36,6 +35,7 @@ from hpsearch.search.events import Listener
 from hpsearch.search.task import Task, TaskContext
 from hpsearch.storage.results import RECIPE
 from hpsearch.storage.run_dir import RunDir, inputs
+from hpsearch.study.result import REFERENCES
 
 
 @dataclass(frozen=True, eq=False)

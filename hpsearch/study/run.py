@@ -7,16 +7,14 @@ from pathlib import Path
 import optuna
 
 from hpsearch.config.spec import Criterion, StudySpec
-from hpsearch.evaluation.criteria import Criteria
-from hpsearch.evaluation.intervals import visible_difference
-from hpsearch.evaluation.result import FinalResult
+from hpsearch.evaluation.auroc import visible_difference
 from hpsearch.io.file_systems import network_note
 from hpsearch.search.engine import Engine, LocalEngine, Workers, plan_workers
 from hpsearch.search.events import Listener
 from hpsearch.search.rebuild import rebuild_lost_database, rescore
 from hpsearch.search.run_tasks import require_results, run_tasks
-from hpsearch.search.samplers import build_pruner, build_sampler, choose_sampler
 from hpsearch.search.search import Search, SearchPlan
+from hpsearch.search.trial import Criteria, build_pruner, build_sampler, choose_sampler
 from hpsearch.storage.database import (
     FoldRecords,
     create_or_load_study,
@@ -29,6 +27,7 @@ from hpsearch.storage.run_dir import RunDir, environment
 from hpsearch.storage.trials import failures_sentence, trials_of
 from hpsearch.study.finish import Ending
 from hpsearch.study.prepare import Prepared, prepare_study
+from hpsearch.study.result import FinalResult
 
 
 @dataclass(frozen=True)

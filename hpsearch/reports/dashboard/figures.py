@@ -18,8 +18,8 @@ from sklearn.metrics import roc_curve
 
 from hpsearch.errors import SpecError
 from hpsearch.evaluation.auroc import auroc
-from hpsearch.evaluation.choice import fold_scores
-from hpsearch.evaluation.fold_scores import FoldScores
+from hpsearch.evaluation.delong import FoldScores
+from hpsearch.evaluation.selection import fold_scores
 from hpsearch.evaluation.stored_scores import read_scores
 from hpsearch.io.progress import Progress, silent
 from hpsearch.protocol.protocol import labelled_anomalies

@@ -13,11 +13,11 @@ from optuna.trial import FrozenTrial, TrialState
 
 from hpsearch.config.spec import CRITERIA, Criterion, StudySpec
 from hpsearch.errors import StudyError
-from hpsearch.evaluation.choice import varied_axes
-from hpsearch.evaluation.result import FinalResult
-from hpsearch.evaluation.threshold import Estimate
+from hpsearch.evaluation.auroc import Estimate
+from hpsearch.evaluation.selection import varied_axes
 from hpsearch.io.files import printable, write_text_atomic
 from hpsearch.storage.trials import facts_of
+from hpsearch.study.result import FinalResult
 
 _FIGURES: Mapping[Criterion, str] = {
     "weak": "ROC AUC",
@@ -120,7 +120,7 @@ def _answer(final: FinalResult) -> str:
         (name, _figure(value), str(value.n_normal), str(value.n_anomaly)) for name, value in rows
     ]
     header = ("the winner on", "test", "normals", "anomalies")
-    return f"**Answer**: {_code(final.verdict.sentence)}\n\n{_table(header, figures)}"
+    return f"**Answer**: {_code(final.selection.sentence)}\n\n{_table(header, figures)}"
 
 
 def _figure(value: Estimate) -> str:

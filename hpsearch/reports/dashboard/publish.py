@@ -8,7 +8,6 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from hpsearch.errors import StudyError, UserError
-from hpsearch.evaluation.result import FinalResult
 from hpsearch.io.progress import Progress, silent
 from hpsearch.reports.dashboard.artifacts import Shelf
 from hpsearch.reports.dashboard.figures import (
@@ -22,7 +21,7 @@ from hpsearch.reports.dashboard.server import is_installed, open_storage
 from hpsearch.storage.database import sole_writer_of
 from hpsearch.storage.run_dir import RunDir
 from hpsearch.storage.trials import trials_of
-from hpsearch.study.final_store import read_final
+from hpsearch.study.result import FinalResult, read_final
 
 _ROC = "roc.png"
 _NOTES = "notes.json"
@@ -130,7 +129,7 @@ def _finals(folder: RunDir) -> tuple[dict[int, FinalResult], list[str]]:
     remarks: list[str] = []
     for path in sorted(folder.final.glob("[0-9]*")):
         try:
-            if (result := read_final(folder.final, int(path.name))) is not None:
+            if (result := read_final(folder, int(path.name))) is not None:
                 finals[result.trial] = result
         except StudyError as error:
             remarks.append(str(error))

@@ -14,7 +14,6 @@ from PIL import Image
 from hpsearch.datasets.registry import load_dataset
 from hpsearch.datasets.table import Dataset
 from hpsearch.errors import DataError, SpecError, StudyError
-from hpsearch.evaluation.result import FinalResult
 from hpsearch.io.files import remove_leftovers, write_directory_atomic
 from hpsearch.io.progress import Progress, silent
 from hpsearch.protocol.labels import TestRoles
@@ -28,6 +27,7 @@ from hpsearch.reports.examples.store import (
 from hpsearch.storage.results import read_result, scores_at
 from hpsearch.storage.run_dir import RunDir
 from hpsearch.study.prepare import request_of
+from hpsearch.study.result import FinalResult
 
 if TYPE_CHECKING:
     from hpsearch.model.model import Model

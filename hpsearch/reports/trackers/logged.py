@@ -15,7 +15,7 @@ from hpsearch.search.events import Listener, TrialReport
 from hpsearch.storage.database import load_study
 from hpsearch.storage.run_dir import RunDir
 from hpsearch.storage.trials import trials_of
-from hpsearch.study.final_store import read_winner
+from hpsearch.study.result import read_winner
 
 
 @contextmanager

@@ -8,10 +8,10 @@ import pandas as pd
 from optuna.trial import FrozenTrial
 
 from hpsearch.config.space import Params
-from hpsearch.evaluation.result import FinalResult
-from hpsearch.evaluation.threshold import Estimate
+from hpsearch.evaluation.auroc import Estimate
 from hpsearch.storage.results import read_result
 from hpsearch.storage.trials import facts_of
+from hpsearch.study.result import FinalResult
 
 Curve = tuple[tuple[int, float], ...]
 """Steps and values."""

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from hpsearch.storage.run_dir import RunDir
-from hpsearch.study.final_store import read_winner
+from hpsearch.study.result import read_winner
 
 Command = Callable[..., Any]
 
@@ -50,7 +50,9 @@ def test_the_page_says_what_the_study_found(hpsearch: Command, finished: RunDir)
     path = finished.path / "report" / "report.html"
     assert ended.out.splitlines()[-1] == str(path)
     words, result = _words(path.read_text()), read_winner(finished)
-    assert words.index("Read this first <b>it</b> leaks") < words.index(result.verdict.sentence[1:])
+    assert words.index("Read this first <b>it</b> leaks") < words.index(
+        result.selection.sentence[1:]
+    )
     test = result.test
     interval = test.interval_words(dash="–")
     assert f"has a test ROC AUC of {test.auroc:.3f} (95 % interval {interval})" in words

@@ -14,10 +14,10 @@ import hpsearch.search.task
 from hpsearch.cli.advice import next_steps
 from hpsearch.config.spec import StudySpec
 from hpsearch.errors import StudyError
-from hpsearch.evaluation.criteria import Criteria
 from hpsearch.search.events import SilentListener
 from hpsearch.search.rebuild import rescore
 from hpsearch.search.task import Task, TaskContext
+from hpsearch.search.trial import Criteria
 from hpsearch.storage.backups import Ledger
 from hpsearch.storage.database import FoldRecords, load_study, open_database
 from hpsearch.storage.results import FoldResult

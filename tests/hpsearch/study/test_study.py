@@ -12,7 +12,6 @@ from PIL import Image
 import hpsearch.search.task
 import hpsearch.study.run
 from hpsearch.errors import NothingCompletedError, SpecError, StudyError
-from hpsearch.evaluation.result import REFERENCES
 from hpsearch.search.engine import Workers
 from hpsearch.search.events import SilentListener
 from hpsearch.search.task import Task, TaskContext
@@ -20,6 +19,7 @@ from hpsearch.storage.database import load_study
 from hpsearch.storage.results import RECIPE, FoldResult, read_result
 from hpsearch.storage.run_dir import RunDir
 from hpsearch.study.prepare import Prepared
+from hpsearch.study.result import REFERENCES
 from hpsearch.study.run import StudyRun, run_study
 
 Run = Callable[..., StudyRun]

@@ -14,7 +14,7 @@ from hpsearch.reports.dashboard.figures import HEAT, trial_curves
 from hpsearch.reports.dashboard.publish import publish, publish_unless_running
 from hpsearch.storage.database import load_study, sole_writer_of
 from hpsearch.storage.run_dir import DATABASE, RunDir
-from hpsearch.study.final_store import read_winner
+from hpsearch.study.result import read_winner
 
 
 def _trial(study: optuna.Study, number: int) -> optuna.Trial:

@@ -12,7 +12,7 @@ from hpsearch.search.events import SilentListener
 from hpsearch.storage.database import load_study
 from hpsearch.storage.results import read_result
 from hpsearch.storage.run_dir import RunDir
-from hpsearch.study.final_store import read_winner
+from hpsearch.study.result import read_winner
 
 
 class ListLogger:

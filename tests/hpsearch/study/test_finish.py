@@ -12,8 +12,9 @@ from hpsearch.errors import UserError
 from hpsearch.model.bundle import FACTS, find_model, read_bundle
 from hpsearch.search.events import SilentListener
 from hpsearch.storage.run_dir import RunDir
-from hpsearch.study.final_store import RESULT
 from hpsearch.study.run import run_study
+
+RESULT = "result.json"
 
 
 class Notes(SilentListener):

@@ -8,7 +8,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from hpsearch.config.spec import CRITERIA
 from hpsearch.errors import NothingCompletedError, StudyError
-from hpsearch.evaluation.choice import compare_choices
+from hpsearch.evaluation.selection import compare_choices
 from hpsearch.protocol.labels import TestRoles as Roles
 from hpsearch.storage.database import completed_trials, winner
 from hpsearch.storage.results import FoldResult
