@@ -26,7 +26,7 @@ from hpsearch.evaluation.delong import (
 )
 from hpsearch.evaluation.stored_scores import StoredScores
 from hpsearch.evaluation.threshold import ConformalThreshold, conformal_threshold, on_one_scale
-from hpsearch.protocol.labels import LabelledAnomalies, TestRoles, labelled_for_fold
+from hpsearch.protocol.labels import EvaluationRoles, LabelledAnomalies, labelled_for_fold
 from hpsearch.storage.database import completed_trials, winner
 from hpsearch.storage.results import FoldResult, scores_at
 from hpsearch.storage.trials import facts_of
@@ -248,7 +248,7 @@ def compare_choices(
     folds_of: Callable[[FrozenTrial], Sequence[FoldResult]],
     *,
     table: pd.DataFrame,
-    roles: TestRoles,
+    roles: EvaluationRoles,
     seed: int,
 ) -> tuple[CriterionChoice, ...]:
     """The choice of every criterion, with its test figure and regret.

@@ -26,7 +26,7 @@ from scipy.stats import beta, betabinom, theilslopes
 from hpsearch.errors import DataError, SpecError
 from hpsearch.evaluation.auroc import FloatArray
 from hpsearch.protocol.folds import Positions
-from hpsearch.protocol.labels import TestRoles
+from hpsearch.protocol.labels import EvaluationRoles
 from hpsearch.storage.results import FoldResult, scores_at
 
 _BOUND_LEVEL = 0.95
@@ -142,7 +142,7 @@ class Flagging:
 
 
 def flagged(
-    threshold: ConformalThreshold, run: FoldResult, table: pd.DataFrame, roles: TestRoles
+    threshold: ConformalThreshold, run: FoldResult, table: pd.DataFrame, roles: EvaluationRoles
 ) -> Flagging:
     """What a final training flags of the test images."""
 

@@ -24,10 +24,9 @@ from hpsearch.errors import DataError, HpsearchError
 from hpsearch.evaluation.auroc import Estimate, estimate, mean_auroc
 from hpsearch.paper.contents import TableStudy
 from hpsearch.paper.growing import STEPS_PER_PHASE
-from hpsearch.protocol.labels import LabelledAnomalies, test_roles
-from hpsearch.search.engine import LocalEngine, plan_workers
+from hpsearch.protocol.labels import LabelledAnomalies, evaluation_roles
+from hpsearch.search.engine import LocalEngine, plan_workers, require_results, run_tasks
 from hpsearch.search.events import Listener, SilentListener
-from hpsearch.search.run_tasks import require_results, run_tasks
 from hpsearch.storage.database import load_study, sole_writer_of
 from hpsearch.storage.results import read_result
 from hpsearch.storage.run_dir import RunDir, environment
@@ -131,7 +130,7 @@ def train_fixed(
             engine.close()
     results = require_results(done, tasks, _WHAT)
     table = prepared.dataset.table
-    roles = test_roles(table, _NOTHING)  # every test anomaly: the choice has seen none
+    roles = evaluation_roles(table, _NOTHING)  # every test anomaly: the choice has seen none
     return Answer(
         params=params,
         searched={

@@ -14,7 +14,7 @@ from hpsearch.errors import StudyError
 from hpsearch.evaluation.selection import varied_axes
 from hpsearch.evaluation.stored_scores import StoredScores, read_scores
 from hpsearch.io.progress import Progress, silent
-from hpsearch.protocol.labels import LabelledAnomalies, TestRoles, test_roles
+from hpsearch.protocol.labels import EvaluationRoles, LabelledAnomalies, evaluation_roles
 from hpsearch.protocol.protocol import labelled_anomalies
 from hpsearch.storage.database import load_study
 from hpsearch.storage.results import FoldResult, read_result
@@ -51,7 +51,7 @@ class StudyData:
     study: optuna.Study
     stored: StoredScores
     labelled: LabelledAnomalies
-    roles: TestRoles
+    roles: EvaluationRoles
     result: FinalResult
     folds: tuple[FoldResult, ...]
     finals: tuple[FoldResult, ...]
@@ -93,7 +93,7 @@ def read_study_data(folder: RunDir, *, progress: Progress = silent) -> StudyData
         study=load_study(folder.path),
         stored=stored,
         labelled=labelled,
-        roles=test_roles(stored.table, labelled),
+        roles=evaluation_roles(stored.table, labelled),
         result=result,
         folds=_results(folder, facts_of(winner).tasks),
         finals=_results(folder, result.tasks),

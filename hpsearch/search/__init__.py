@@ -3,4 +3,4 @@
 Answers: how good is each configuration?
 """
 
-__all__ = ["engine", "events", "rebuild", "run_tasks", "search", "task", "trial"]
+__all__ = ["engine", "events", "rebuild", "search", "task", "trial"]

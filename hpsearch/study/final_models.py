@@ -5,9 +5,8 @@ from pathlib import Path
 
 from optuna.trial import FrozenTrial
 
-from hpsearch.search.engine import LocalEngine, plan_workers
+from hpsearch.search.engine import LocalEngine, plan_workers, require_results, run_tasks
 from hpsearch.search.events import Listener
-from hpsearch.search.run_tasks import require_results, run_tasks
 from hpsearch.storage.database import mean_best_step, sole_writer_of
 from hpsearch.storage.run_dir import RunDir, environment
 from hpsearch.storage.trials import facts_of

@@ -25,9 +25,8 @@ from hpsearch.evaluation.stored_scores import FloatArray, StoredScores, read_sco
 from hpsearch.evaluation.threshold import Flagging, flagged
 from hpsearch.model.bundle import attach_calibration, calibrated
 from hpsearch.model.facts import Calibration, ModelFacts, Provenance, model_facts
-from hpsearch.search.engine import Engine
+from hpsearch.search.engine import Engine, require_results, run_tasks
 from hpsearch.search.events import Listener
-from hpsearch.search.run_tasks import require_results, run_tasks
 from hpsearch.search.task import Task
 from hpsearch.storage.database import mean_best_step, winner
 from hpsearch.storage.results import FoldResult, model_is_whole, read_result

@@ -10,7 +10,7 @@ from hpsearch.datasets.registry import load_dataset
 from hpsearch.detectors.base import load_detector
 from hpsearch.errors import StudyError
 from hpsearch.evaluation.stored_scores import read_table
-from hpsearch.protocol.protocol import part_images
+from hpsearch.protocol.protocol import split_images
 from hpsearch.search.events import Listener
 from hpsearch.search.rebuild import (
     end_stored_trials,
@@ -60,7 +60,7 @@ def recover_study(
         if made_from is not None:
             listener.note(f"{DATABASE}: made again from {made_from}")
         table, folds_of = read_table(folder), stored_folds(folder, spec)
-        labelled = part_images(spec, table).labelled
+        labelled = split_images(spec, table).labelled
         criteria = Criteria(table, labelled, spec.search.n_folds)
         if changed := rescore(folder, criteria, criterion=spec.search.criterion):
             listener.note(f"the values of {changed} trials are computed anew, with its labels")
@@ -106,15 +106,15 @@ def _mend_data(
                 f"{lost[0]}: lost, and the data or the backbone are others than those of "
                 f"tasks/{name}; bring back what the study began with"
             )
-    parts = part_images(spec, dataset.table)
+    split = split_images(spec, dataset.table)
     results = [read_result(folder.tasks, name) for name in tasks]
     devices = {result.device for result in results if result is not None}
     facts = environment(
         dataset,
         backbone,
         ", ".join(sorted(devices)),
-        folds_digest=parts.official.digest if parts.official else None,
-        warnings=parts.warnings,
+        folds_digest=split.official.digest if split.official else None,
+        warnings=split.warnings,
     )
     facts["recipe"] = min((recipe_of(task) for task in tasks.values()), default=RECIPE)
     for path in lost:

@@ -23,7 +23,7 @@ from hpsearch.io.files import remove_leftovers, write_directory_atomic, write_te
 from hpsearch.model.bundle import read_bundle, write_bundle
 from hpsearch.model.facts import ModelFacts
 from hpsearch.protocol.folds import Positions
-from hpsearch.protocol.labels import TestRoles
+from hpsearch.protocol.labels import EvaluationRoles
 from hpsearch.storage.database import completed_trials, load_study
 from hpsearch.storage.results import FoldResult
 from hpsearch.storage.run_dir import RunDir
@@ -96,7 +96,7 @@ def final_result(
     selection: Selection,
     flagging: Flagging | None,
     table: pd.DataFrame,
-    roles: TestRoles,
+    roles: EvaluationRoles,
     steps: int,
     seed: int,
 ) -> FinalResult:

@@ -9,10 +9,16 @@ import optuna
 from hpsearch.config.spec import Criterion, StudySpec
 from hpsearch.evaluation.auroc import visible_difference
 from hpsearch.io.file_systems import network_note
-from hpsearch.search.engine import Engine, LocalEngine, Workers, plan_workers
+from hpsearch.search.engine import (
+    Engine,
+    LocalEngine,
+    Workers,
+    plan_workers,
+    require_results,
+    run_tasks,
+)
 from hpsearch.search.events import Listener
 from hpsearch.search.rebuild import rebuild_lost_database, rescore
-from hpsearch.search.run_tasks import require_results, run_tasks
 from hpsearch.search.search import Search, SearchPlan
 from hpsearch.search.trial import Criteria, build_pruner, build_sampler, choose_sampler
 from hpsearch.storage.database import (

@@ -29,7 +29,7 @@ class HeldOut:
 
     Attributes:
         borrowed: labelled anomalies come from the test images, and a draw then leaves out what
-            `hpsearch.protocol.labels.test_roles` leaves out.
+            `hpsearch.protocol.labels.evaluation_roles` leaves out.
 
     Raises:
         DataError: the test images lack a class.

@@ -16,7 +16,7 @@ from hpsearch.datasets.table import Dataset
 from hpsearch.errors import DataError, SpecError, StudyError
 from hpsearch.io.files import remove_leftovers, write_directory_atomic
 from hpsearch.io.progress import Progress, silent
-from hpsearch.protocol.labels import TestRoles
+from hpsearch.protocol.labels import EvaluationRoles
 from hpsearch.reports.examples.store import (
     Choice,
     Example,
@@ -45,7 +45,7 @@ def key_of(result: FinalResult) -> str:
 def make_examples(
     folder: RunDir,
     result: FinalResult,
-    roles: TestRoles,
+    roles: EvaluationRoles,
     *,
     cache_dir: Path,
     device: str = "auto",
@@ -100,7 +100,7 @@ def _model(folder: RunDir, bundle: Path, device: str) -> "Model":
 
 
 def _choose(
-    folder: RunDir, result: FinalResult, roles: TestRoles, dataset: Dataset
+    folder: RunDir, result: FinalResult, roles: EvaluationRoles, dataset: Dataset
 ) -> tuple[Choice, ...]:
     run = read_result(folder.tasks, result.tasks[0])
     if run is None:

@@ -9,12 +9,12 @@ from optuna.trial import FrozenTrial, TrialState
 from hpsearch.config.spec import CRITERIA
 from hpsearch.errors import NothingCompletedError, StudyError
 from hpsearch.evaluation.selection import compare_choices
-from hpsearch.protocol.labels import TestRoles as Roles
+from hpsearch.protocol.labels import EvaluationRoles
 from hpsearch.storage.database import completed_trials, winner
 from hpsearch.storage.results import FoldResult
 
 TABLE = pd.DataFrame({"image_id": [str(n) for n in range(7)], "group": [str(n) for n in range(7)]})
-ROLES = Roles(
+ROLES = EvaluationRoles(
     normals=np.arange(4), seen=np.array([4]), unseen=np.array([5]), headline=np.array([4, 5])
 )
 

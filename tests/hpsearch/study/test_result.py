@@ -9,7 +9,7 @@ import pytest
 from hpsearch.evaluation.auroc import Estimate
 from hpsearch.evaluation.selection import CriterionChoice, Selection
 from hpsearch.evaluation.threshold import ConformalThreshold, flagged
-from hpsearch.protocol.labels import TestRoles as Roles
+from hpsearch.protocol.labels import EvaluationRoles
 from hpsearch.storage.database import mean_best_step
 from hpsearch.storage.results import FoldResult
 from hpsearch.study.result import FinalResult, final_result
@@ -61,7 +61,7 @@ def _final(**roles: Any) -> FinalResult:
         selection=SELECTION,
         flagging=None,
         table=TABLE,
-        roles=Roles(**(everything | roles)),
+        roles=EvaluationRoles(**(everything | roles)),
         steps=12,
         seed=0,
     )
@@ -81,7 +81,7 @@ def test_seen_and_unseen_types_are_told_apart() -> None:
 
 def test_what_is_flagged_lies_above_the_threshold() -> None:
     threshold = ConformalThreshold(rate=0.25, threshold=2.0, bound=0.5, n=3)
-    roles = Roles(np.arange(4), np.array([4, 5]), np.array([6, 7]), np.arange(4, 8))
+    roles = EvaluationRoles(np.arange(4), np.array([4, 5]), np.array([6, 7]), np.arange(4, 8))
     found = flagged(threshold, _run([0, 1, 2, 3, 9, 9, 1.5, 2.0]), TABLE, roles)
     assert (found.normals, found.anomalies) == (0.25, 0.5)
 

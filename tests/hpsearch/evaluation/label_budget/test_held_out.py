@@ -8,8 +8,7 @@ from hpsearch.evaluation.auroc import auroc
 from hpsearch.evaluation.label_budget.cells import Cell, Orders
 from hpsearch.evaluation.label_budget.held_out import HeldOut
 from hpsearch.evaluation.stored_scores import StoredScores
-from hpsearch.protocol.labels import LabelledAnomalies
-from hpsearch.protocol.labels import test_roles as roles_of
+from hpsearch.protocol.labels import LabelledAnomalies, evaluation_roles
 
 Made = Callable[..., StoredScores]
 
@@ -32,7 +31,9 @@ def test_a_draw_is_tested_on_what_a_study_would_test_on(
     place = {position: column for column, position in enumerate(scores.test)}
     for repeat, drawn in enumerate(draws.selected):
         types = tuple(orders.names[draws.types[repeat]])
-        roles = roles_of(scores.table, LabelledAnomalies(scores.pool[drawn], types, "shared"))
+        roles = evaluation_roles(
+            scores.table, LabelledAnomalies(scores.pool[drawn], types, "shared")
+        )
         normals, anomalies = ([place[p] for p in part] for part in (roles.normals, roles.headline))
         for number, of_test in enumerate(scores.final_test_scores):
             expected = auroc(of_test[normals], of_test[anomalies])
