@@ -42,7 +42,7 @@ from hpsearch.io.progress import Reporter
 from hpsearch.protocol.audit.report import Audit, audit
 from hpsearch.protocol.fold_files import read_fold_files
 from hpsearch.protocol.protocol import Finding
-from hpsearch.study.prepare import request_of
+from hpsearch.study.inputs import request_of
 
 LISTED = 10  # findings of one kind on screen
 ReportOption = Annotated[

@@ -100,7 +100,7 @@ class RunDir:
         Args:
             spec: the settings, resolved.
             table: the images.
-            inputs: see `inputs`.
+            inputs: see `identity_of`.
 
         Raises:
             StudyError: the settings, the images or the backbone are others than when it began.
@@ -286,7 +286,7 @@ class RunDir:
             ) from error
 
 
-def inputs(
+def identity_of(
     dataset: Dataset, backbone: "Backbone", *, folds_digest: str | None = None
 ) -> dict[str, Any]:
     """The part of `environment` that must be the same for a study to go on: what it computes from.
@@ -321,7 +321,7 @@ def environment(
         warnings: what everyone who reads a result must be told first, a line each.
     """
     return {
-        **inputs(dataset, backbone, folds_digest=folds_digest),
+        **identity_of(dataset, backbone, folds_digest=folds_digest),
         "dataset": dataset.name,
         "n_images": len(dataset.table),
         "warnings": list(warnings),

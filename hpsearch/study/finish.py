@@ -32,7 +32,7 @@ from hpsearch.storage.database import mean_best_step, winner
 from hpsearch.storage.results import FoldResult, model_is_whole, read_result
 from hpsearch.storage.run_dir import RunDir
 from hpsearch.storage.trials import facts_of
-from hpsearch.study.prepare import Prepared
+from hpsearch.study.inputs import StudyInputs
 from hpsearch.study.result import (
     REFERENCES,
     FinalResult,
@@ -45,19 +45,19 @@ from hpsearch.study.result import (
 
 
 @dataclass(frozen=True)
-class Ending:
+class FinalTraining:
     """What follows the last trial of a search; everything that an earlier run did is kept.
 
     Attributes:
         study: whose search has ended.
-        prepared, folder: of the study.
+        inputs, folder: of the study.
         engine: where final models are trained.
         listener: told of progress.
         retry_failed: train reference rows that failed before.
     """
 
     study: optuna.Study
-    prepared: Prepared
+    inputs: StudyInputs
     folder: RunDir
     engine: Engine
     listener: Listener
@@ -66,7 +66,7 @@ class Ending:
     def results(self, criteria: Sequence[Criterion]) -> dict[Criterion, FinalResult]:
         """The choice of each criterion, trained; that of the study's own is its winner."""
         found = {criterion: self._finished(self._chosen(criterion)) for criterion in criteria}
-        own = self.prepared.spec.search.criterion
+        own = self.inputs.spec.search.criterion
         if own in found:
             self.folder.record_winner(found[own].trial)
         return found
@@ -77,10 +77,10 @@ class Ending:
 
     @cached_property
     def _selection(self) -> Selection:
-        spec = self.prepared.spec
+        spec = self.inputs.spec
         return select(
             self._stored,
-            self.prepared.labelled,
+            self.inputs.labelled,
             size_of=partial(size_of, spec.detector),
             rule=spec.search.pick,
             seed=spec.search.seed,
@@ -91,9 +91,9 @@ class Ending:
         return compare_choices(
             self.study,
             self._folds,
-            table=self.prepared.dataset.table,
-            roles=self.prepared.roles,
-            seed=self.prepared.spec.search.seed,
+            table=self.inputs.dataset.table,
+            roles=self.inputs.roles,
+            seed=self.inputs.spec.search.seed,
         )
 
     def _folds(self, trial: FrozenTrial) -> list[FoldResult]:
@@ -121,7 +121,7 @@ class Ending:
         known = read_final(self.folder, trial.number)
         if (
             known is None
-            or len(known.runs) != self.prepared.spec.final.n_runs
+            or len(known.runs) != self.inputs.spec.final.n_runs
             or (self.retry_failed and len(known.references) < len(REFERENCES))
         ):
             return self._train(trial)
@@ -136,13 +136,13 @@ class Ending:
         return current
 
     def _train(self, trial: FrozenTrial) -> FinalResult:
-        spec, steps = self.prepared.spec, mean_best_step(trial)
+        spec, steps = self.inputs.spec, mean_best_step(trial)
         finals = [
-            self.prepared.final_task(trial.params, run=run, steps=steps)
+            self.inputs.final_task(trial.params, run=run, steps=steps)
             for run in range(spec.final.n_runs)
         ]
         self._drop_damaged_model(finals[0])
-        references = self.prepared.reference_tasks(trial.params)
+        references = self.inputs.reference_tasks(trial.params)
         tasks, what = [*references.values(), *finals], "training the winner"
         done = run_tasks(tasks, self.engine, self.listener, what)
         runs = require_results(done, finals, f"{what}, trial {trial.number}")
@@ -153,8 +153,8 @@ class Ending:
             choices=self._choices,
             selection=self._selection,
             flagging=self._flagging(trial, runs[0]),
-            table=self.prepared.dataset.table,
-            roles=self.prepared.roles,
+            table=self.inputs.dataset.table,
+            roles=self.inputs.roles,
             steps=steps,
             seed=spec.search.seed,
         )
@@ -188,29 +188,29 @@ class Ending:
             shutil.rmtree(place)
 
     def _flagging(self, trial: FrozenTrial, first: FoldResult) -> Flagging | None:
-        rate = self.prepared.spec.final.false_positive_rate
+        rate = self.inputs.spec.final.false_positive_rate
         threshold = threshold_of(self._held_out(trial, first), rate=rate)
         if threshold is None:
             return None
-        return flagged(threshold, first, self.prepared.dataset.table, self.prepared.roles)
+        return flagged(threshold, first, self.inputs.dataset.table, self.inputs.roles)
 
     def _calibration(self, trial: FrozenTrial, first: FoldResult) -> Calibration | None:
         scores = self._held_out(trial, first)
-        rate = self.prepared.spec.final.false_positive_rate
+        rate = self.inputs.spec.final.false_positive_rate
         return None if threshold_of(scores, rate=rate) is None else calibrated(scores, rate=rate)
 
     def _held_out(self, trial: FrozenTrial, first: FoldResult) -> FloatArray:
-        return held_out_scores(self._stored, trial.number, self.prepared.labelled, first)
+        return held_out_scores(self._stored, trial.number, self.inputs.labelled, first)
 
     def _facts(self, task: Task, result: FinalResult) -> ModelFacts:
-        spec, environment = self.prepared.spec, self.folder.environment()
-        pixels = np.load(self.prepared.pixels[preprocessing_of(task.params)], mmap_mode="r")
+        spec, environment = self.inputs.spec, self.folder.environment()
+        pixels = np.load(self.inputs.pixels[preprocessing_of(task.params)], mmap_mode="r")
         provenance = Provenance(
             study=spec.study_name,
             trial=result.trial,
             task=task.digest,
             steps=result.steps,
-            dataset=self.prepared.dataset.name,
+            dataset=self.inputs.dataset.name,
             data_fingerprint=task.data_fingerprint,
             test_auroc=result.test.auroc,
             test_auroc_interval=result.test.interval,
@@ -218,7 +218,7 @@ class Ending:
         )
         return model_facts(
             task,
-            backbone=self.prepared.backbone,
+            backbone=self.inputs.backbone,
             channels=pixels.shape[3],
             window=spec.dataset.window,
             provenance=provenance,

@@ -24,7 +24,7 @@ from hpsearch.search.engine import Finished, Workers
 from hpsearch.search.events import SilentListener
 from hpsearch.search.task import Task, TaskContext, run_task
 from hpsearch.storage.run_dir import RunDir
-from hpsearch.study.prepare import Prepared, prepare_study
+from hpsearch.study.inputs import StudyInputs, load_inputs
 
 SIDE = 16
 COUNTS = {  # split, type: images
@@ -161,13 +161,13 @@ class InlineEngine:
 
 
 @pytest.fixture
-def prepare(cache: Path) -> Callable[[StudySpec], Prepared]:
+def prepare(cache: Path) -> Callable[[StudySpec], StudyInputs]:
     """Prepares a study in this process."""
-    return lambda spec: prepare_study(spec, cache_dir=cache, workers=1, listener=SilentListener())
+    return lambda spec: load_inputs(spec, cache_dir=cache, workers=1, listener=SilentListener())
 
 
 @pytest.fixture
-def context(tmp_path: Path, cache: Path) -> Callable[[Prepared], TaskContext]:
+def context(tmp_path: Path, cache: Path) -> Callable[[StudyInputs], TaskContext]:
     """The context of a prepared study's tasks, with results in `tmp_path / "tasks"`."""
     return lambda prepared: TaskContext(
         table=prepared.dataset.table,
@@ -187,7 +187,7 @@ import numpy as np, pandas as pd
 from hpsearch.detectors.base import CURVE_COLUMNS, Training
 from hpsearch.errors import TaskError
 from hpsearch.search.events import SilentListener
-from hpsearch.study.prepare import Prepared, prepare_study
+from hpsearch.study.inputs import StudyInputs, load_inputs
 
 class Unpicklable(Exception):
     def __init__(self, one, two):

@@ -26,7 +26,7 @@ from hpsearch.reports.examples.store import (
 )
 from hpsearch.storage.results import read_result, scores_at
 from hpsearch.storage.run_dir import RunDir
-from hpsearch.study.prepare import request_of
+from hpsearch.study.inputs import request_of
 from hpsearch.study.result import FinalResult
 
 if TYPE_CHECKING:

@@ -10,8 +10,6 @@ import pytest
 from hpsearch.evaluation.stored_scores import read_scores
 from hpsearch.storage.database import load_study, sole_writer_of, winner
 from hpsearch.storage.run_dir import RunDir
-from hpsearch.study import final_models
-from hpsearch.study import run as study_module
 
 Command = Callable[..., Any]
 
@@ -29,7 +27,6 @@ def study(
     hpsearch: Command, finished: Path, tiny_yaml: Path, runs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Command:
     """The command on a finished tiny study of four configurations."""
-    monkeypatch.setattr(final_models, "LocalEngine", study_module.LocalEngine)  # the inline one
     if not finished.exists():
         assert hpsearch("run", "--study", tiny_yaml).code == 0
         shutil.copytree(runs, finished)

@@ -18,8 +18,8 @@ from hpsearch.search.events import SilentListener
 from hpsearch.storage.backups import read_ledger
 from hpsearch.storage.database import load_study
 from hpsearch.storage.run_dir import DATABASE, LEDGER, RunDir, environment
-from hpsearch.study.mend import recover_study
-from hpsearch.study.prepare import prepare_study
+from hpsearch.study.inputs import load_inputs
+from hpsearch.study.repair import recover_study
 from hpsearch.study.run import run_study
 
 N_TRIALS = 6
@@ -258,7 +258,7 @@ def test_a_lost_record_names_the_statistics_that_the_study_took(
     spec = tiny_spec(detector="dpa", backbone=backbone)
     folder = RunDir(runs / "tiny")
     where = {"cache_dir": cache, "workers": 1, "listener": SilentListener()}
-    prepared = prepare_study(spec, **where)
+    prepared = load_inputs(spec, **where)
     facts = environment(prepared.dataset, prepared.backbone, "")
     folder.begin(prepared.spec, prepared.dataset.table, facts)
     folder.environment_file.unlink()
@@ -266,7 +266,7 @@ def test_a_lost_record_names_the_statistics_that_the_study_took(
     assert folder.environment() == facts
     natural.rename(tmp_path / "moved")
     backbone = {"name": "vgg-mini", "statistics": str(tmp_path / "moved")}
-    prepare_study(tiny_spec(detector="dpa", backbone=backbone), **where, folder=folder)
+    load_inputs(tiny_spec(detector="dpa", backbone=backbone), **where, folder=folder)
 
 
 def test_a_lost_record_of_an_earlier_recipe_says_so(

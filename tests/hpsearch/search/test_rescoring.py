@@ -22,7 +22,7 @@ from hpsearch.storage.backups import Ledger
 from hpsearch.storage.database import FoldRecords, load_study, open_database
 from hpsearch.storage.results import FoldResult
 from hpsearch.storage.run_dir import DATABASE, RunDir
-from hpsearch.study.mend import recover_study
+from hpsearch.study.repair import recover_study
 from hpsearch.study.run import StudyRun, run_study
 
 # A detector that scores an image by its mean, so that which anomalies count makes a difference.

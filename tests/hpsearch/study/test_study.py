@@ -18,7 +18,7 @@ from hpsearch.search.task import Task, TaskContext
 from hpsearch.storage.database import load_study
 from hpsearch.storage.results import RECIPE, FoldResult, read_result
 from hpsearch.storage.run_dir import RunDir
-from hpsearch.study.prepare import Prepared
+from hpsearch.study.inputs import StudyInputs
 from hpsearch.study.result import REFERENCES
 from hpsearch.study.run import StudyRun, run_study
 
@@ -236,7 +236,7 @@ def test_partition_and_tpe(run: Run, tiny_spec: Any) -> None:
     "space", [{"preprocesing": {"resolution": [16]}}, {"dpaa": {"latent_dim": [4]}}]
 )
 def test_a_section_that_nothing_reads_is_refused(
-    space: Any, tiny_spec: Any, prepare: Callable[..., Prepared]
+    space: Any, tiny_spec: Any, prepare: Callable[..., StudyInputs]
 ) -> None:
     with pytest.raises(SpecError, match=r"^space\.\w+: no such section; there are preprocessing"):
         prepare(tiny_spec(space=space))

@@ -34,12 +34,12 @@ from hpsearch.protocol.protocol import StudySplit, split_images
 from hpsearch.search.events import Listener
 from hpsearch.search.task import Task, TaskContext
 from hpsearch.storage.results import RECIPE
-from hpsearch.storage.run_dir import RunDir, inputs
+from hpsearch.storage.run_dir import RunDir, identity_of
 from hpsearch.study.result import REFERENCES
 
 
 @dataclass(frozen=True, eq=False)
-class Prepared:
+class StudyInputs:
     """A study whose every input has been checked and is in memory or in the cache.
 
     Attributes:
@@ -128,14 +128,14 @@ class Prepared:
         return self.backbone.statistics_digest if params.get(AXIS) == NATURAL else None
 
 
-def prepare_study(
+def load_inputs(
     spec: StudySpec,
     *,
     cache_dir: Path,
     workers: int,
     listener: Listener,
     folder: RunDir | None = None,
-) -> Prepared:
+) -> StudyInputs:
     """Check every setting and every image before anything is written for the study.
 
     Args:
@@ -168,7 +168,7 @@ def prepare_study(
             detector.check(params, backbone.architecture, spec.training)
     if folder is not None:
         digest = split.official.digest if split.official else None
-        found = inputs(dataset, backbone, folds_digest=digest)
+        found = identity_of(dataset, backbone, folds_digest=digest)
         folder.require_same(split.spec, dataset.table, found)
         _require_same_folds(folder, split, dataset)
     variants = {preprocessing_of(params) for params in space.grid}
@@ -179,7 +179,7 @@ def prepare_study(
     }
     for line in (*dataset.notes, *shown, *(f"warning: {line}" for line in split.warnings)):
         listener.note(line)
-    return Prepared(
+    return StudyInputs(
         spec=split.spec,
         space=space,
         dataset=dataset,

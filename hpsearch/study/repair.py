@@ -27,7 +27,7 @@ from hpsearch.storage.optuna_storage import upgrade_schema
 from hpsearch.storage.results import RECIPE, read_result, read_task, recipe_of
 from hpsearch.storage.run_dir import DATABASE, RunDir, environment
 from hpsearch.storage.trials import trials_of
-from hpsearch.study.prepare import backbone_of, request_of
+from hpsearch.study.inputs import backbone_of, request_of
 
 
 def recover_study(
@@ -55,7 +55,7 @@ def recover_study(
         for name in set_damaged_tasks_aside(folder):
             listener.note(f"tasks/{name}: damaged; the next `hpsearch run` trains it again")
         space = build_space(spec, load_detector(spec.detector).axes)
-        _mend_data(folder, spec, space, cache_dir, listener)
+        _repair_data(folder, spec, space, cache_dir, listener)
         made_from = rebuild_database(folder, spec, space)
         if made_from is not None:
             listener.note(f"{DATABASE}: made again from {made_from}")
@@ -76,7 +76,7 @@ def recover_study(
         listener.note(f"study {folder.path.name}: {counts or 'no trials'}")
 
 
-def _mend_data(
+def _repair_data(
     folder: RunDir, spec: StudySpec, space: SearchSpace, cache_dir: Path, listener: Listener
 ) -> None:
     """Write the image table and the environment record again, of the data that they were of."""
