@@ -16,9 +16,14 @@ from hpsearch.cli.options import DEFAULT_RUNS, JsonOption, RunArgument, RunsOpti
 from hpsearch.cli.screen import Screen, say
 from hpsearch.config.spec import MAX_SEED
 from hpsearch.errors import SpecError
-from hpsearch.evaluation.label_budget.answer import Train, answer, curve_records, write_curves
 from hpsearch.evaluation.label_budget.curves import BudgetCurves, Point, advice
 from hpsearch.evaluation.label_budget.simulation import Question
+from hpsearch.evaluation.label_budget.study_curves import (
+    Train,
+    curve_records,
+    study_curves,
+    write_curves,
+)
 from hpsearch.io.cache import cache_dir
 from hpsearch.search.events import Listener
 from hpsearch.storage.run_dir import RunDir, find_study
@@ -57,7 +62,7 @@ def label_budget(
     folder = find_study(run, runs)
     with listener_for(json=json) as listener:
         train = None if no_train else trainer(folder, listener, device, workers)
-        curves = answer(folder, question, train=train, progress=listener.progress)
+        curves = study_curves(folder, question, train=train, progress=listener.progress)
     report = write_report(folder, curves, NAME)
     labels = folder.spec().labels
     last = advice(curves, n_types=labels.n_anomaly_types, n_examples=labels.n_examples)

@@ -11,8 +11,8 @@ import pytest
 from optuna.trial import create_trial
 
 from hpsearch.config.spec import StudySpec
-from hpsearch.evaluation.label_budget.answer import answer, write_curves
 from hpsearch.evaluation.label_budget.simulation import Question
+from hpsearch.evaluation.label_budget.study_curves import study_curves, write_curves
 from hpsearch.protocol.folds import make_folds
 from hpsearch.storage.database import create_or_load_study
 from hpsearch.storage.results import FoldResult, write_result
@@ -34,7 +34,7 @@ LIMIT = 20.0  # seconds on two cores
 def test_seconds(images: int, repeats: int, tmp_path: Path) -> None:
     folder = write_study(tmp_path / "study", images)
     started, spent = time.perf_counter(), time.process_time()
-    curves = answer(folder, Question(repeats=repeats), train=None)
+    curves = study_curves(folder, Question(repeats=repeats), train=None)
     write_curves(tmp_path / "label_budget.csv", curves)
     seconds, of_processor = time.perf_counter() - started, time.process_time() - spent
     print(

@@ -187,7 +187,7 @@ def test_a_study_without_a_completed_trial_is_one_line(quick_disk: Path) -> None
 
 def test_reading_needs_no_torch() -> None:
     rooms = (
-        "hpsearch.evaluation.stored_scores, hpsearch.evaluation.label_budget.answer, "
+        "hpsearch.evaluation.stored_scores, hpsearch.evaluation.label_budget.study_curves, "
         "hpsearch.reports.budget_figure, hpsearch.cli.label_budget"
     )
     code = f"import sys, {rooms}; sys.exit('torch' in sys.modules)"

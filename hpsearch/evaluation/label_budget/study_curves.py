@@ -1,7 +1,4 @@
-"""The whole answer to "how many labelled anomalies do I need?" for a study on disk.
-
-The curves as plain values, and as a CSV file.
-"""
+"""How many labelled anomalies does a study on disk need? The curves, as plain values, as CSV."""
 
 import csv
 import io
@@ -16,7 +13,6 @@ from hpsearch.errors import StudyError
 from hpsearch.evaluation.label_budget.cells import independent_pool
 from hpsearch.evaluation.label_budget.curves import (
     BudgetCurves,
-    Point,
     budget_curves,
     needed_models,
 )
@@ -26,11 +22,14 @@ from hpsearch.io.files import write_text_atomic
 from hpsearch.io.progress import Progress, silent
 from hpsearch.storage.run_dir import RunDir
 
+_DIGITS = 6
+_FIGURES = ("mean", "std", "low", "high", "regret", "best", "worst")
+
 Train = Callable[[Sequence[FrozenTrial]], None]
-"""Trains the final models of these trials; see `label_budget.final_models`."""
+"""Trains the final models of these trials; see `hpsearch.study.run.train_final_models`."""
 
 
-def answer(
+def study_curves(
     folder: RunDir, question: Question, *, train: Train | None, progress: Progress = silent
 ) -> BudgetCurves:
     """Choose again with the labels of the question, and say what the choices were worth.
@@ -66,13 +65,26 @@ def answer(
     return replace(budget_curves(simulation, scores, "final"), left_out=left_out)
 
 
-_DIGITS = 6
-_FIGURES = ("mean", "std", "low", "high", "regret", "best", "worst")
-
-
 def curve_records(curves: BudgetCurves) -> list[dict[str, Any]]:
     """One record a point; figures are test AUCs, None where a single draw has no spread."""
-    return [_record(curves, point) for point in curves.points]
+    return [
+        {
+            "n_types": point.cell.n_types,
+            "n_examples": point.cell.n_examples,
+            "drawn_from_types": point.cell.n_eligible,
+            "repeats": curves.question.repeats,
+            "mean": point.mean,
+            "std": point.std,
+            "low": point.low,
+            "high": point.high,
+            "regret": point.regret,
+            "best": curves.best,
+            "worst": curves.worst,
+            "models": curves.models,
+            "chosen": [{"trial": trial, "times": times} for trial, times in point.chosen],
+        }
+        for point in curves.points
+    ]
 
 
 def write_curves(path: Path, curves: BudgetCurves) -> None:
@@ -82,33 +94,9 @@ def write_curves(path: Path, curves: BudgetCurves) -> None:
     table = csv.DictWriter(text, list(records[0]), lineterminator="\n")
     table.writeheader()
     for record in records:
-        figures = {name: _text(record[name]) for name in _FIGURES}
-        chosen = _pairs([(each["trial"], each["times"]) for each in record["chosen"]])
+        figures = {
+            name: "" if record[name] is None else f"{record[name]:.{_DIGITS}f}" for name in _FIGURES
+        }
+        chosen = " ".join(f"{each['trial']}:{each['times']}" for each in record["chosen"])
         table.writerow(record | figures | {"chosen": chosen})
     write_text_atomic(path, text.getvalue())
-
-
-def _record(curves: BudgetCurves, point: Point) -> dict[str, Any]:
-    return {
-        "n_types": point.cell.n_types,
-        "n_examples": point.cell.n_examples,
-        "drawn_from_types": point.cell.n_eligible,
-        "repeats": curves.question.repeats,
-        "mean": point.mean,
-        "std": point.std,
-        "low": point.low,
-        "high": point.high,
-        "regret": point.regret,
-        "best": curves.best,
-        "worst": curves.worst,
-        "models": curves.models,
-        "chosen": [{"trial": trial, "times": times} for trial, times in point.chosen],
-    }
-
-
-def _text(figure: float | None) -> str:
-    return "" if figure is None else f"{figure:.{_DIGITS}f}"
-
-
-def _pairs(chosen: Sequence[tuple[int, int]]) -> str:
-    return " ".join(f"{trial}:{times}" for trial, times in chosen)
