@@ -10,15 +10,15 @@ import optuna
 from hpsearch.cli.options import DEFAULT_RUNS
 from hpsearch.config.spec import StudySpec, build_spec
 from hpsearch.errors import DataError, SpecError
-from hpsearch.protocol.labels import LabelBudget, anomaly_pool, draw_labelled, test_roles
+from hpsearch.protocol.labels import LabelBudget, anomaly_pool, draw_labelled, evaluation_roles
 from hpsearch.storage.results import RECIPE
-from hpsearch.storage.run_dir import StudyDir
+from hpsearch.storage.run_dir import RunDir
 from hpsearch.storage.trials import trials_of
 
 _MORE = 2  # times as many
 
 
-def next_steps(folder: StudyDir, study: optuna.Study) -> list[tuple[str, str]]:
+def next_steps(folder: RunDir, study: optuna.Study) -> list[tuple[str, str]]:
     """Commands to go on with a finished study, and what each does."""
     spec = folder.spec()
     named = folder.path.name if _is_default(folder.path.parent) else str(folder.path)
@@ -58,13 +58,13 @@ def _more_trials(study: optuna.Study) -> int | None:
     return min(_MORE * len(ended), len(ended) + points - len(tried))
 
 
-def _more_labels(folder: StudyDir, spec: StudySpec) -> str | None:
+def _more_labels(folder: RunDir, spec: StudySpec) -> str | None:
     """Options that draw up to twice the labelled anomalies; None where the images hold no more."""
-    from hpsearch.protocol.protocol import part_images
+    from hpsearch.protocol.protocol import split_images
 
     table = folder.images()
     pool = table["anomaly_type"].iloc[anomaly_pool(table)]
-    now, began = spec.labels, part_images(spec, table)
+    now, began = spec.labels, split_images(spec, table)
     for n_types in range(now.n_anomaly_types, pool.nunique() + 1):
         types = draw_labelled(table, LabelBudget(n_types, n_types), seed=spec.search.seed).types
         n_examples = min(_MORE * now.n_examples, int(pool.isin(types).sum()))
@@ -73,11 +73,11 @@ def _more_labels(folder: StudyDir, spec: StudySpec) -> str | None:
             continue
         try:
             asked = build_spec(spec.model_dump(mode="json"), {"labels": more})
-            parts = part_images(asked, table)
-            test_roles(table, parts.labelled)
+            split = split_images(asked, table)
+            evaluation_roles(table, split.labelled)
         except (DataError, SpecError):  # too few would be left to test on
             continue
-        if not parts.has_folds_of(began):  # they share groups with normals
+        if not split.has_folds_of(began):  # they share groups with normals
             continue
         types_option = "" if n_types == now.n_anomaly_types else f" --n-anomaly-types {n_types}"
         return f"{types_option} --n-examples {n_examples}"

@@ -40,8 +40,8 @@ from hpsearch.io.files import printable, write_text_atomic
 from hpsearch.io.processes import Reporter
 from hpsearch.protocol.audit.audit import Audit, audit
 from hpsearch.protocol.fold_files import read_fold_files
-from hpsearch.protocol.table_rules import Finding
-from hpsearch.study.prepare import request_of
+from hpsearch.protocol.protocol import Finding
+from hpsearch.study.inputs import request_of
 
 LISTED = 10  # findings of one kind on screen
 ReportOption = Annotated[

@@ -9,9 +9,9 @@ from hpsearch.cli.run import QUICKSTART, default_study
 from hpsearch.cli.screen import say
 from hpsearch.cli.table_print import print_plan
 from hpsearch.config.spec import DatasetSpec, StudySpec, build_spec, merged, read_study
-from hpsearch.evaluation.label_budget.answer import answer
 from hpsearch.evaluation.label_budget.curves import claim
 from hpsearch.evaluation.label_budget.simulation import Question
+from hpsearch.evaluation.label_budget.study_curves import study_curves
 from hpsearch.io.cache import cache_dir
 from hpsearch.paper.contents import TableStudy
 
@@ -41,7 +41,7 @@ def fig4(asked: Reproduction) -> bool:
             device=asked.device,
             workers=asked.workers,
         )
-        curves = answer(
+        curves = study_curves(
             ran.folder,
             Question(seed=spec.search.seed),
             train=trainer(ran.folder, listener, asked.device, asked.workers),

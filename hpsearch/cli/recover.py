@@ -23,7 +23,7 @@ def recover(
     """
     folder = damaged_study(run, runs)
     # Importing torch takes seconds: `--help` and a bad option should not wait for it.
-    from hpsearch.study.mend import recover_study
+    from hpsearch.study.repair import recover_study
 
     with listener_for(json=False) as listener:
         recover_study(folder, cache_dir=cache_dir(), listener=listener, upgrade=upgrade)

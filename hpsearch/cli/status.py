@@ -17,9 +17,9 @@ from hpsearch.config.spec import Criterion
 from hpsearch.errors import UserError
 from hpsearch.io.files import printable
 from hpsearch.storage.database import load_study
-from hpsearch.storage.run_dir import StudyDir, find_study, list_studies
+from hpsearch.storage.run_dir import RunDir, find_study, list_studies
 from hpsearch.storage.trials import message_of, reason_of, trials_of
-from hpsearch.study.final_store import read_winner
+from hpsearch.study.result import read_winner
 
 _COUNTS = ("complete", "pruned", "failed", "open")
 
@@ -67,7 +67,7 @@ def _figure(criterion: Criterion, value: float | None, trial: int | None) -> str
     )
 
 
-def _row_or_error(folder: StudyDir) -> dict[str, Any]:
+def _row_or_error(folder: RunDir) -> dict[str, Any]:
     """The row of a study, or why it has none: one that is damaged must not hide the others."""
     try:
         return _row(folder)
@@ -76,7 +76,7 @@ def _row_or_error(folder: StudyDir) -> dict[str, Any]:
         return {"study": folder.path.name, "run_dir": run_dir, "error": printable(error)}
 
 
-def _row(folder: StudyDir) -> dict[str, Any]:
+def _row(folder: RunDir) -> dict[str, Any]:
     by_state = trials_of(load_study(folder.path))
     top = max(by_state.completed, key=lambda trial: (trial.value, -trial.number), default=None)
     number = folder.winner() if folder.winner_file.exists() else None
@@ -93,7 +93,7 @@ def _row(folder: StudyDir) -> dict[str, Any]:
         "winner": winner.number if winner else None,
         "winner_value": winner.value if winner else None,
         "params": one_line(varied(shown)) if shown else "",
-        "final": winner is not None and (folder.final / str(winner.number) / "model").is_dir(),
+        "final": winner is not None and folder.model(winner.number).is_dir(),
         "failures": [
             (trial.number, printable(f"{reason_of(trial)}: {message_of(trial)}"))
             for trial in by_state.failed

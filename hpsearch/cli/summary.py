@@ -13,17 +13,24 @@ from hpsearch.cli.listeners import FIGURES, figure, one_line
 from hpsearch.cli.screen import Screen
 from hpsearch.config.space import Params
 from hpsearch.config.spec import Criterion
-from hpsearch.evaluation.choice import varied_axes
-from hpsearch.evaluation.result import FinalResult
-from hpsearch.evaluation.threshold import Estimate
-from hpsearch.storage.database import DATABASE, load_study
-from hpsearch.storage.run_dir import StudyDir
-from hpsearch.storage.trials import Trials, failures_sentence, message_of, reason_of, trials_of
+from hpsearch.evaluation.auroc import Estimate
+from hpsearch.evaluation.selection import varied_axes
+from hpsearch.storage.database import load_study
+from hpsearch.storage.run_dir import RunDir
+from hpsearch.storage.trials import (
+    Trials,
+    facts_of,
+    failures_sentence,
+    message_of,
+    reason_of,
+    trials_of,
+)
+from hpsearch.study.result import FinalResult
 
 _SHOWN = 5
 
 
-def summary_json(folder: StudyDir, result: FinalResult, study: optuna.Study) -> dict[str, Any]:
+def summary_json(folder: RunDir, result: FinalResult, study: optuna.Study) -> dict[str, Any]:
     """What `hpsearch best --json` prints."""
 
     by_state = trials_of(study)
@@ -56,13 +63,13 @@ def summary_json(folder: StudyDir, result: FinalResult, study: optuna.Study) -> 
         "test_unseen_types": brief(result.unseen),
         "references": {name: asdict(estimate) for name, estimate in result.references},
         "choices": [asdict(choice) for choice in result.choices],
-        "verdict": asdict(result.verdict),
+        "verdict": asdict(result.selection),
         "flagging": asdict(result.flagging) if result.flagging else None,
-        "model": str((folder.final / str(result.trial) / "model").absolute()),
+        "model": str(folder.model(result.trial).absolute()),
     }
 
 
-def print_summary(folder: StudyDir, result: FinalResult, *, json: bool) -> None:
+def print_summary(folder: RunDir, result: FinalResult, *, json: bool) -> None:
     """Print the summary, as one JSON object where `json` is set."""
     study, criterion = load_study(folder.path), folder.spec().search.criterion
     if json:
@@ -89,7 +96,7 @@ def print_summary(folder: StudyDir, result: FinalResult, *, json: bool) -> None:
         console.print(line, soft_wrap=True)
 
 
-def warnings_of(folder: StudyDir) -> list[str]:
+def warnings_of(folder: RunDir) -> list[str]:
     """What everyone who reads the study's result must be told first, a line each."""
     warnings: list[str] = folder.environment().get("warnings", [])
     return warnings
@@ -97,18 +104,18 @@ def warnings_of(folder: StudyDir) -> list[str]:
 
 def _best_trials(by_state: Trials, criterion: Criterion) -> Table:
     trials = sorted(
-        by_state.completed, key=lambda trial: (-trial.user_attrs[criterion], trial.number)
+        by_state.completed, key=lambda trial: (-facts_of(trial).criteria[criterion], trial.number)
     )
     counts = f"{len(trials)} of {len(by_state.ended)}" if by_state.failed else str(len(trials))
     table = Table(title=f"best {min(_SHOWN, len(trials))} of {counts} configurations")
     for column in ("trial", f"validation {FIGURES[criterion]}", "fold spread", "configuration"):
         table.add_column(column)
     for trial in trials[:_SHOWN]:
-        folds = trial.user_attrs["fold_values"][criterion]
+        folds = facts_of(trial).fold_values[criterion]
         folds = sorted(folds, reverse=criterion == "unsupervised")  # as shown: rising
         table.add_row(
             str(trial.number),
-            figure(criterion, trial.user_attrs[criterion]),
+            figure(criterion, facts_of(trial).criteria[criterion]),
             f"{figure(criterion, folds[0])} - {figure(criterion, folds[-1])}",
             one_line(varied(trial)),
         )
@@ -122,17 +129,17 @@ def varied(trial: FrozenTrial) -> Params:
 
 def _decision(result: FinalResult) -> list[str]:
     """What the labelled anomalies decided, in words."""
-    verdict = result.verdict
-    tied = " ".join(map(str, verdict.tied[:_SHOWN])) + (
-        " ..." if len(verdict.tied) > _SHOWN else ""
+    selection = result.selection
+    tied = " ".join(map(str, selection.tied[:_SHOWN])) + (
+        " ..." if len(selection.tied) > _SHOWN else ""
     )
-    lines = [f"choice: {verdict.sentence}"]
-    if len(verdict.tied) > 1:
-        lines.append(f"not told from the best: {len(verdict.tied)} trials ({tied})")
+    lines = [f"choice: {selection.sentence}"]
+    if len(selection.tied) > 1:
+        lines.append(f"not told from the best: {len(selection.tied)} trials ({tied})")
     lines += [
         f"chosen without {one.name}: trial {one.trial}, AUC {one.auroc:.3f} on it; "
         f"the best {one.best:.3f}"
-        for one in verdict.left_out_types
+        for one in selection.left_out_types
     ]
     return lines
 
@@ -194,7 +201,7 @@ def _flagging(result: FinalResult) -> str:
     )
 
 
-def _closing(folder: StudyDir, result: FinalResult, study: optuna.Study) -> list[str]:
+def _closing(folder: RunDir, result: FinalResult, study: optuna.Study) -> list[str]:
     test = result.test
     lines = [
         f"winner: {one_line(result.params)}",
@@ -216,8 +223,8 @@ def _closing(folder: StudyDir, result: FinalResult, study: optuna.Study) -> list
     width = max(len(command) for command, _ in steps)
     return [
         *lines,
-        f"study:  {folder.path}  (trials in {folder.path / DATABASE})",
-        f"model:  {folder.final / str(result.trial) / 'model'}",
+        f"study:  {folder.path}  (trials in {folder.database})",
+        f"model:  {folder.model(result.trial)}",
         "next:",
         *(f"  {command:<{width}}  # {what}" for command, what in steps),
     ]

@@ -13,7 +13,7 @@ from hpsearch.cli.run import default_study
 from hpsearch.cli.screen import Screen, say
 from hpsearch.cli.table_print import print_plan
 from hpsearch.config.spec import read_study
-from hpsearch.evaluation.threshold import interval_words
+from hpsearch.evaluation.auroc import interval_words
 from hpsearch.io.cache import cache_dir
 from hpsearch.paper.ablation import table4_studies
 

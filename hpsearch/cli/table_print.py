@@ -13,7 +13,7 @@ from rich.table import Table
 from hpsearch.cli.listeners import one_line
 from hpsearch.cli.reproduction import Reproduction
 from hpsearch.cli.screen import Screen
-from hpsearch.evaluation.threshold import interval_words
+from hpsearch.evaluation.auroc import interval_words
 from hpsearch.io.cache import cache_dir
 from hpsearch.paper.contents import PaperTable, TableStudy
 from hpsearch.paper.lines import Figure, Line

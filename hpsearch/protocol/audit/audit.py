@@ -22,10 +22,9 @@ from hpsearch.protocol.audit.image_rules import (
     shown_counts,
 )
 from hpsearch.protocol.audit.near_duplicates import near_duplicate_findings
-from hpsearch.protocol.drawn_folds import draw_folds
 from hpsearch.protocol.fold_files import OfficialFolds, leaks
 from hpsearch.protocol.labels import LabelBudget, draw_labelled
-from hpsearch.protocol.table_rules import KINDS, Finding, table_findings
+from hpsearch.protocol.protocol import CLASS_NAMES, Finding, draw_folds, table_findings
 
 N_FOLDS = 3  # that are drawn to see what they do wrong
 
@@ -128,7 +127,7 @@ def audit(
     findings += not_square_findings(dataset, looks)
     counted = table.groupby(["split", "label", "anomaly_type"])["group"].agg(["size", "nunique"])
     classes = [
-        ClassCount(split, KINDS[label], kind, int(n_images), int(n_groups))
+        ClassCount(split, CLASS_NAMES[label], kind, int(n_images), int(n_groups))
         for (split, label, kind), n_images, n_groups in counted.itertuples()
     ]
     return Audit(
