@@ -61,7 +61,12 @@ _LISTED_FILES, _LISTED_CLASSES = 3, 20  # that a message names
 
 @dataclass(frozen=True)
 class PassedOver:
-    """A file that is not read, and what kind of thing it is."""
+    """A file that is not read.
+
+    Attributes:
+        path: of the file.
+        kind: what it is, in words.
+    """
 
     path: Path
     kind: str
@@ -69,7 +74,12 @@ class PassedOver:
 
 @dataclass(frozen=True)
 class FolderFiles:
-    """The files anywhere below a folder, by name."""
+    """The files anywhere below a folder, by name.
+
+    Attributes:
+        images: that are read.
+        passed_over: that are not.
+    """
 
     images: tuple[Path, ...]
     passed_over: tuple[PassedOver, ...]

@@ -73,7 +73,13 @@ class Shown:
 
 @dataclass(frozen=True)
 class ShownCounts:
-    """Images that were not taken as they are stored, for the user to know."""
+    """Images that were not taken as they are stored, for the user to know.
+
+    Attributes:
+        turned: by their EXIF orientation.
+        transparent: in part, and laid on white.
+        many_frames: of whose frames the first is shown.
+    """
 
     turned: int = 0
     transparent: int = 0
