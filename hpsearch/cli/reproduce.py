@@ -7,7 +7,6 @@ from typing import Annotated, Any
 import typer
 
 from hpsearch.cli import run_options as options
-from hpsearch.cli.fig4 import fig4
 from hpsearch.cli.options import (
     DEFAULT_RUNS,
     DatasetOption,
@@ -18,10 +17,8 @@ from hpsearch.cli.options import (
     data_name,
     parse_axes,
 )
-from hpsearch.cli.reproduction import Reproduction
+from hpsearch.cli.reproduction import Reproduction, fig4, reproduce_table, table4
 from hpsearch.cli.run import DEFAULT_DETECTOR
-from hpsearch.cli.table4 import table4
-from hpsearch.cli.tables import reproduce_table
 from hpsearch.config.spec import DatasetSpec
 from hpsearch.errors import SpecError
 from hpsearch.paper.contents import TABLES

@@ -28,7 +28,6 @@ from hpsearch.reports.examples.store import (
 )
 from hpsearch.storage.results import read_result, scores_at
 from hpsearch.storage.run_dir import StudyDir
-from hpsearch.study.prepare import request_of
 
 if TYPE_CHECKING:
     from hpsearch.model.model import Model
@@ -84,6 +83,9 @@ def make_examples(
 
 
 def _load(folder: StudyDir, cache_dir: Path, progress: Progress) -> Dataset:
+    # It imports torch, which takes seconds: who finds the pictures there should not wait for it.
+    from hpsearch.study.prepare import request_of
+
     request = request_of(folder.spec().dataset)
     return load_dataset(request, cache_dir=cache_dir, progress=progress)
 

@@ -6,8 +6,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from hpsearch.cli.fig4 import fig4_spec
-from hpsearch.cli.reproduction import Reproduction
+from hpsearch.cli.reproduction import Reproduction, fig4_spec
 from hpsearch.config.library import read_study
 from hpsearch.study import final_models
 from hpsearch.study import run as study_module

@@ -5,8 +5,7 @@ from optuna.trial import TrialState
 
 from hpsearch.errors import SpecError
 from hpsearch.reports.trackers import logged as room
-from hpsearch.reports.trackers.logged import LoggingListener, logged, write_missing
-from hpsearch.reports.trackers.logged import open_loggers
+from hpsearch.reports.trackers.logged import LoggingListener, logged, open_loggers, write_missing
 from hpsearch.reports.trackers.record import Record, final_record, trial_record
 from hpsearch.search.events import SilentListener
 from hpsearch.storage.database import load_study
