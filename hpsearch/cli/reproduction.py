@@ -209,9 +209,7 @@ def _run_table(
     studies: Sequence[TableStudy],
 ) -> bool:
     # These import torch, which takes seconds.
-    from hpsearch.paper.departures import departures
-    from hpsearch.paper.lines import table_lines
-    from hpsearch.paper.records import line_record, write_table
+    from hpsearch.paper.lines import departures, line_record, table_lines, write_lines
     from hpsearch.paper.running import run_studies
 
     with listener_for(json=asked.json) as listener:
@@ -226,7 +224,7 @@ def _run_table(
     lines = table_lines(table, parts, outcomes, load_paper_numbers())
     said = departures(outcomes, asked.settings, scale=asked.scale)
     path = asked.runs / asked.prefix / f"{table.name}.csv"
-    write_table(path, table, lines, runs=asked.runs)
+    write_lines(path, table, lines, runs=asked.runs)
     if asked.json:
         records = [line_record(table, line, runs=asked.runs) for line in lines]
         whole = {

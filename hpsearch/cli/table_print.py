@@ -14,7 +14,7 @@ from hpsearch.paper.contents import PaperTable
 from hpsearch.paper.numbers import Metric, PaperNumber
 
 if TYPE_CHECKING:  # it imports torch, which takes seconds
-    from hpsearch.paper.lines import Figure, Line
+    from hpsearch.paper.lines import Measured, TableLine
     from hpsearch.paper.plan import StudyPlan
     from hpsearch.paper.running import Outcome
     from hpsearch.paper.table4 import RowResult
@@ -32,7 +32,7 @@ _NONE = "-"
 
 def print_table(
     table: PaperTable,
-    lines: Sequence["Line"],
+    lines: Sequence["TableLine"],
     outcomes: Sequence["Outcome"],
     departures: Sequence[str],
 ) -> None:
@@ -42,7 +42,7 @@ def print_table(
     console.print(_ours(table, [line for line in lines if line.status != "reported"]))
     for text in _closing(departures, outcomes):
         console.print(text, soft_wrap=True)
-    reported: dict[str, list[Line]] = {}  # in the tables that the paper shows it in
+    reported: dict[str, list[TableLine]] = {}  # in the tables that the paper shows it in
     for line in lines:
         if line.status == "reported":
             over = f"{line.dataset}, " if line.classes else ""
@@ -52,7 +52,7 @@ def print_table(
         console.print(_reported(title, those))
 
 
-def _ours(table: PaperTable, lines: Sequence["Line"]) -> Table:
+def _ours(table: PaperTable, lines: Sequence["TableLine"]) -> Table:
     what = ", published configurations" if table.published else ""
     shown = Table(
         title=f"Table {table.number}{what}: {_UNITS[table.metric]}",
@@ -85,7 +85,7 @@ def _ours(table: PaperTable, lines: Sequence["Line"]) -> Table:
     return shown
 
 
-def _value(figure: "Figure | PaperNumber | None") -> str:
+def _value(figure: "Measured | PaperNumber | None") -> str:
     if figure is None:
         return _NONE
     return f"{figure.value:.1f}" + ("" if figure.std is None else f" ± {figure.std:.1f}")
@@ -112,7 +112,7 @@ def _closing(departures: Sequence[str], outcomes: Sequence["Outcome"]) -> list[s
     return texts
 
 
-def _reported(title: str, lines: Sequence["Line"]) -> Table:
+def _reported(title: str, lines: Sequence["TableLine"]) -> Table:
     """A row a method, a column a data set or a class."""
     shown = Table(title=title)
     columns = list(dict.fromkeys(" ".join(line.classes) or line.dataset for line in lines))

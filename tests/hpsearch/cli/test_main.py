@@ -31,7 +31,7 @@ def test_no_command_waits_for_torch_before_it_trains() -> None:
     code = (
         "import sys, hpsearch.cli.main\n"
         "slow = {'torch', 'plotly', 'matplotlib', 'mlflow'} & sys.modules.keys()\n"
-        "sys.exit(', '.join(slow))"
+        "sys.exit(', '.join(slow) or 0)"
     )
     ended = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=False
