@@ -1,23 +1,22 @@
-"""`hpsearch status`: how far the studies are.
-
-`hpsearch best`: the winner of a study and its test figure.
-"""
+"""`hpsearch status` says how far studies are, `best` what one found, and `recover` repairs one."""
 
 import json as json_format
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from rich.table import Table
 
-from hpsearch.cli.listeners import FIGURES, figure, one_line
+from hpsearch.cli.listeners import FIGURES, figure, listener_for, one_line
 from hpsearch.cli.options import DEFAULT_RUNS, JsonOption, RunArgument, RunsOption
 from hpsearch.cli.screen import Screen
 from hpsearch.cli.summary import print_summary, summary_json, varied
 from hpsearch.config.spec import Criterion
 from hpsearch.errors import UserError
+from hpsearch.io.cache import cache_dir
 from hpsearch.io.files import printable
 from hpsearch.storage.database import load_study
-from hpsearch.storage.run_dir import RunDir, find_study, list_studies
+from hpsearch.storage.run_dir import RunDir, damaged_study, find_study, list_studies
 from hpsearch.storage.trials import message_of, reason_of, trials_of
 from hpsearch.study.result import read_winner
 
@@ -112,3 +111,22 @@ def best(
         print(json_format.dumps(facts, indent=1))
     else:
         print_summary(folder, result, json=False)
+
+
+def recover(
+    run: Annotated[str, typer.Argument(help="A run directory, or the name of a study.")],
+    upgrade: Annotated[
+        bool, typer.Option("--upgrade", help="Convert the database of an earlier Optuna.")
+    ] = False,
+    runs: RunsOption = DEFAULT_RUNS,
+) -> None:
+    """Mend a study's database, task directories and records from what is whole; trains nothing.
+
+    What it replaces lies in the run directory's folder `damaged` afterwards.
+    """
+    folder = damaged_study(run, runs)
+    # Importing torch takes seconds: `--help` and a bad option should not wait for it.
+    from hpsearch.study.repair import recover_study
+
+    with listener_for(json=False) as listener:
+        recover_study(folder, cache_dir=cache_dir(), listener=listener, upgrade=upgrade)

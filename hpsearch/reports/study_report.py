@@ -162,7 +162,7 @@ def provenance_section(data: StudyData) -> Section:
     statistics = statistics_in_words(data.result.params, facts.get("statistics_source", ""))
     rows = [
         ("study", printable(data.folder.path.absolute())),
-        ("model", printable((data.folder.final / str(data.result.trial) / "model").absolute())),
+        ("model", printable(data.folder.model(data.result.trial).absolute())),
         ("data", f"{facts['dataset']}, {facts['n_images']} images"),
         ("data fingerprint", facts["data_fingerprint"]),
         ("fold files", facts.get("folds_digest") or "none: drawn by the seed"),

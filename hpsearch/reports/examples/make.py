@@ -72,7 +72,7 @@ def make_examples(
     dataset = folder.known_images(dataset or _load(folder, cache_dir, progress))
     _require_same(folder, dataset)
     chosen = _choose(folder, result, roles, dataset)
-    model = _model(folder, target.parent / "model", device)
+    model = _model(folder, folder.model(result.trial), device)
     remove_leftovers(target)
     shutil.rmtree(target, ignore_errors=True)
     with write_directory_atomic(target) as partial:

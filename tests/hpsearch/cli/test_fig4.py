@@ -6,8 +6,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from hpsearch.cli.fig4 import fig4_spec
-from hpsearch.cli.reproduction import Reproduction
+from hpsearch.cli.reproduction import Reproduction, fig4_spec
 from hpsearch.config.spec import read_study
 
 Command = Callable[..., Any]

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from hpsearch.config.spec import build_spec
-from hpsearch.paper import departures as module
+from hpsearch.paper import lines as module
 from hpsearch.paper.contents import TableStudy
-from hpsearch.paper.departures import departures
+from hpsearch.paper.lines import departures
 from hpsearch.paper.running import Outcome
 from hpsearch.storage.run_dir import RunDir
 

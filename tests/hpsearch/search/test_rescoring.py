@@ -11,7 +11,7 @@ import pytest
 from optuna.trial import FrozenTrial
 
 import hpsearch.search.task
-from hpsearch.cli.advice import next_steps
+from hpsearch.cli.summary import next_steps
 from hpsearch.config.spec import StudySpec
 from hpsearch.errors import StudyError
 from hpsearch.search.events import SilentListener
