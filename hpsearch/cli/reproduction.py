@@ -15,9 +15,9 @@ from hpsearch.cli.table_print import print_plan, print_table, print_table4
 from hpsearch.config.library import read_study
 from hpsearch.config.spec import DatasetSpec, StudySpec, build_spec, merged
 from hpsearch.errors import SpecError
-from hpsearch.evaluation.label_budget.answer import answer
 from hpsearch.evaluation.label_budget.curves import claim
 from hpsearch.evaluation.label_budget.simulation import Question
+from hpsearch.evaluation.label_budget.study_curves import study_curves
 from hpsearch.io.cache import cache_dir
 from hpsearch.paper.ablation import table4_studies
 from hpsearch.paper.contents import (
@@ -103,7 +103,7 @@ def fig4(asked: Reproduction) -> bool:
             device=asked.device,
             workers=asked.workers,
         )
-        curves = answer(
+        curves = study_curves(
             ran.folder,
             Question(seed=spec.search.seed),
             train=trainer(ran.folder, listener, asked.device, asked.workers),

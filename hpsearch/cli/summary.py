@@ -18,20 +18,27 @@ from hpsearch.cli.screen import Screen
 from hpsearch.config.space import Params
 from hpsearch.config.spec import Criterion, StudySpec, build_spec
 from hpsearch.errors import DataError, SpecError
-from hpsearch.evaluation.choice import varied_axes
-from hpsearch.evaluation.result import FinalResult
-from hpsearch.evaluation.threshold import Estimate
-from hpsearch.protocol.labels import LabelBudget, anomaly_pool, draw_labelled, test_roles
-from hpsearch.storage.database import DATABASE, load_study
+from hpsearch.evaluation.auroc import Estimate
+from hpsearch.evaluation.selection import varied_axes
+from hpsearch.protocol.labels import LabelBudget, anomaly_pool, draw_labelled, evaluation_roles
+from hpsearch.storage.database import load_study
 from hpsearch.storage.results import RECIPE
-from hpsearch.storage.run_dir import StudyDir
-from hpsearch.storage.trials import Trials, failures_sentence, message_of, reason_of, trials_of
+from hpsearch.storage.run_dir import RunDir
+from hpsearch.storage.trials import (
+    Trials,
+    facts_of,
+    failures_sentence,
+    message_of,
+    reason_of,
+    trials_of,
+)
+from hpsearch.study.result import FinalResult
 
 _SHOWN = 5
 _MORE = 2  # times as many
 
 
-def summary_json(folder: StudyDir, result: FinalResult, study: optuna.Study) -> dict[str, Any]:
+def summary_json(folder: RunDir, result: FinalResult, study: optuna.Study) -> dict[str, Any]:
     """What `hpsearch best --json` prints."""
 
     by_state = trials_of(study)
@@ -64,13 +71,13 @@ def summary_json(folder: StudyDir, result: FinalResult, study: optuna.Study) -> 
         "test_unseen_types": brief(result.unseen),
         "references": {name: asdict(estimate) for name, estimate in result.references},
         "choices": [asdict(choice) for choice in result.choices],
-        "verdict": asdict(result.verdict),
+        "verdict": asdict(result.selection),
         "flagging": asdict(result.flagging) if result.flagging else None,
-        "model": str((folder.final / str(result.trial) / "model").absolute()),
+        "model": str(folder.model(result.trial).absolute()),
     }
 
 
-def print_summary(folder: StudyDir, result: FinalResult, *, json: bool) -> None:
+def print_summary(folder: RunDir, result: FinalResult, *, json: bool) -> None:
     """Print the summary, as one JSON object where `json` is set."""
     study, criterion = load_study(folder.path), folder.spec().search.criterion
     if json:
@@ -97,7 +104,7 @@ def print_summary(folder: StudyDir, result: FinalResult, *, json: bool) -> None:
         console.print(line, soft_wrap=True)
 
 
-def warnings_of(folder: StudyDir) -> list[str]:
+def warnings_of(folder: RunDir) -> list[str]:
     """What everyone who reads the study's result must be told first, a line each."""
     warnings: list[str] = folder.environment().get("warnings", [])
     return warnings
@@ -105,18 +112,18 @@ def warnings_of(folder: StudyDir) -> list[str]:
 
 def _best_trials(by_state: Trials, criterion: Criterion) -> Table:
     trials = sorted(
-        by_state.completed, key=lambda trial: (-trial.user_attrs[criterion], trial.number)
+        by_state.completed, key=lambda trial: (-facts_of(trial).criteria[criterion], trial.number)
     )
     counts = f"{len(trials)} of {len(by_state.ended)}" if by_state.failed else str(len(trials))
     table = Table(title=f"best {min(_SHOWN, len(trials))} of {counts} configurations")
     for column in ("trial", f"validation {FIGURES[criterion]}", "fold spread", "configuration"):
         table.add_column(column)
     for trial in trials[:_SHOWN]:
-        folds = trial.user_attrs["fold_values"][criterion]
+        folds = facts_of(trial).fold_values[criterion]
         folds = sorted(folds, reverse=criterion == "unsupervised")  # as shown: rising
         table.add_row(
             str(trial.number),
-            figure(criterion, trial.user_attrs[criterion]),
+            figure(criterion, facts_of(trial).criteria[criterion]),
             f"{figure(criterion, folds[0])} - {figure(criterion, folds[-1])}",
             one_line(varied(trial)),
         )
@@ -130,17 +137,17 @@ def varied(trial: FrozenTrial) -> Params:
 
 def _decision(result: FinalResult) -> list[str]:
     """What the labelled anomalies decided, in words."""
-    verdict = result.verdict
-    tied = " ".join(map(str, verdict.tied[:_SHOWN])) + (
-        " ..." if len(verdict.tied) > _SHOWN else ""
+    selection = result.selection
+    tied = " ".join(map(str, selection.tied[:_SHOWN])) + (
+        " ..." if len(selection.tied) > _SHOWN else ""
     )
-    lines = [f"choice: {verdict.sentence}"]
-    if len(verdict.tied) > 1:
-        lines.append(f"not told from the best: {len(verdict.tied)} trials ({tied})")
+    lines = [f"choice: {selection.sentence}"]
+    if len(selection.tied) > 1:
+        lines.append(f"not told from the best: {len(selection.tied)} trials ({tied})")
     lines += [
         f"chosen without {one.name}: trial {one.trial}, AUC {one.auroc:.3f} on it; "
         f"the best {one.best:.3f}"
-        for one in verdict.left_out_types
+        for one in selection.left_out_types
     ]
     return lines
 
@@ -202,7 +209,7 @@ def _flagging(result: FinalResult) -> str:
     )
 
 
-def _closing(folder: StudyDir, result: FinalResult, study: optuna.Study) -> list[str]:
+def _closing(folder: RunDir, result: FinalResult, study: optuna.Study) -> list[str]:
     test = result.test
     lines = [
         f"winner: {one_line(result.params)}",
@@ -224,14 +231,14 @@ def _closing(folder: StudyDir, result: FinalResult, study: optuna.Study) -> list
     width = max(len(command) for command, _ in steps)
     return [
         *lines,
-        f"study:  {folder.path}  (trials in {folder.path / DATABASE})",
-        f"model:  {folder.final / str(result.trial) / 'model'}",
+        f"study:  {folder.path}  (trials in {folder.database})",
+        f"model:  {folder.model(result.trial)}",
         "next:",
         *(f"  {command:<{width}}  # {what}" for command, what in steps),
     ]
 
 
-def next_steps(folder: StudyDir, study: optuna.Study) -> list[tuple[str, str]]:
+def next_steps(folder: RunDir, study: optuna.Study) -> list[tuple[str, str]]:
     """Commands to go on with a finished study, and what each does."""
     spec = folder.spec()
     named = folder.path.name if _is_default(folder.path.parent) else str(folder.path)
@@ -271,13 +278,13 @@ def _more_trials(study: optuna.Study) -> int | None:
     return min(_MORE * len(ended), len(ended) + points - len(tried))
 
 
-def _more_labels(folder: StudyDir, spec: StudySpec) -> str | None:
+def _more_labels(folder: RunDir, spec: StudySpec) -> str | None:
     """Options that draw up to twice the labelled anomalies; None where the images hold no more."""
-    from hpsearch.protocol.protocol import part_images
+    from hpsearch.protocol.protocol import split_images
 
     table = folder.images()
     pool = table["anomaly_type"].iloc[anomaly_pool(table)]
-    now, began = spec.labels, part_images(spec, table)
+    now, began = spec.labels, split_images(spec, table)
     for n_types in range(now.n_anomaly_types, pool.nunique() + 1):
         types = draw_labelled(table, LabelBudget(n_types, n_types), seed=spec.search.seed).types
         n_examples = min(_MORE * now.n_examples, int(pool.isin(types).sum()))
@@ -286,11 +293,11 @@ def _more_labels(folder: StudyDir, spec: StudySpec) -> str | None:
             continue
         try:
             asked = build_spec(spec.model_dump(mode="json"), {"labels": more})
-            parts = part_images(asked, table)
-            test_roles(table, parts.labelled)
+            split = split_images(asked, table)
+            evaluation_roles(table, split.labelled)
         except (DataError, SpecError):  # too few would be left to test on
             continue
-        if not parts.has_folds_of(began):  # they share groups with normals
+        if not split.has_folds_of(began):  # they share groups with normals
             continue
         types_option = "" if n_types == now.n_anomaly_types else f" --n-anomaly-types {n_types}"
         return f"{types_option} --n-examples {n_examples}"

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from hpsearch.cli.listeners import one_line
 from hpsearch.cli.screen import Screen
-from hpsearch.evaluation.threshold import interval_words
+from hpsearch.evaluation.auroc import interval_words
 from hpsearch.paper.contents import PaperTable
 from hpsearch.paper.numbers import Metric, PaperNumber
 

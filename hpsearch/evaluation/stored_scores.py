@@ -22,7 +22,8 @@ from hpsearch.protocol.folds import Positions
 from hpsearch.protocol.labels import anomaly_pool
 from hpsearch.storage.database import completed_trials, load_study, mean_best_step
 from hpsearch.storage.results import FoldResult, read_result, read_task, scores_at
-from hpsearch.storage.run_dir import StudyDir
+from hpsearch.storage.run_dir import RunDir
+from hpsearch.storage.trials import facts_of
 
 FloatArray = NDArray[np.float64]
 
@@ -68,7 +69,7 @@ class StoredScores:
         return np.array([digest is not None for digest in self.final_tasks], dtype=bool)
 
 
-def read_scores(folder: StudyDir, *, progress: Progress = silent) -> StoredScores:
+def read_scores(folder: RunDir, *, progress: Progress = silent) -> StoredScores:
     """Load the scores of a study's completed trials.
 
     Raises:
@@ -76,7 +77,7 @@ def read_scores(folder: StudyDir, *, progress: Progress = silent) -> StoredScore
     """
     study, table = load_study(folder.path), read_table(folder)
     trials = _trials_with_folds(study, folder.spec().search.n_folds)
-    first_folds = (_result(folder, trials[0], digest) for digest in _tasks(trials[0]))
+    first_folds = (_result(folder, trials[0], digest) for digest in facts_of(trials[0]).tasks)
     normals = tuple(_normals(result, table) for result in first_folds)
     pool, test = anomaly_pool(table), np.flatnonzero(table["split"] == "test")
     scores = StoredScores(
@@ -90,7 +91,7 @@ def read_scores(folder: StudyDir, *, progress: Progress = silent) -> StoredScore
         fold_test_scores=np.empty((len(trials), len(normals), len(test))),
     )
     for number, trial in enumerate(trials):
-        for fold, digest in enumerate(_tasks(trial)):
+        for fold, digest in enumerate(facts_of(trial).tasks):
             of_image = _by_position(_result(folder, trial, digest), table)
             scores.normal_scores[fold][number] = of_image[normals[fold]]
             scores.pool_scores[number, fold] = of_image[pool]
@@ -100,7 +101,7 @@ def read_scores(folder: StudyDir, *, progress: Progress = silent) -> StoredScore
     return with_finals(scores, folder)
 
 
-def with_finals(scores: StoredScores, folder: StudyDir) -> StoredScores:
+def with_finals(scores: StoredScores, folder: RunDir) -> StoredScores:
     """`scores` with those of the final models that are on disk by now.
 
     Raises:
@@ -116,7 +117,7 @@ def with_finals(scores: StoredScores, folder: StudyDir) -> StoredScores:
     return replace(scores, final_tasks=digests, final_test_scores=test_scores)
 
 
-def read_table(folder: StudyDir) -> pd.DataFrame:
+def read_table(folder: RunDir) -> pd.DataFrame:
     """The image table of a study.
 
     Raises:
@@ -136,20 +137,15 @@ def read_table(folder: StudyDir) -> pd.DataFrame:
 def _trials_with_folds(study: optuna.Study, n_folds: int) -> tuple[FrozenTrial, ...]:
     trials = sorted(completed_trials(study), key=lambda trial: trial.number)
     for trial in trials:
-        if len(_tasks(trial)) != n_folds:
+        if (n_there := len(facts_of(trial).tasks)) != n_folds:
             raise StudyError(
-                f"study {study.study_name}: trial {trial.number} has {len(_tasks(trial))} of "
+                f"study {study.study_name}: trial {trial.number} has {n_there} of "
                 f"{n_folds} folds; run the same `hpsearch run` again to go on"
             )
     return tuple(trials)
 
 
-def _tasks(trial: FrozenTrial) -> list[str]:
-    digests: list[str] = trial.user_attrs.get("tasks", [])
-    return digests
-
-
-def _result(folder: StudyDir, trial: FrozenTrial, digest: str) -> FoldResult:
+def _result(folder: RunDir, trial: FrozenTrial, digest: str) -> FoldResult:
     result = read_result(folder.tasks, digest)
     if result is None:
         raise StudyError(
@@ -171,7 +167,7 @@ def _by_position(result: FoldResult, table: pd.DataFrame) -> FloatArray:
     return scores.reindex(table["image_id"]).to_numpy(dtype=np.float64)
 
 
-def _require_all(folder: StudyDir, *arrays: FloatArray) -> None:
+def _require_all(folder: RunDir, *arrays: FloatArray) -> None:
     missing = sum(int(np.isnan(array).sum()) for array in arrays)
     if missing:
         raise StudyError(
@@ -180,15 +176,18 @@ def _require_all(folder: StudyDir, *arrays: FloatArray) -> None:
         )
 
 
-def _final_trainings(folder: StudyDir) -> dict[str, dict[str, Any]]:
+def _final_trainings(folder: RunDir) -> dict[str, dict[str, Any]]:
     """What was run, by digest, of the trainings on all normals that are on disk."""
-    found = (path.parent.name for path in sorted(folder.tasks.glob("[0-9a-f]*/task.json")))
-    tasks = {digest: read_task(folder.tasks, digest) for digest in found}
+    tasks = {
+        digest: read_task(folder.tasks, digest)
+        for digest in folder.task_digests()
+        if (folder.tasks / digest / "task.json").exists()
+    }
     return {digest: task for digest, task in tasks.items() if task["fold"] is None}
 
 
-def _final_identity(folder: StudyDir, trial: FrozenTrial) -> str:
-    first_fold = read_task(folder.tasks, _tasks(trial)[0])
+def _final_identity(folder: RunDir, trial: FrozenTrial) -> str:
+    first_fold = read_task(folder.tasks, facts_of(trial).tasks[0])
     return _identity(first_fold | {"steps": mean_best_step(trial)})
 
 

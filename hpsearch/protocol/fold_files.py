@@ -40,11 +40,15 @@ _MEND = "give the fold files of this data set and normal class, or take --protoc
 
 @dataclass(frozen=True, eq=False)
 class OfficialFolds:
-    """What the files of a folder say, as row positions of the image table."""
+    """What the files of a folder say, as row positions of the image table.
+
+    Attributes:
+        folds: of the training normals.
+        anomalies: the labelled anomalies that each fold scores, ascending.
+    """
 
     folds: tuple[Fold, ...]
     anomalies: tuple[Positions, ...]
-    """The labelled anomalies that each fold scores, ascending."""
 
     @cached_property
     def digest(self) -> str:

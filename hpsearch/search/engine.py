@@ -1,8 +1,12 @@
-"""Where tasks run: processes of this machine, each with its share of the cores or its own GPU."""
+"""Where tasks run: processes of this machine, each with its share of the cores or its own GPU.
+
+`run_tasks` runs those outside the search.
+"""
 
 import multiprocessing
 import signal
 import time
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
@@ -11,9 +15,10 @@ from typing import Protocol
 import joblib
 import torch
 
-from hpsearch.errors import SpecError, TaskError
+from hpsearch.errors import SpecError, StudyError, TaskError
 from hpsearch.io.faults import failure_of
 from hpsearch.io.processes import end_with_parent, interrupts_ignored
+from hpsearch.search.events import Listener
 from hpsearch.search.task import Task, TaskContext, run_task
 from hpsearch.storage.results import FoldResult
 
@@ -274,3 +279,40 @@ def _start_worker(threads: int) -> None:
 
 def _ready() -> None:
     """Ends when the process has started."""
+
+
+def run_tasks(
+    tasks: Iterable[Task], engine: Engine, listener: Listener, what: str
+) -> dict[str, FoldResult | TaskError]:
+    """What became of tasks, by digest; told as `what` while they run."""
+    queue = list({task.digest: task for task in tasks}.values())
+    total = len(queue)
+    outcomes: dict[str, FoldResult | TaskError] = {}
+    while len(outcomes) < total:
+        while queue and engine.idle > 0:
+            engine.submit(queue.pop())
+        for finished in engine.wait():
+            outcomes[finished.task.digest] = finished.outcome
+            listener.progress(what, len(outcomes), total)
+            if isinstance(finished.outcome, FoldResult):
+                for note in finished.outcome.notes:
+                    listener.note(note)
+    return outcomes
+
+
+def require_results(
+    outcomes: Mapping[str, FoldResult | TaskError], tasks: Sequence[Task], what: str
+) -> list[FoldResult]:
+    """The results of `tasks`, in their order.
+
+    Raises:
+        StudyError: one of them failed; the others are on disk.
+    """
+    found = [outcomes[task.digest] for task in tasks]
+    for outcome in found:
+        if isinstance(outcome, TaskError):
+            raise StudyError(
+                f"{what}: {outcome.reason}: {outcome.message}; mend that and run the same command "
+                "again, which trains only what is missing"
+            )
+    return [outcome for outcome in found if isinstance(outcome, FoldResult)]

@@ -14,18 +14,17 @@ from optuna.trial import TrialState
 from hpsearch.config.space import Params, SearchSpace, config_digest
 from hpsearch.config.spec import Criterion
 from hpsearch.errors import TaskError
-from hpsearch.evaluation.criteria import Criteria
 from hpsearch.search.engine import Engine, Finished
 from hpsearch.search.events import Listener
 from hpsearch.search.task import Task
-from hpsearch.search.trial import OpenTrial
-from hpsearch.storage.records import FoldRecord, FoldRecords
+from hpsearch.search.trial import Criteria, OpenTrial
+from hpsearch.storage.database import FoldRecord, FoldRecords
+from hpsearch.storage.optuna_storage import live_trial
 from hpsearch.storage.results import FoldResult
 from hpsearch.storage.trials import (
-    CONFIG,
-    LABELLED,
-    RETRY_OF,
+    TrialFacts,
     Trials,
+    facts_of,
     message_of,
     reason_of,
     trials_of,
@@ -115,7 +114,7 @@ class Search:
         self._tell_of_foreign(by_state)
         self._folds_done = len(by_state.ended) * self.plan.n_folds
         for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            self._take_up(optuna.Trial(self.study, trial._trial_id), trial.intermediate_values)
+            self._take_up(live_trial(self.study, trial), trial.intermediate_values)
         while True:
             self._fill()
             if not self._under_way:
@@ -130,8 +129,10 @@ class Search:
         """Queue each failed configuration that is to be tried again as a trial of its own."""
         for failed in by_state.to_retry(all_failed=self.plan.retry_failed):
             last = failed[-1]
-            facts = {CONFIG: last.user_attrs[CONFIG], RETRY_OF: [one.number for one in failed]}
-            self.study.enqueue_trial(last.params, user_attrs=facts)
+            facts = TrialFacts(
+                config=facts_of(last).config, retry_of=tuple(one.number for one in failed)
+            )
+            self.study.enqueue_trial(last.params, user_attrs=facts.attributes())
             self.listener.note(
                 f"trial {last.number} is tried again: {reason_of(last)}: {message_of(last)}"
             )
@@ -191,8 +192,7 @@ class Search:
     def _take_up(self, trial: optuna.Trial, reported: Collection[int] = ()) -> None:
         """Open a trial, new or left by a killed run; folds that are on disk are not run again."""
         params = self.plan.space.suggest(trial)
-        trial.set_user_attr(CONFIG, config_digest(params))
-        trial.set_user_attr(LABELLED, self.plan.labelled)
+        TrialFacts(config=config_digest(params), labelled=self.plan.labelled).write(trial)
         folds = list(range(self.plan.n_folds))
         opened = OpenTrial(trial, params, self.plan.criterion, reported, pending=folds)
         self.open[trial.number] = opened
@@ -256,8 +256,8 @@ class Search:
             f"warning: ignored, for another program ended it: trial {trial.number}; its "
             "configuration gets another trial"
         )
-        facts = {CONFIG: config_digest(trial.params)}
-        self.study.enqueue_trial(dict(trial.params), user_attrs=facts)
+        facts = TrialFacts(config=config_digest(trial.params))
+        self.study.enqueue_trial(dict(trial.params), user_attrs=facts.attributes())
 
     def _completed_values(self) -> list[float]:
         completed = trials_of(self.study).completed
@@ -281,11 +281,11 @@ def queue_grid(study: optuna.Study, plan: SearchPlan) -> None:
     """Queue each point of the grid that no trial of the study has, up to `n_trials` in all."""
     # Optuna's GridSampler repeats and skips points after failures; this record of hashes does not.
     trials = trials_of(study).ours
-    taken = {trial.user_attrs[CONFIG] for trial in trials if CONFIG in trial.user_attrs}
+    taken = {facts_of(trial).config for trial in trials} - {None}
     for params in plan.space.grid:
         if len(taken) >= plan.n_trials:
             return
         digest = config_digest(params)
         if digest not in taken:
-            study.enqueue_trial(dict(params), user_attrs={CONFIG: digest})
+            study.enqueue_trial(dict(params), user_attrs=TrialFacts(config=digest).attributes())
             taken.add(digest)

@@ -1,14 +1,16 @@
-"""The run directory of a study: what lies where, and which one the user means.
+"""The run directory of a study: what lies where, what it began with, and which one the user means.
 
-`runs/<study>/{study.db, spec.yaml, images.csv, env.json, winner.txt, tasks/, final/}` and
-`runs/latest.txt`.
+`runs/<study>/{study.db, trials.jsonl, spec.yaml, images.csv, env.json, winner.txt, tasks/, final/,
+report/, backups/, damaged/, artifacts/}` and `runs/latest.txt`.
 """
 
 import csv
 import json
+import platform
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -19,16 +21,21 @@ from hpsearch.config.spec import StudySpec, build_spec, first_difference
 from hpsearch.datasets.table import Dataset
 from hpsearch.errors import SpecError, StudyError
 from hpsearch.io.files import printable, write_text_atomic
-from hpsearch.storage.database import DATABASE
 from hpsearch.storage.results import RECIPE, recipe_of
 
+if TYPE_CHECKING:  # it imports torch, which a command that only reads need not wait for
+    from hpsearch.detectors.backbones.backbone import Backbone
+
+DATABASE = "study.db"
+LEDGER = "trials.jsonl"
 SPEC = "spec.yaml"
 _LATEST = "latest.txt"
 _FACTS = {"data_fingerprint", "backbone_digest"}  # of the environment, without which nothing goes
+_PACKAGES = ("hpsearch", "torch", "torchvision", "optuna", "numpy", "scikit-learn", "pandas")
 _OTHER_VERSION = "another version of hpsearch began it and computed otherwise"
 
 
-class StudyDir:
+class RunDir:
     """Paths and identity of one study.
 
     Args:
@@ -37,12 +44,40 @@ class StudyDir:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.tasks = path / "tasks"
-        self.final = path / "final"
-        self.winner_file = path / "winner.txt"
+        self.database = path / DATABASE
+        self.ledger = path / LEDGER
         self.spec_file = path / SPEC
         self.images_file = path / "images.csv"
         self.environment_file = path / "env.json"
+        self.winner_file = path / "winner.txt"
+        self.lock_file = path / "study.lock"
+        self.owner_file = path / "study.owner"
+        self.tasks = path / "tasks"
+        self.final = path / "final"
+        self.report = path / "report"
+        self.backups = path / "backups"
+        self.damaged = path / "damaged"
+        self.artifacts = path / "artifacts"
+
+    def task_digests(self) -> list[str]:
+        """Of the trainings whose results are on disk, whole or damaged, in order."""
+        return sorted(path.name for path in self.tasks.glob("[0-9a-f]*"))
+
+    def final_of(self, trial: int) -> Path:
+        """The folder of a trial's final model and of what belongs to it."""
+        return self.final / str(trial)
+
+    def result_file(self, trial: int) -> Path:
+        """What the final model of a trial is worth."""
+        return self.final_of(trial) / "result.json"
+
+    def model(self, trial: int) -> Path:
+        """The bundle of a trial's final model."""
+        return self.final_of(trial) / "model"
+
+    def examples(self, trial: int) -> Path:
+        """Pictures of what the final model of a trial scored."""
+        return self.final_of(trial) / "examples"
 
     def require_same_settings(self, spec: StudySpec, *, recipe: int) -> None:
         """Check, before any of its inputs is read, that a study that is here may go on with `spec`.
@@ -65,7 +100,7 @@ class StudyDir:
         Args:
             spec: the settings, resolved.
             table: the images.
-            inputs: as of `provenance.inputs`.
+            inputs: see `identity_of`.
 
         Raises:
             StudyError: the settings, the images or the backbone are others than when it began.
@@ -114,7 +149,7 @@ class StudyDir:
         Args:
             spec: its settings.
             table: its images.
-            environment: see `hpsearch.storage.environment`.
+            environment: see `environment`.
             latest: whether commands that are told no study mean this one from now on.
 
         Raises:
@@ -251,7 +286,56 @@ class StudyDir:
             ) from error
 
 
-def find_study(run: str | None, runs: Path) -> StudyDir:
+def identity_of(
+    dataset: Dataset, backbone: "Backbone", *, folds_digest: str | None = None
+) -> dict[str, Any]:
+    """The part of `environment` that must be the same for a study to go on: what it computes from.
+
+    Args:
+        dataset, backbone: of the study.
+        folds_digest: of the fold files' content, None where no such files are read.
+    """
+    return {
+        "recipe": RECIPE,
+        "data_fingerprint": dataset.fingerprint,
+        "backbone_digest": backbone.digest,
+        "statistics_digest": backbone.statistics_digest,
+        "folds_digest": folds_digest,
+    }
+
+
+def environment(
+    dataset: Dataset,
+    backbone: "Backbone",
+    device: str,
+    *,
+    folds_digest: str | None = None,
+    warnings: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Plain values for `env.json`.
+
+    Args:
+        dataset, backbone: of the study.
+        device: where it trains.
+        folds_digest: of the fold files' content, None where no such files are read.
+        warnings: what everyone who reads a result must be told first, a line each.
+    """
+    return {
+        **identity_of(dataset, backbone, folds_digest=folds_digest),
+        "dataset": dataset.name,
+        "n_images": len(dataset.table),
+        "warnings": list(warnings),
+        "backbone": backbone.architecture.name,
+        "backbone_source": backbone.source,
+        "statistics_source": backbone.statistics_source,
+        "device": device,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "versions": {name: version(name) for name in _PACKAGES},
+    }
+
+
+def find_study(run: str | None, runs: Path) -> RunDir:
     """The study that the user means: a run directory, a study name, or None for the latest.
 
     Raises:
@@ -266,7 +350,7 @@ def find_study(run: str | None, runs: Path) -> StudyDir:
     return _existing(path if (path / SPEC).exists() else runs / run)
 
 
-def damaged_study(run: str, runs: Path) -> StudyDir:
+def damaged_study(run: str, runs: Path) -> RunDir:
     """The study that the user means, whatever of it is damaged or lost but for its spec.
 
     Raises:
@@ -274,17 +358,17 @@ def damaged_study(run: str, runs: Path) -> StudyDir:
     """
     for path in (Path(run), runs / run):
         if (path / SPEC).exists():
-            return StudyDir(path)
+            return RunDir(path)
     raise StudyError(f"{run}: no run directory with a {SPEC}; see `hpsearch status`")
 
 
-def list_studies(runs: Path) -> list[StudyDir]:
+def list_studies(runs: Path) -> list[RunDir]:
     """Every study in the folder `runs`, by name."""
-    return [StudyDir(path.parent) for path in sorted(runs.glob(f"*/{DATABASE}"))]
+    return [RunDir(path.parent) for path in sorted(runs.glob(f"*/{DATABASE}"))]
 
 
-def _existing(path: Path) -> StudyDir:
-    study = StudyDir(path)
+def _existing(path: Path) -> RunDir:
+    study = RunDir(path)
     if study.spec_file.exists() and not (path / DATABASE).exists() and any(study.tasks.glob("*")):
         raise StudyError(
             f"{path}: its {DATABASE} is gone; `hpsearch recover {path}` makes it again"

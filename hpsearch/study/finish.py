@@ -13,45 +13,52 @@ from hpsearch.config.space import preprocessing_of
 from hpsearch.config.spec import Criterion
 from hpsearch.detectors.base import size_of
 from hpsearch.errors import StudyError, TaskError
-from hpsearch.evaluation.choice import (
-    Choice,
-    Verdict,
+from hpsearch.evaluation.selection import (
+    CriterionChoice,
+    Selection,
     compare_choices,
-    decide,
     held_out_scores,
+    select,
     threshold_of,
 )
-from hpsearch.evaluation.result import REFERENCES, FinalResult, final_result
 from hpsearch.evaluation.stored_scores import FloatArray, StoredScores, read_scores
 from hpsearch.evaluation.threshold import Flagging, flagged
 from hpsearch.model.bundle import attach_calibration, calibrated
 from hpsearch.model.facts import Calibration, ModelFacts, Provenance, model_facts
-from hpsearch.search.engine import Engine
+from hpsearch.search.engine import Engine, require_results, run_tasks
 from hpsearch.search.events import Listener
-from hpsearch.search.run_tasks import require_results, run_tasks
 from hpsearch.search.task import Task
 from hpsearch.storage.database import mean_best_step, winner
 from hpsearch.storage.results import FoldResult, model_is_whole, read_result
-from hpsearch.storage.run_dir import StudyDir
-from hpsearch.study.final_store import read_final, rewrite_final, what_is_damaged, write_final
-from hpsearch.study.prepare import Prepared
+from hpsearch.storage.run_dir import RunDir
+from hpsearch.storage.trials import facts_of
+from hpsearch.study.inputs import StudyInputs
+from hpsearch.study.result import (
+    REFERENCES,
+    FinalResult,
+    final_result,
+    read_final,
+    rewrite_final,
+    what_is_damaged,
+    write_final,
+)
 
 
 @dataclass(frozen=True)
-class Ending:
+class FinalTraining:
     """What follows the last trial of a search; everything that an earlier run did is kept.
 
     Attributes:
         study: whose search has ended.
-        prepared, folder: of the study.
+        inputs, folder: of the study.
         engine: where final models are trained.
         listener: told of progress.
         retry_failed: train reference rows that failed before.
     """
 
     study: optuna.Study
-    prepared: Prepared
-    folder: StudyDir
+    inputs: StudyInputs
+    folder: RunDir
     engine: Engine
     listener: Listener
     retry_failed: bool = False
@@ -59,7 +66,7 @@ class Ending:
     def results(self, criteria: Sequence[Criterion]) -> dict[Criterion, FinalResult]:
         """The choice of each criterion, trained; that of the study's own is its winner."""
         found = {criterion: self._finished(self._chosen(criterion)) for criterion in criteria}
-        own = self.prepared.spec.search.criterion
+        own = self.inputs.spec.search.criterion
         if own in found:
             self.folder.record_winner(found[own].trial)
         return found
@@ -69,29 +76,29 @@ class Ending:
         return read_scores(self.folder)
 
     @cached_property
-    def _verdict(self) -> Verdict:
-        spec = self.prepared.spec
-        return decide(
+    def _selection(self) -> Selection:
+        spec = self.inputs.spec
+        return select(
             self._stored,
-            self.prepared.labelled,
+            self.inputs.labelled,
             size_of=partial(size_of, spec.detector),
             rule=spec.search.pick,
             seed=spec.search.seed,
         )
 
     @cached_property
-    def _choices(self) -> tuple[Choice, ...]:
+    def _choices(self) -> tuple[CriterionChoice, ...]:
         return compare_choices(
             self.study,
             self._folds,
-            table=self.prepared.dataset.table,
-            roles=self.prepared.roles,
-            seed=self.prepared.spec.search.seed,
+            table=self.inputs.dataset.table,
+            roles=self.inputs.roles,
+            seed=self.inputs.spec.search.seed,
         )
 
     def _folds(self, trial: FrozenTrial) -> list[FoldResult]:
         tasks = self.folder.tasks
-        results = [read_result(tasks, digest) for digest in trial.user_attrs["tasks"]]
+        results = [read_result(tasks, digest) for digest in facts_of(trial).tasks]
         found = [result for result in results if result is not None]
         if len(found) < len(results):
             raise StudyError(
@@ -103,39 +110,39 @@ class Ending:
     def _chosen(self, criterion: Criterion) -> FrozenTrial:
         if criterion != "weak":
             return winner(self.study, criterion)
-        return self._trial(self._verdict.trial)
+        return self._trial(self._selection.trial)
 
     def _finished(self, trial: FrozenTrial) -> FinalResult:
         """Train a chosen configuration and the reference rows, unless an earlier run has."""
-        damaged = what_is_damaged(self.folder.final, trial.number)
+        damaged = what_is_damaged(self.folder, trial.number)
         if damaged is not None:
             self.listener.note(f"{damaged}; made anew")
             return self._train(trial)
-        known = read_final(self.folder.final, trial.number)
+        known = read_final(self.folder, trial.number)
         if (
             known is None
-            or len(known.runs) != self.prepared.spec.final.n_runs
+            or len(known.runs) != self.inputs.spec.final.n_runs
             or (self.retry_failed and len(known.references) < len(REFERENCES))
         ):
             return self._train(trial)
         first = read_result(self.folder.tasks, known.tasks[0])
-        current = replace(known, choices=self._choices, verdict=self._verdict)
+        current = replace(known, choices=self._choices, selection=self._selection)
         if first is not None:
             current = replace(current, flagging=self._flagging(trial, first))
         if current != known:  # there are more trials now, or another rate is asked for
-            rewrite_final(self.folder.final, current)
+            rewrite_final(self.folder, current)
             if first is not None and (found := self._calibration(trial, first)) is not None:
-                attach_calibration(self.folder.final / str(trial.number) / "model", found)
+                attach_calibration(self.folder.model(trial.number), found)
         return current
 
     def _train(self, trial: FrozenTrial) -> FinalResult:
-        spec, steps = self.prepared.spec, mean_best_step(trial)
+        spec, steps = self.inputs.spec, mean_best_step(trial)
         finals = [
-            self.prepared.final_task(trial.params, run=run, steps=steps)
+            self.inputs.final_task(trial.params, run=run, steps=steps)
             for run in range(spec.final.n_runs)
         ]
         self._drop_damaged_model(finals[0])
-        references = self.prepared.reference_tasks(trial.params)
+        references = self.inputs.reference_tasks(trial.params)
         tasks, what = [*references.values(), *finals], "training the winner"
         done = run_tasks(tasks, self.engine, self.listener, what)
         runs = require_results(done, finals, f"{what}, trial {trial.number}")
@@ -144,17 +151,17 @@ class Ending:
             runs,
             self._references(references, done),
             choices=self._choices,
-            verdict=self._verdict,
+            selection=self._selection,
             flagging=self._flagging(trial, runs[0]),
-            table=self.prepared.dataset.table,
-            roles=self.prepared.roles,
+            table=self.inputs.dataset.table,
+            roles=self.inputs.roles,
             steps=steps,
             seed=spec.search.seed,
         )
         saved = self.folder.tasks / finals[0].digest / "model"
         calibration = self._calibration(trial, runs[0])
         facts = self._facts(finals[0], result).model_copy(update={"calibration": calibration})
-        write_final(self.folder.final, result, saved=saved, facts=facts)
+        write_final(self.folder, result, saved=saved, facts=facts)
         return result
 
     def _references(
@@ -181,29 +188,29 @@ class Ending:
             shutil.rmtree(place)
 
     def _flagging(self, trial: FrozenTrial, first: FoldResult) -> Flagging | None:
-        rate = self.prepared.spec.final.false_positive_rate
+        rate = self.inputs.spec.final.false_positive_rate
         threshold = threshold_of(self._held_out(trial, first), rate=rate)
         if threshold is None:
             return None
-        return flagged(threshold, first, self.prepared.dataset.table, self.prepared.roles)
+        return flagged(threshold, first, self.inputs.dataset.table, self.inputs.roles)
 
     def _calibration(self, trial: FrozenTrial, first: FoldResult) -> Calibration | None:
         scores = self._held_out(trial, first)
-        rate = self.prepared.spec.final.false_positive_rate
+        rate = self.inputs.spec.final.false_positive_rate
         return None if threshold_of(scores, rate=rate) is None else calibrated(scores, rate=rate)
 
     def _held_out(self, trial: FrozenTrial, first: FoldResult) -> FloatArray:
-        return held_out_scores(self._stored, trial.number, self.prepared.labelled, first)
+        return held_out_scores(self._stored, trial.number, self.inputs.labelled, first)
 
     def _facts(self, task: Task, result: FinalResult) -> ModelFacts:
-        spec, environment = self.prepared.spec, self.folder.environment()
-        pixels = np.load(self.prepared.pixels[preprocessing_of(task.params)], mmap_mode="r")
+        spec, environment = self.inputs.spec, self.folder.environment()
+        pixels = np.load(self.inputs.pixels[preprocessing_of(task.params)], mmap_mode="r")
         provenance = Provenance(
             study=spec.study_name,
             trial=result.trial,
             task=task.digest,
             steps=result.steps,
-            dataset=self.prepared.dataset.name,
+            dataset=self.inputs.dataset.name,
             data_fingerprint=task.data_fingerprint,
             test_auroc=result.test.auroc,
             test_auroc_interval=result.test.interval,
@@ -211,7 +218,7 @@ class Ending:
         )
         return model_facts(
             task,
-            backbone=self.prepared.backbone,
+            backbone=self.inputs.backbone,
             channels=pixels.shape[3],
             window=spec.dataset.window,
             provenance=provenance,

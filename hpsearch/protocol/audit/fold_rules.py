@@ -7,10 +7,9 @@ import pandas as pd
 
 from hpsearch.datasets.table import ANOMALY
 from hpsearch.errors import DataError
-from hpsearch.protocol.drawn_folds import draw_folds
 from hpsearch.protocol.fold_files import OfficialFolds, leaks
 from hpsearch.protocol.labels import LabelBudget, draw_labelled
-from hpsearch.protocol.table_rules import Finding
+from hpsearch.protocol.protocol import Finding, draw_folds
 
 N_FOLDS = 3
 

@@ -30,7 +30,7 @@ from hpsearch.datasets.table import ANOMALY, NORMAL, Dataset
 from hpsearch.errors import DataError
 from hpsearch.io.files import printable
 from hpsearch.io.progress import Progress
-from hpsearch.protocol.table_rules import Finding, Severity
+from hpsearch.protocol.protocol import Finding, Severity
 
 SIDE = 16  # of the grey copy, in pixels
 FLAT = 1.0  # grey levels; where the grey copy's deviation is below it, noise decides how it looks

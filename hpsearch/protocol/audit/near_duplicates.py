@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from hpsearch.io.files import printable
 from hpsearch.protocol.audit.look import SIDE, Looks, bits_of
 from hpsearch.protocol.folds import Positions
-from hpsearch.protocol.table_rules import Finding
+from hpsearch.protocol.protocol import Finding
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from hpsearch.protocol.audit.look import (
 )
 from hpsearch.protocol.audit.near_duplicates import near_duplicate_findings
 from hpsearch.protocol.fold_files import OfficialFolds
-from hpsearch.protocol.table_rules import KINDS, Finding, table_findings
+from hpsearch.protocol.protocol import CLASS_NAMES, Finding, table_findings
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def _classes(table: pd.DataFrame) -> list[ClassCount]:
     """Train before test, normals before anomalies, types by name."""
     counted = table.groupby(["split", "label", "anomaly_type"])["group"].agg(["size", "nunique"])
     classes = [
-        ClassCount(split, KINDS[label], kind, int(images), int(groups))
+        ClassCount(split, CLASS_NAMES[label], kind, int(images), int(groups))
         for (split, label, kind), images, groups in counted.itertuples()
     ]
     return sorted(classes, key=lambda found: SPLITS.index(found.split))

@@ -21,9 +21,9 @@ from hpsearch.reports.trackers.record import (
 )
 from hpsearch.search.events import Listener, TrialReport
 from hpsearch.storage.database import load_study
-from hpsearch.storage.run_dir import StudyDir
+from hpsearch.storage.run_dir import RunDir
 from hpsearch.storage.trials import trials_of
-from hpsearch.study.final_store import read_winner
+from hpsearch.study.result import read_winner
 
 
 class Logger(Protocol):
@@ -77,7 +77,7 @@ def logged(listener: Listener, names: Sequence[str], study: Path) -> Iterator[Li
     if not names:
         yield listener
         return
-    logging = LoggingListener(listener, open_loggers(names, study), StudyDir(study))
+    logging = LoggingListener(listener, open_loggers(names, study), RunDir(study))
     yield logging
     logging.catch_up()
 
@@ -85,7 +85,7 @@ def logged(listener: Listener, names: Sequence[str], study: Path) -> Iterator[Li
 class LoggingListener:
     """Passes everything on, and writes what is new whenever a trial has ended."""
 
-    def __init__(self, listener: Listener, loggers: list[Logger], folder: StudyDir) -> None:
+    def __init__(self, listener: Listener, loggers: list[Logger], folder: RunDir) -> None:
         self.listener = listener
         self.loggers = loggers
         self.folder = folder
@@ -120,7 +120,7 @@ class LoggingListener:
                 )
 
 
-def write_missing(logger: Logger, study: optuna.Study, folder: StudyDir) -> None:
+def write_missing(logger: Logger, study: optuna.Study, folder: RunDir) -> None:
     """Write the ended trials and the final model of a study that a tracker does not have yet."""
     for trial in trials_of(study).ours:
         if trial.state.is_finished() and not logger.has(trial_name(trial)):
@@ -130,5 +130,5 @@ def write_missing(logger: Logger, study: optuna.Study, folder: StudyDir) -> None
     except UserError:  # the search still runs, or nothing could be chosen
         return
     if not logger.has(final_name(result)):
-        model = folder.final / str(result.trial) / "model"
+        model = folder.model(result.trial)
         logger.write(final_record(result, tasks=folder.tasks, model=model))

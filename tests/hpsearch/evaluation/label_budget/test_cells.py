@@ -1,12 +1,12 @@
 import pytest
 
 from hpsearch.errors import DataError, SpecError
-from hpsearch.evaluation.label_budget.cells import Cell, plan_cells
+from hpsearch.evaluation.label_budget.cells import BudgetCell, plan_cells
 
 SIZES = (77, 55, 39, 21, 67)
 
 
-def _pairs(cells: tuple[Cell, ...]) -> list[tuple[int, int]]:
+def _pairs(cells: tuple[BudgetCell, ...]) -> list[tuple[int, int]]:
     return [(cell.n_types, cell.n_examples) for cell in cells]
 
 

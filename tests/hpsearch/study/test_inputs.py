@@ -13,10 +13,10 @@ from hpsearch.detectors.backbones.backbone import load_backbone
 from hpsearch.errors import SpecError, WeightsError
 from hpsearch.search.events import SilentListener
 from hpsearch.search.task import TaskContext, run_task
-from hpsearch.study.prepare import Prepared, prepare_study
+from hpsearch.study.inputs import StudyInputs, load_inputs
 
-Prepare = Callable[..., Prepared]
-Context = Callable[[Prepared], TaskContext]
+Prepare = Callable[..., StudyInputs]
+Context = Callable[[StudyInputs], TaskContext]
 
 
 class Notes(SilentListener):
@@ -47,7 +47,7 @@ def bare_weights(tmp_path: Path) -> Path:
 
 def _notes(spec: Any, cache: Path) -> list[str]:
     listener = Notes()
-    prepare_study(spec, cache_dir=cache, workers=1, listener=listener)
+    load_inputs(spec, cache_dir=cache, workers=1, listener=listener)
     return [line for line in listener.lines if line.startswith("channel statistics")]
 
 
@@ -92,7 +92,7 @@ def test_tasks_differ_by_their_statistics_and_read_those_of_the_folder(
     own = {**natural, "statistics": "own"}
     assert usual.task(own, 0).digest == named.task(own, 0).digest
 
-    def scores(prepared: Prepared, params: Any, folder: str) -> np.ndarray:
+    def scores(prepared: StudyInputs, params: Any, folder: str) -> np.ndarray:
         place = context(prepared)
         where = {"backbone_statistics": prepared.statistics_file, "tasks": tmp_path / folder}
         place = TaskContext(**{**vars(place), **where})

@@ -8,14 +8,13 @@ from optuna.trial import FrozenTrial, TrialState
 
 from hpsearch.config.spec import CRITERIA
 from hpsearch.errors import NothingCompletedError, StudyError
-from hpsearch.evaluation.choice import compare_choices
-from hpsearch.protocol.labels import TestRoles as Roles
+from hpsearch.evaluation.selection import compare_choices
+from hpsearch.protocol.labels import EvaluationRoles
 from hpsearch.storage.database import completed_trials, winner
 from hpsearch.storage.results import FoldResult
-from hpsearch.storage.trials import TASKS
 
 TABLE = pd.DataFrame({"image_id": [str(n) for n in range(7)], "group": [str(n) for n in range(7)]})
-ROLES = Roles(
+ROLES = EvaluationRoles(
     normals=np.arange(4), seen=np.array([4]), unseen=np.array([5]), headline=np.array([4, 5])
 )
 
@@ -25,7 +24,7 @@ def _study(*ends: tuple[float, float, float] | None) -> optuna.Study:
     study = optuna.create_study(direction="maximize")
     for values in ends:
         trial = study.ask()
-        trial.set_user_attr(TASKS, [])
+        trial.set_user_attr("tasks", [])
         if values is None:
             trial.set_user_attr("failure", "error")
             trial.set_user_attr("failure_message", "ValueError: no\x1b[31m")
@@ -88,7 +87,7 @@ def test_a_trial_that_another_program_completed_is_not_chosen_from() -> None:
 def test_a_trial_of_an_earlier_version_is_one_line() -> None:
     study = optuna.create_study(direction="maximize")
     trial = study.ask()
-    trial.set_user_attr(TASKS, [])
+    trial.set_user_attr("tasks", [])
     study.tell(trial, 0.5)
     with pytest.raises(StudyError, match=r"an earlier version .*--study-name$"):
         winner(study, "weak")

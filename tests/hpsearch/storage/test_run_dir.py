@@ -6,9 +6,8 @@ import pytest
 
 from hpsearch.config.spec import StudySpec, build_spec
 from hpsearch.errors import StudyError
-from hpsearch.storage.database import DATABASE
 from hpsearch.storage.results import RECIPE
-from hpsearch.storage.run_dir import StudyDir, find_study, list_studies
+from hpsearch.storage.run_dir import DATABASE, RunDir, find_study, list_studies
 
 FACTS = {"recipe": 1, "data_fingerprint": "f", "backbone_digest": "b"}
 TABLE = pd.DataFrame(
@@ -21,13 +20,13 @@ def _spec(**changes: Any) -> StudySpec:
 
 
 @pytest.fixture
-def begun(runs: Path) -> StudyDir:
-    folder = StudyDir(runs / "mine")
+def begun(runs: Path) -> RunDir:
+    folder = RunDir(runs / "mine")
     folder.begin(_spec(), TABLE, FACTS)
     return folder
 
 
-def test_what_was_begun_comes_back(begun: StudyDir) -> None:
+def test_what_was_begun_comes_back(begun: RunDir) -> None:
     assert begun.spec() == _spec()
     assert begun.environment() == FACTS
     assert begun.tasks.is_dir()
@@ -40,13 +39,13 @@ def test_what_was_begun_comes_back(begun: StudyDir) -> None:
 def test_how_to_get_a_winner_hangs_on_whether_the_study_can_go_on(
     recipe: int, mend: str, runs: Path
 ) -> None:
-    folder = StudyDir(runs / "mine")
+    folder = RunDir(runs / "mine")
     folder.begin(_spec(), TABLE, FACTS | {"recipe": recipe})
     with pytest.raises(StudyError, match=f"^study mine: the winner is not trained yet; .*{mend}"):
         folder.winner()
 
 
-def test_the_same_study_goes_on(begun: StudyDir) -> None:
+def test_the_same_study_goes_on(begun: RunDir) -> None:
     begun.begin(_spec(search={"n_trials": 9}), TABLE, FACTS)
     assert begun.spec().search.n_trials == 9
 
@@ -71,7 +70,7 @@ def test_the_same_study_goes_on(begun: StudyDir) -> None:
     ],
 )
 def test_another_study_under_the_same_name_is_refused(
-    begun: StudyDir, changes: Any, table: pd.DataFrame, facts: dict[str, str], says: str
+    begun: RunDir, changes: Any, table: pd.DataFrame, facts: dict[str, str], says: str
 ) -> None:
     before = {path.name: path.read_bytes() for path in begun.path.iterdir() if path.is_file()}
     with pytest.raises(StudyError) as caught:
@@ -88,7 +87,7 @@ def test_another_study_under_the_same_name_is_refused(
 
 @pytest.mark.parametrize("name", ["spec.yaml", "env.json"])
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe"])
-def test_damage_is_one_line(begun: StudyDir, name: str, content: bytes) -> None:
+def test_damage_is_one_line(begun: RunDir, name: str, content: bytes) -> None:
     (begun.path / name).write_bytes(content)
     with pytest.raises(StudyError, match=name) as caught:
         begun.begin(_spec(), TABLE, FACTS | {"data_fingerprint": "x"})
@@ -98,7 +97,7 @@ def test_damage_is_one_line(begun: StudyDir, name: str, content: bytes) -> None:
 @pytest.fixture
 def two(runs: Path) -> Path:
     for name in ("one", "two"):
-        folder = StudyDir(runs / name)
+        folder = RunDir(runs / name)
         folder.begin(build_spec({"study_name": name}, {}), TABLE, FACTS)
         (folder.path / DATABASE).touch()
     return runs

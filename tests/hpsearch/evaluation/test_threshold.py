@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
 
-from hpsearch.evaluation.conformal import conformal_threshold
-from hpsearch.evaluation.threshold import Flagging
+from hpsearch.evaluation.threshold import Flagging, conformal_threshold
 
 THRESHOLD = conformal_threshold(np.arange(199.0), rate=0.05)
 

@@ -11,9 +11,10 @@ import pytest
 from hpsearch.errors import UserError
 from hpsearch.model.bundle import FACTS, find_model, read_bundle
 from hpsearch.search.events import SilentListener
-from hpsearch.storage.run_dir import StudyDir
-from hpsearch.study.final_store import RESULT
+from hpsearch.storage.run_dir import RunDir
 from hpsearch.study.run import run_study
+
+RESULT = "result.json"
 
 
 class Notes(SilentListener):
@@ -44,7 +45,7 @@ FAULTS: dict[str, Callable[[Path], None]] = {
 def test_a_damaged_final_model_is_made_anew(
     fault: str,
     tiny_spec: Any,
-    finished_study: Callable[..., StudyDir],
+    finished_study: Callable[..., RunDir],
     runs: Path,
     cache: Path,
     inline: list[str],
@@ -64,7 +65,7 @@ def test_a_damaged_final_model_is_made_anew(
 
 def test_a_model_that_is_damaged_in_both_places_is_trained_again(
     tiny_spec: Any,
-    finished_study: Callable[..., StudyDir],
+    finished_study: Callable[..., RunDir],
     runs: Path,
     cache: Path,
     inline: list[str],

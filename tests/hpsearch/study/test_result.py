@@ -6,22 +6,22 @@ import optuna
 import pandas as pd
 import pytest
 
-from hpsearch.evaluation.choice import Choice, Verdict
-from hpsearch.evaluation.conformal import ConformalThreshold
-from hpsearch.evaluation.result import FinalResult, final_result
-from hpsearch.evaluation.threshold import Estimate, flagged
-from hpsearch.protocol.labels import TestRoles as Roles
+from hpsearch.evaluation.auroc import Estimate
+from hpsearch.evaluation.selection import CriterionChoice, Selection
+from hpsearch.evaluation.threshold import ConformalThreshold, flagged
+from hpsearch.protocol.labels import EvaluationRoles
 from hpsearch.storage.database import mean_best_step
 from hpsearch.storage.results import FoldResult
+from hpsearch.study.result import FinalResult, final_result
 
 TABLE = pd.DataFrame({"image_id": [str(n) for n in range(8)], "group": [str(n) for n in range(8)]})
 
 CRITERIA = {"weak": 0.1 + 0.2, "unsupervised": -1 / 3, "synthetic": 0.75}
 CHOICES = (
-    Choice("weak", 0, 0.1 + 0.2, Estimate(0.7, 0.6, 0.8, 4, 4), 0.0),
-    Choice("unsupervised", 3, -1 / 3, Estimate(2 / 3, 0.5, 0.8, 4, 4), 0.7 - 2 / 3),
+    CriterionChoice("weak", 0, 0.1 + 0.2, Estimate(0.7, 0.6, 0.8, 4, 4), 0.0),
+    CriterionChoice("unsupervised", 3, -1 / 3, Estimate(2 / 3, 0.5, 0.8, 4, 4), 0.7 - 2 / 3),
 )
-VERDICT = Verdict(0, "trial 0: it is the only configuration", (0,), ())
+SELECTION = Selection(0, "trial 0: it is the only configuration", (0,), ())
 
 
 @pytest.mark.parametrize(("steps", "mean"), [([7000, 7000, 8000], 7333), ([0, 0, 0], 0), ([3], 3)])
@@ -58,10 +58,10 @@ def _final(**roles: Any) -> FinalResult:
         [_run([0, 1, 2, 3, 9, 9, 1.5, 1.5], "a"), _run([0, 1, 2, 3, 9, 9, 9, 9], "b")],
         {"colour": _run([0, 0, 0, 0, 0, 0, 0, 0], "c")},
         choices=CHOICES,
-        verdict=VERDICT,
+        selection=SELECTION,
         flagging=None,
         table=TABLE,
-        roles=Roles(**(everything | roles)),
+        roles=EvaluationRoles(**(everything | roles)),
         steps=12,
         seed=0,
     )
@@ -81,7 +81,7 @@ def test_seen_and_unseen_types_are_told_apart() -> None:
 
 def test_what_is_flagged_lies_above_the_threshold() -> None:
     threshold = ConformalThreshold(rate=0.25, threshold=2.0, bound=0.5, n=3)
-    roles = Roles(np.arange(4), np.array([4, 5]), np.array([6, 7]), np.arange(4, 8))
+    roles = EvaluationRoles(np.arange(4), np.array([4, 5]), np.array([6, 7]), np.arange(4, 8))
     found = flagged(threshold, _run([0, 1, 2, 3, 9, 9, 1.5, 2.0]), TABLE, roles)
     assert (found.normals, found.anomalies) == (0.25, 0.5)
 

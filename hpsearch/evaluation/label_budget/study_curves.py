@@ -1,7 +1,4 @@
-"""The whole answer to "how many labelled anomalies do I need?" for a study on disk.
-
-The curves as plain values, and as a CSV file.
-"""
+"""How many labelled anomalies does a study on disk need? The curves, as plain values, as CSV."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -22,14 +19,17 @@ from hpsearch.evaluation.label_budget.simulation import Question, simulate
 from hpsearch.evaluation.stored_scores import read_scores, with_finals
 from hpsearch.io.files import write_csv
 from hpsearch.io.progress import Progress, silent
-from hpsearch.storage.run_dir import StudyDir
+from hpsearch.storage.run_dir import RunDir
+
+_DIGITS = 6
+_FIGURES = ("mean", "std", "low", "high", "regret", "best", "worst")
 
 Train = Callable[[Sequence[FrozenTrial]], None]
-"""Trains the final models of these trials; see `label_budget.final_models`."""
+"""Trains the final models of these trials; see `hpsearch.study.run.train_final_models`."""
 
 
-def answer(
-    folder: StudyDir, question: Question, *, train: Train | None, progress: Progress = silent
+def study_curves(
+    folder: RunDir, question: Question, *, train: Train | None, progress: Progress = silent
 ) -> BudgetCurves:
     """Choose again with the labels of the question, and say what the choices were worth.
 
@@ -62,10 +62,6 @@ def answer(
         train([scores.trials[number] for number in lacking])
         scores = with_finals(scores, folder)
     return replace(budget_curves(simulation, scores, "final"), left_out=left_out)
-
-
-_DIGITS = 6
-_FIGURES = ("mean", "std", "low", "high", "regret", "best", "worst")
 
 
 def curve_records(curves: BudgetCurves) -> list[dict[str, Any]]:

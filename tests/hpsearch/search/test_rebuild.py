@@ -15,12 +15,11 @@ from PIL import Image
 
 from hpsearch.errors import StudyError
 from hpsearch.search.events import SilentListener
-from hpsearch.storage.database import DATABASE, load_study
-from hpsearch.storage.environment import environment
-from hpsearch.storage.ledger import LEDGER, read_ledger
-from hpsearch.storage.run_dir import StudyDir
-from hpsearch.study.mend import recover_study
-from hpsearch.study.prepare import prepare_study
+from hpsearch.storage.backups import read_ledger
+from hpsearch.storage.database import load_study
+from hpsearch.storage.run_dir import DATABASE, LEDGER, RunDir, environment
+from hpsearch.study.inputs import load_inputs
+from hpsearch.study.repair import recover_study
 from hpsearch.study.run import run_study
 
 N_TRIALS = 6
@@ -49,10 +48,10 @@ def spec(tiny_spec: Any) -> Callable[..., Any]:
 
 
 @pytest.fixture
-def run(runs: Path, cache: Path, inline: list[str]) -> Callable[[Any], tuple[StudyDir, list[str]]]:
+def run(runs: Path, cache: Path, inline: list[str]) -> Callable[[Any], tuple[RunDir, list[str]]]:
     """Runs a study in this process; gives what it told."""
 
-    def call(spec: Any) -> tuple[StudyDir, list[str]]:
+    def call(spec: Any) -> tuple[RunDir, list[str]]:
         inline.clear()
         notes = Notes()
         options = {"runs": runs, "cache_dir": cache, "device": "cpu", "workers": 1}
@@ -61,35 +60,35 @@ def run(runs: Path, cache: Path, inline: list[str]) -> Callable[[Any], tuple[Stu
     return call
 
 
-def _trials(folder: StudyDir) -> list[tuple[Any, ...]]:
+def _trials(folder: RunDir) -> list[tuple[Any, ...]]:
     return [
         (trial.number, trial.state, trial.params, trial.value, trial.user_attrs)
         for trial in load_study(folder.path).get_trials(deepcopy=False)
     ]
 
 
-def _results(folder: StudyDir) -> set[tuple[Any, ...]]:
+def _results(folder: RunDir) -> set[tuple[Any, ...]]:
     return {(tuple(sorted(params.items())), value) for _, _, params, value, _ in _trials(folder)}
 
 
-def _fold_rows(folder: StudyDir) -> list[Any]:
+def _fold_rows(folder: RunDir) -> list[Any]:
     connection = sqlite3.connect(folder.path / DATABASE)
     rows = connection.execute("SELECT * FROM fold_results ORDER BY trial, fold").fetchall()
     connection.close()
     return rows
 
 
-def _recover(folder: StudyDir, cache: Path) -> list[str]:
+def _recover(folder: RunDir, cache: Path) -> list[str]:
     notes = Notes()
     recover_study(folder, cache_dir=cache, listener=notes)
     return notes.lines
 
 
-def _no_backups(folder: StudyDir) -> None:
+def _no_backups(folder: RunDir) -> None:
     shutil.rmtree(folder.path / "backups")
 
 
-def _tasks_only(folder: StudyDir) -> None:
+def _tasks_only(folder: RunDir) -> None:
     _no_backups(folder)
     (folder.path / LEDGER).unlink()
 
@@ -257,9 +256,9 @@ def test_a_lost_record_names_the_statistics_that_the_study_took(
         Image.fromarray(pixels).save(natural / f"{number}.png")
     backbone = {"name": "vgg-mini", "statistics": str(natural)}
     spec = tiny_spec(detector="dpa", backbone=backbone)
-    folder = StudyDir(runs / "tiny")
+    folder = RunDir(runs / "tiny")
     where = {"cache_dir": cache, "workers": 1, "listener": SilentListener()}
-    prepared = prepare_study(spec, **where)
+    prepared = load_inputs(spec, **where)
     facts = environment(prepared.dataset, prepared.backbone, "")
     folder.begin(prepared.spec, prepared.dataset.table, facts)
     folder.environment_file.unlink()
@@ -267,7 +266,7 @@ def test_a_lost_record_names_the_statistics_that_the_study_took(
     assert folder.environment() == facts
     natural.rename(tmp_path / "moved")
     backbone = {"name": "vgg-mini", "statistics": str(tmp_path / "moved")}
-    prepare_study(tiny_spec(detector="dpa", backbone=backbone), **where, folder=folder)
+    load_inputs(tiny_spec(detector="dpa", backbone=backbone), **where, folder=folder)
 
 
 def test_a_lost_record_of_an_earlier_recipe_says_so(

@@ -11,13 +11,12 @@ import pytest
 from hpsearch.errors import StudyError
 from hpsearch.reports.dashboard.server import open_storage
 from hpsearch.storage.database import (
-    DATABASE,
     create_or_load_study,
     load_study,
     open_database,
     sole_writer_of,
 )
-from hpsearch.storage.ledger import LEDGER
+from hpsearch.storage.run_dir import DATABASE, LEDGER
 
 PRUNER = optuna.pruners.NopPruner()
 
@@ -137,7 +136,7 @@ def test_commits_are_written_through(tmp_path: Path) -> None:
 HOLDER = """
 import sys, time
 from pathlib import Path
-from hpsearch.storage.ledger import LEDGER
+from hpsearch.storage.run_dir import LEDGER
 from hpsearch.storage.database import sole_writer_of
 with sole_writer_of(Path(sys.argv[1])):
     print("held", flush=True)

@@ -5,7 +5,7 @@ import optuna
 import pandas as pd
 import pytest
 
-from hpsearch.evaluation.choice import decide, fold_scores, held_out_scores, threshold_of
+from hpsearch.evaluation.selection import fold_scores, held_out_scores, select, threshold_of
 from hpsearch.evaluation.stored_scores import StoredScores
 from hpsearch.protocol.labels import LabelledAnomalies
 from hpsearch.storage.results import FoldResult
@@ -56,24 +56,24 @@ def _labelled(positions: np.ndarray, *types: str, **more: Any) -> LabelledAnomal
     return LabelledAnomalies(positions, types, more.pop("anomalies", "shared"), **more)
 
 
-def _decide(stored: StoredScores, labelled: LabelledAnomalies, rule: Any = "parsimonious") -> Any:
-    return decide(stored, labelled, size_of=lambda p: SIZES[p["kind"]], rule=rule, seed=0)
+def _select(stored: StoredScores, labelled: LabelledAnomalies, rule: Any = "parsimonious") -> Any:
+    return select(stored, labelled, size_of=lambda p: SIZES[p["kind"]], rule=rule, seed=0)
 
 
 def test_the_smallest_of_those_that_cannot_be_told_from_the_best(stored: StoredScores) -> None:
     labelled = _labelled(stored.pool[::2], "blobs")
-    verdict = _decide(stored, labelled)
-    assert verdict.trial == SMALL
-    assert verdict.tied == (GOOD, SMALL)
-    assert verdict.left_out_types == ()
-    assert verdict.sentence.startswith(
+    selection = _select(stored, labelled)
+    assert selection.trial == SMALL
+    assert selection.tied == (GOOD, SMALL)
+    assert selection.left_out_types == ()
+    assert selection.sentence.startswith(
         "trial 1 (kind=small) is the smallest of 2 configurations that 12 anomalies cannot tell"
     )
-    assert _decide(stored, labelled, "best").trial == GOOD
+    assert _select(stored, labelled, "best").trial == GOOD
 
 
 def test_each_type_is_left_out_in_turn(stored: StoredScores) -> None:
-    left_out = _decide(stored, _labelled(stored.pool, "blobs", "stripes")).left_out_types
+    left_out = _select(stored, _labelled(stored.pool, "blobs", "stripes")).left_out_types
     assert [(one.name, one.n_anomalies, one.trial) for one in left_out] == [
         ("blobs", 12, SMALL),
         ("stripes", 12, SMALL),

@@ -26,21 +26,20 @@ from hpsearch.detectors.backbones.statistics import natural_statistics
 from hpsearch.detectors.backbones.weights import read_statistics
 from hpsearch.detectors.base import detector_names, faults_of, load_detector
 from hpsearch.errors import SpecError, StudyError
-from hpsearch.evaluation.result import REFERENCES
 from hpsearch.io.files import printable
 from hpsearch.protocol.fold_files import OfficialFolds
 from hpsearch.protocol.folds import Fold
-from hpsearch.protocol.labels import LabelledAnomalies, TestRoles, test_roles
-from hpsearch.protocol.protocol import Parts, part_images
+from hpsearch.protocol.labels import EvaluationRoles, LabelledAnomalies, evaluation_roles
+from hpsearch.protocol.protocol import StudySplit, split_images
 from hpsearch.search.events import Listener
 from hpsearch.search.task import Task, TaskContext
-from hpsearch.storage.environment import inputs
 from hpsearch.storage.results import RECIPE
-from hpsearch.storage.run_dir import StudyDir
+from hpsearch.storage.run_dir import RunDir, identity_of
+from hpsearch.study.result import REFERENCES
 
 
 @dataclass(frozen=True, eq=False)
-class Prepared:
+class StudyInputs:
     """A study whose every input has been checked and is in memory or in the cache.
 
     Attributes:
@@ -62,7 +61,7 @@ class Prepared:
     backbone: Backbone
     statistics_file: Path | None
     labelled: LabelledAnomalies
-    roles: TestRoles
+    roles: EvaluationRoles
     pixels: Mapping[Preprocessing, Path]
     folds: tuple[Fold, ...]
     official: OfficialFolds | None
@@ -129,14 +128,14 @@ class Prepared:
         return self.backbone.statistics_digest if params.get(AXIS) == NATURAL else None
 
 
-def prepare_study(
+def load_inputs(
     spec: StudySpec,
     *,
     cache_dir: Path,
     workers: int,
     listener: Listener,
-    folder: StudyDir | None = None,
-) -> Prepared:
+    folder: RunDir | None = None,
+) -> StudyInputs:
     """Check every setting and every image before anything is written for the study.
 
     Args:
@@ -161,49 +160,49 @@ def prepare_study(
     )
     if folder is not None:
         dataset = folder.known_images(dataset)
-    parts = part_images(spec, dataset.table)
-    roles = test_roles(dataset.table, parts.labelled)
+    split = split_images(spec, dataset.table)
+    roles = evaluation_roles(dataset.table, split.labelled)
     backbone, statistics_file = backbone_of(spec, space, cache_dir, listener)
     for params in space.grid:
         with faults_of(spec.detector, "check"):
             detector.check(params, backbone.architecture, spec.training)
     if folder is not None:
-        digest = parts.official.digest if parts.official else None
-        found = inputs(dataset, backbone, folds_digest=digest)
-        folder.require_same(parts.spec, dataset.table, found)
-        _require_same_folds(folder, parts, dataset)
+        digest = split.official.digest if split.official else None
+        found = identity_of(dataset, backbone, folds_digest=digest)
+        folder.require_same(split.spec, dataset.table, found)
+        _require_same_folds(folder, split, dataset)
     variants = {preprocessing_of(params) for params in space.grid}
     shown: dict[str, None] = {}  # a line each, once for all variants
     pixels = {
         variant: _stored(dataset, variant, cache_dir, workers, listener, shown.setdefault)
         for variant in sorted(variants, key=repr)
     }
-    for line in (*dataset.notes, *shown, *(f"warning: {line}" for line in parts.warnings)):
+    for line in (*dataset.notes, *shown, *(f"warning: {line}" for line in split.warnings)):
         listener.note(line)
-    return Prepared(
-        spec=parts.spec,
+    return StudyInputs(
+        spec=split.spec,
         space=space,
         dataset=dataset,
         backbone=backbone,
         statistics_file=statistics_file,
-        labelled=parts.labelled,
+        labelled=split.labelled,
         roles=roles,
         pixels=pixels,
-        folds=parts.folds,
-        official=parts.official,
-        warnings=parts.warnings,
+        folds=split.folds,
+        official=split.official,
+        warnings=split.warnings,
     )
 
 
-def _require_same_folds(folder: StudyDir, parts: Parts, dataset: Dataset) -> None:
+def _require_same_folds(folder: RunDir, split: StudySplit, dataset: Dataset) -> None:
     """Refuse labelled anomalies for which a study's folds would leave out other normals.
 
     Raises:
         StudyError: all trainings of the study would have to be repeated.
     """
-    if not folder.spec_file.exists() or folder.spec().labels == parts.spec.labels:
+    if not folder.spec_file.exists() or folder.spec().labels == split.spec.labels:
         return
-    if not parts.has_folds_of(part_images(folder.spec(), dataset.table)):
+    if not split.has_folds_of(split_images(folder.spec(), dataset.table)):
         raise StudyError(
             f"study {folder.path.name} in {printable(folder.path)}: these labelled anomalies share "
             "groups with other training normals than those before, so no fold would be the same "

@@ -1,7 +1,7 @@
 import optuna
 import pytest
 
-from hpsearch.search.samplers import build_pruner, build_sampler, choose_sampler
+from hpsearch.search.trial import build_pruner, build_sampler, choose_sampler
 
 
 @pytest.mark.parametrize(

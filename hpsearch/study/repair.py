@@ -9,30 +9,29 @@ from hpsearch.config.spec import StudySpec
 from hpsearch.datasets.registry import load_dataset
 from hpsearch.detectors.base import load_detector
 from hpsearch.errors import StudyError
-from hpsearch.evaluation.criteria import Criteria
 from hpsearch.evaluation.stored_scores import read_table
-from hpsearch.protocol.protocol import part_images
+from hpsearch.protocol.protocol import split_images
 from hpsearch.search.events import Listener
-from hpsearch.search.recover import (
+from hpsearch.search.rebuild import (
     end_stored_trials,
     fill_fold_table,
     rebuild_database,
+    rescore,
     set_aside,
     set_damaged_tasks_aside,
     stored_folds,
 )
-from hpsearch.search.rescoring import rescore
-from hpsearch.storage.database import DATABASE, create_or_load_study, sole_writer_of
-from hpsearch.storage.environment import environment
+from hpsearch.search.trial import Criteria
+from hpsearch.storage.database import create_or_load_study, sole_writer_of
 from hpsearch.storage.optuna_storage import upgrade_schema
 from hpsearch.storage.results import RECIPE, read_result, read_task, recipe_of
-from hpsearch.storage.run_dir import StudyDir
+from hpsearch.storage.run_dir import DATABASE, RunDir, environment
 from hpsearch.storage.trials import trials_of
-from hpsearch.study.prepare import backbone_of, request_of
+from hpsearch.study.inputs import backbone_of, request_of
 
 
 def recover_study(
-    folder: StudyDir, *, cache_dir: Path, listener: Listener, upgrade: bool = False
+    folder: RunDir, *, cache_dir: Path, listener: Listener, upgrade: bool = False
 ) -> None:
     """Mend a study's database, task directories, image table and environment record.
 
@@ -50,18 +49,18 @@ def recover_study(
     spec = folder.spec()
     with sole_writer_of(folder.path):
         if upgrade:
-            backup = upgrade_schema(folder.path / DATABASE)
+            backup = upgrade_schema(folder.database)
             done = f"converted; as it was: {backup}" if backup else "needs no conversion"
             listener.note(f"{DATABASE}: {done}")
         for name in set_damaged_tasks_aside(folder):
             listener.note(f"tasks/{name}: damaged; the next `hpsearch run` trains it again")
         space = build_space(spec, load_detector(spec.detector).axes)
-        _mend_data(folder, spec, space, cache_dir, listener)
+        _repair_data(folder, spec, space, cache_dir, listener)
         made_from = rebuild_database(folder, spec, space)
         if made_from is not None:
             listener.note(f"{DATABASE}: made again from {made_from}")
         table, folds_of = read_table(folder), stored_folds(folder, spec)
-        labelled = part_images(spec, table).labelled
+        labelled = split_images(spec, table).labelled
         criteria = Criteria(table, labelled, spec.search.n_folds)
         if changed := rescore(folder, criteria, criterion=spec.search.criterion):
             listener.note(f"the values of {changed} trials are computed anew, with its labels")
@@ -77,8 +76,8 @@ def recover_study(
         listener.note(f"study {folder.path.name}: {counts or 'no trials'}")
 
 
-def _mend_data(
-    folder: StudyDir, spec: StudySpec, space: SearchSpace, cache_dir: Path, listener: Listener
+def _repair_data(
+    folder: RunDir, spec: StudySpec, space: SearchSpace, cache_dir: Path, listener: Listener
 ) -> None:
     """Write the image table and the environment record again, of the data that they were of."""
     lost = []
@@ -96,10 +95,7 @@ def _mend_data(
         request_of(spec.dataset), cache_dir=cache_dir, progress=listener.progress
     )
     backbone, _ = backbone_of(spec, space, cache_dir, listener)
-    tasks = {
-        path.name: read_task(folder.tasks, path.name)
-        for path in sorted(folder.tasks.glob("[0-9a-f]*"))
-    }
+    tasks = {digest: read_task(folder.tasks, digest) for digest in folder.task_digests()}
     if tasks and folder.images_file not in lost:
         fingerprint = next(iter(tasks.values()))["data_fingerprint"]
         dataset = folder.known_images(dataset, fingerprint)
@@ -110,20 +106,20 @@ def _mend_data(
                 f"{lost[0]}: lost, and the data or the backbone are others than those of "
                 f"tasks/{name}; bring back what the study began with"
             )
-    parts = part_images(spec, dataset.table)
+    split = split_images(spec, dataset.table)
     results = [read_result(folder.tasks, name) for name in tasks]
     devices = {result.device for result in results if result is not None}
     facts = environment(
         dataset,
         backbone,
         ", ".join(sorted(devices)),
-        folds_digest=parts.official.digest if parts.official else None,
-        warnings=parts.warnings,
+        folds_digest=split.official.digest if split.official else None,
+        warnings=split.warnings,
     )
     facts["recipe"] = min((recipe_of(task) for task in tasks.values()), default=RECIPE)
     for path in lost:
         if path.exists():
-            set_aside(folder.path, path)
+            set_aside(folder, path)
     folder.write_data(dataset.table, facts)
     listener.note(
         f"{', '.join(path.name for path in lost)}: made again from the data; the versions in "

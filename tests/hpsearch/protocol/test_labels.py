@@ -11,10 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpsearch.errors import DataError, SpecError
-
-# By module: pytest would take the names `test_roles` and `TestRoles` for tests.
-from hpsearch.protocol import labels as budget
-from hpsearch.protocol.labels import AnomalyUse, LabelBudget, draw_labelled, labelled_for_fold
+from hpsearch.protocol.labels import (
+    AnomalyUse,
+    LabelBudget,
+    LabelledAnomalies,
+    anomaly_pool,
+    draw_labelled,
+    evaluation_roles,
+    labelled_for_fold,
+    listed_anomalies,
+)
 
 
 def layout(train: dict[str, int], test: dict[str, int], n_test_normals: int = 4) -> pd.DataFrame:
@@ -56,12 +62,12 @@ def test_the_draw_keeps_to_budget_and_pool(case: tuple[pd.DataFrame, LabelBudget
     assert len(set(labelled.positions)) == labelled.positions.size == asked.n_examples
     assert len(set(labelled.types)) == asked.n_types
     assert set(types_at(table, labelled.positions)) == set(labelled.types)
-    assert set(labelled.positions) <= set(budget.anomaly_pool(table))
+    assert set(labelled.positions) <= set(anomaly_pool(table))
     assert (table["label"].to_numpy()[labelled.positions] == 1).all()
     if ((table["label"] == 1) & (table["split"] == "train")).any():
         assert set(table["split"].to_numpy()[labelled.positions]) == {"train"}
     taken = types_at(table, labelled.positions)
-    held = types_at(table, budget.anomaly_pool(table))
+    held = types_at(table, anomaly_pool(table))
     for name in labelled.types:  # short of its share only when it is used up
         assert taken[name] >= max(taken.values()) - 1 or taken[name] == held[name]
     again = draw_labelled(table, asked, seed=seed)
@@ -108,7 +114,7 @@ def test_roles_hold_no_drawn_image_and_nothing_of_the_training_side(
     table, asked, seed = case
     labelled = draw_labelled(table, asked, seed=seed)
     try:
-        roles = budget.test_roles(table, labelled)
+        roles = evaluation_roles(table, labelled)
     except DataError as error:
         assert str(error).startswith("test anomalies: none is left")
         return
@@ -129,10 +135,10 @@ def test_roles_hold_no_drawn_image_and_nothing_of_the_training_side(
 
 def test_the_pool_is_the_training_side_where_it_has_anomalies() -> None:
     table = layout({"a": 2}, {"a": 3, "b": 3})
-    assert set(table["split"].to_numpy()[budget.anomaly_pool(table)]) == {"train"}
-    assert budget.anomaly_pool(table).size == 2
-    assert budget.anomaly_pool(layout({}, {"a": 3, "b": 3})).size == 6
-    assert budget.anomaly_pool(layout({}, {})).size == 0
+    assert set(table["split"].to_numpy()[anomaly_pool(table)]) == {"train"}
+    assert anomaly_pool(table).size == 2
+    assert anomaly_pool(layout({}, {"a": 3, "b": 3})).size == 6
+    assert anomaly_pool(layout({}, {})).size == 0
 
 
 def test_examples_are_spread_evenly_and_a_short_type_is_filled_up_by_the_others() -> None:
@@ -157,7 +163,7 @@ def test_every_type_and_every_image_is_drawn_about_as_often() -> None:
         drawn.update(labelled.positions.tolist())
     # 500 of each type and 200 of each image, standard deviations of 19 and 13.
     assert all(abs(types[name] - 500) < 80 for name in "abcd")
-    assert all(abs(drawn[image] - 200) < 60 for image in budget.anomaly_pool(table))
+    assert all(abs(drawn[image] - 200) < 60 for image in anomaly_pool(table))
 
 
 def test_shared_anomalies_are_scored_by_every_fold() -> None:
@@ -170,21 +176,21 @@ def test_shared_anomalies_are_scored_by_every_fold() -> None:
 
 def test_listed_anomalies_are_scored_by_the_folds_that_list_them() -> None:
     table = layout({"a": 3, "b": 3, "c": 3}, {"a": 1, "c": 2})
-    first, *_, last = budget.anomaly_pool(table)
+    first, *_, last = anomaly_pool(table)
     lists = [np.array([last, last - 1]), np.array([first]), np.array([first, last])]
-    labelled = budget.listed_anomalies(table, lists)
+    labelled = listed_anomalies(table, lists)
     assert labelled.types == ("a", "c")
     assert labelled.positions.tolist() == [first, last - 1, last]
     for number, listed in enumerate(lists):
         assert labelled_for_fold(labelled, number, 3).tolist() == listed.tolist()
-    roles = budget.test_roles(table, labelled)
+    roles = evaluation_roles(table, labelled)
     assert types_at(table, roles.headline) == {"a": 1, "c": 2}
 
 
 def test_the_headline_is_every_test_anomaly_when_the_pool_is_on_the_training_side() -> None:
     table = layout({"a": 5, "b": 5}, {"a": 2, "b": 3, "c": 4})
     labelled = draw_labelled(table, LabelBudget(1, 3), seed=0)
-    roles = budget.test_roles(table, labelled)
+    roles = evaluation_roles(table, labelled)
     assert types_at(table, roles.headline) == {"a": 2, "b": 3, "c": 4}
     assert set(types_at(table, roles.seen)) == set(labelled.types)
     assert roles.normals.size == 4
@@ -193,7 +199,7 @@ def test_the_headline_is_every_test_anomaly_when_the_pool_is_on_the_training_sid
 def test_the_headline_is_the_unseen_types_when_anomalies_were_borrowed_from_the_test_side() -> None:
     table = layout({}, {"a": 6, "b": 6, "c": 6})
     labelled = draw_labelled(table, LabelBudget(1, 4), seed=0)
-    roles = budget.test_roles(table, labelled)
+    roles = evaluation_roles(table, labelled)
     assert roles.headline.tolist() == roles.unseen.tolist()
     assert types_at(table, roles.unseen) == {
         name: 6 for name in "abc" if name not in labelled.types
@@ -203,7 +209,7 @@ def test_the_headline_is_the_unseen_types_when_anomalies_were_borrowed_from_the_
 
 def test_the_headline_of_the_only_type_is_what_the_search_left_of_it() -> None:
     table = layout({}, {"defective": 6})
-    roles = budget.test_roles(table, draw_labelled(table, LabelBudget(1, 4), seed=0))
+    roles = evaluation_roles(table, draw_labelled(table, LabelBudget(1, 4), seed=0))
     assert roles.unseen.size == 0
     assert roles.headline.tolist() == roles.seen.tolist()
     assert roles.headline.size == 2
@@ -213,8 +219,8 @@ def test_anomalies_of_a_borrowed_object_leave_the_test_and_its_normals_stay() ->
     objects = [(1, ""), (1, "crack"), (1, "crack"), (1, "stain"), (2, "crack"), (3, "stain")]
     rows = [(int(kind != ""), kind, f"object_{number}", "test") for number, kind in objects]
     table = pd.DataFrame(rows, columns=["label", "anomaly_type", "group", "split"])
-    labelled = budget.LabelledAnomalies(np.array([1]), ("crack",), "shared")
-    roles = budget.test_roles(table, labelled)
+    labelled = LabelledAnomalies(np.array([1]), ("crack",), "shared")
+    roles = evaluation_roles(table, labelled)
     assert roles.normals.tolist() == [0]
     assert roles.seen.tolist() == [4]
     assert roles.unseen.tolist() == roles.headline.tolist() == [5]
@@ -223,12 +229,10 @@ def test_anomalies_of_a_borrowed_object_leave_the_test_and_its_normals_stay() ->
 def test_a_test_side_without_normals_or_with_every_anomaly_drawn_is_refused() -> None:
     without_normals = layout({"a": 3}, {"a": 3}, n_test_normals=0)
     with pytest.raises(DataError, match="test normals: there are none"):
-        budget.test_roles(
-            without_normals, draw_labelled(without_normals, LabelBudget(1, 3), seed=0)
-        )
+        evaluation_roles(without_normals, draw_labelled(without_normals, LabelBudget(1, 3), seed=0))
     borrowed = layout({}, {"a": 3})
     with pytest.raises(DataError, match="test anomalies: none is left"):
-        budget.test_roles(borrowed, draw_labelled(borrowed, LabelBudget(1, 3), seed=0))
+        evaluation_roles(borrowed, draw_labelled(borrowed, LabelBudget(1, 3), seed=0))
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from hpsearch.config.spec import CRITERIA
-from hpsearch.evaluation.criteria import Criteria, mean_values
 from hpsearch.protocol.labels import LabelledAnomalies
+from hpsearch.search.trial import Criteria, mean_values
 from hpsearch.storage.results import FoldResult, read_result, write_result
 
 RNG = np.random.default_rng(3)
