@@ -116,7 +116,7 @@ def test_only_rooms_that_train_import_torch() -> None:
         "hpsearch.search.task",
         "hpsearch.model.model",
         "hpsearch.model.export",
-        "hpsearch.reports.trackers.backends",
+        "hpsearch.reports.trackers.logged",
     )
     assert not {name for name in importers if not _under(name, *allowed)}
 
