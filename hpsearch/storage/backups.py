@@ -139,7 +139,10 @@ def _trial(values: dict[str, Any]) -> FrozenTrial:
         intermediate_values=dict(values["intermediate_values"]),
     )
     trial.number = int(values["number"])
-    started, ended = (_time(values[name]) for name in ("started", "ended"))
+    started, ended = (
+        datetime.fromisoformat(values[name]) if values[name] else None
+        for name in ("started", "ended")
+    )
     if (trial.datetime_start is None, trial.datetime_complete is None) != (
         started is None,
         ended is None,
@@ -151,7 +154,3 @@ def _trial(values: dict[str, Any]) -> FrozenTrial:
 
 def _text(time: datetime | None) -> str | None:
     return time.isoformat() if time else None
-
-
-def _time(text: str | None) -> datetime | None:
-    return datetime.fromisoformat(text) if text else None

@@ -157,7 +157,10 @@ class RunDir:
         """
         if self.spec_file.exists():
             self.require_same(spec, table, environment)
-            self._renew_warnings(environment.get("warnings", []))
+            began, warnings = self.environment(), environment.get("warnings", [])
+            if began.get("warnings", []) != warnings:  # of the labelled anomalies of now
+                renewed = began | {"warnings": warnings}
+                write_text_atomic(self.environment_file, json.dumps(renewed, indent=1))
         else:
             self.tasks.mkdir(parents=True, exist_ok=True)
             self.write_data(table, environment)
@@ -166,14 +169,6 @@ class RunDir:
         write_text_atomic(self.spec_file, yaml.safe_dump(settings, sort_keys=False))
         if latest:
             write_text_atomic(self.path.parent / _LATEST, f"{self.path.name}\n")
-
-    def _renew_warnings(self, warnings: Sequence[str]) -> None:
-        """Keep what must be told of the labelled anomalies of now."""
-        began = self.environment()
-        if began.get("warnings", []) != warnings:
-            write_text_atomic(
-                self.environment_file, json.dumps(began | {"warnings": warnings}, indent=1)
-            )
 
     def write_data(self, table: pd.DataFrame, environment: Mapping[str, Any]) -> None:
         """Write the image table and what else results depend on."""
@@ -261,7 +256,14 @@ class RunDir:
     def _data_difference(self, table: pd.DataFrame, inputs: Mapping[str, Any]) -> str | None:
         began = self.environment()
         if began["data_fingerprint"] != inputs["data_fingerprint"]:
-            return _first_changed_row(self.images(), table)
+            old = self.images()
+            if len(old) != len(table):
+                return f"the data had {len(old)} images and has {len(table)} now"
+            changed = (old.astype(str).to_numpy() != table.astype(str).to_numpy()).any(axis=1)
+            if changed.any():
+                name = printable(table["image_id"].iloc[int(changed.argmax())])
+                return f"the table differs, first at image {name}"
+            return "the pixels of the images differ from those that it began with"
         if began["backbone_digest"] != inputs["backbone_digest"]:
             return "the backbone weights are others than when it began"
         if began.get("statistics_digest") != inputs.get("statistics_digest"):
@@ -389,13 +391,3 @@ def _same_but_for_names(old: pd.DataFrame, new: pd.DataFrame) -> bool:
     )
     groups = (pd.factorize(table["group"])[0] for table in (old, new))
     return alike and bool(np.equal(*groups).all())
-
-
-def _first_changed_row(old: pd.DataFrame, new: pd.DataFrame) -> str:
-    if len(old) != len(new):
-        return f"the data had {len(old)} images and has {len(new)} now"
-    changed = (old.astype(str).to_numpy() != new.astype(str).to_numpy()).any(axis=1)
-    if changed.any():
-        row = int(changed.argmax())
-        return f"the table differs, first at image {printable(new['image_id'].iloc[row])}"
-    return "the pixels of the images differ from those that it began with"

@@ -1,7 +1,7 @@
 """The end of a study: choose, train the choice on all normals, and say how good it is."""
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
@@ -65,11 +65,18 @@ class FinalTraining:
 
     def results(self, criteria: Sequence[Criterion]) -> dict[Criterion, FinalResult]:
         """The choice of each criterion, trained; that of the study's own is its winner."""
-        found = {criterion: self._finished(self._chosen(criterion)) for criterion in criteria}
+        results = {}
+        for criterion in criteria:
+            if criterion == "weak":
+                number = self._selection.trial
+                chosen = next(one for one in self._stored.trials if one.number == number)
+            else:
+                chosen = winner(self.study, criterion)
+            results[criterion] = self._finished(chosen)
         own = self.inputs.spec.search.criterion
-        if own in found:
-            self.folder.record_winner(found[own].trial)
-        return found
+        if own in results:
+            self.folder.record_winner(results[own].trial)
+        return results
 
     @cached_property
     def _stored(self) -> StoredScores:
@@ -107,11 +114,6 @@ class FinalTraining:
             )
         return found
 
-    def _chosen(self, criterion: Criterion) -> FrozenTrial:
-        if criterion != "weak":
-            return winner(self.study, criterion)
-        return self._trial(self._selection.trial)
-
     def _finished(self, trial: FrozenTrial) -> FinalResult:
         """Train a chosen configuration and the reference rows, unless an earlier run has."""
         damaged = what_is_damaged(self.folder, trial.number)
@@ -141,15 +143,29 @@ class FinalTraining:
             self.inputs.final_task(trial.params, run=run, steps=steps)
             for run in range(spec.final.n_runs)
         ]
-        self._drop_damaged_model(finals[0])
+        place = self.folder.tasks / finals[0].digest
+        if place.is_dir() and not model_is_whole(self.folder.tasks, finals[0].digest):
+            # It is trained again, for its scores are on disk and its model is not.
+            self.listener.note(f"{place / 'model'}: lost or damaged; training it again")
+            shutil.rmtree(place)
         references = self.inputs.reference_tasks(trial.params)
         tasks, what = [*references.values(), *finals], "training the winner"
         done = run_tasks(tasks, self.engine, self.listener, what)
         runs = require_results(done, finals, f"{what}, trial {trial.number}")
+        rows: dict[str, FoldResult] = {}
+        for name, task in references.items():  # one that failed costs itself alone
+            outcome = done[task.digest]
+            if isinstance(outcome, TaskError):
+                self.listener.note(
+                    f"warning: no reference row {name}: {outcome.reason}: {outcome.message}; "
+                    "--retry-failed tries it again"
+                )
+            else:
+                rows[name] = outcome
         result = final_result(
             trial,
             runs,
-            self._references(references, done),
+            rows,
             choices=self._choices,
             selection=self._selection,
             flagging=self._flagging(trial, runs[0]),
@@ -158,34 +174,10 @@ class FinalTraining:
             steps=steps,
             seed=spec.search.seed,
         )
-        saved = self.folder.tasks / finals[0].digest / "model"
         calibration = self._calibration(trial, runs[0])
         facts = self._facts(finals[0], result).model_copy(update={"calibration": calibration})
-        write_final(self.folder, result, saved=saved, facts=facts)
+        write_final(self.folder, result, saved=place / "model", facts=facts)
         return result
-
-    def _references(
-        self, tasks: Mapping[str, Task], done: Mapping[str, FoldResult | TaskError]
-    ) -> dict[str, FoldResult]:
-        """The reference rows that there are: one that failed costs itself alone."""
-        found = {}
-        for name, task in tasks.items():
-            outcome = done[task.digest]
-            if isinstance(outcome, TaskError):
-                self.listener.note(
-                    f"warning: no reference row {name}: {outcome.reason}: {outcome.message}; "
-                    "--retry-failed tries it again"
-                )
-            else:
-                found[name] = outcome
-        return found
-
-    def _drop_damaged_model(self, task: Task) -> None:
-        """Let a task train again whose scores are on disk and whose model is not."""
-        place = self.folder.tasks / task.digest
-        if place.is_dir() and not model_is_whole(self.folder.tasks, task.digest):
-            self.listener.note(f"{place / 'model'}: lost or damaged; training it again")
-            shutil.rmtree(place)
 
     def _flagging(self, trial: FrozenTrial, first: FoldResult) -> Flagging | None:
         rate = self.inputs.spec.final.false_positive_rate
@@ -223,6 +215,3 @@ class FinalTraining:
             window=spec.dataset.window,
             provenance=provenance,
         )
-
-    def _trial(self, number: int) -> FrozenTrial:
-        return next(trial for trial in self._stored.trials if trial.number == number)

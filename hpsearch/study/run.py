@@ -94,7 +94,9 @@ def run_study(
         listener=listener,
         folder=folder,
     )
-    listener.note(_opening(inputs, plan))
+    listener.note(
+        f"{inputs.in_words()}; {plan.count} x {plan.threads} threads on {', '.join(plan.devices)}"
+    )
     listener.note(visible_difference(len(inputs.labelled.positions)).sentence)
     if (warning := network_note(folder.path)) is not None:
         listener.note(f"warning: {warning}")
@@ -116,7 +118,6 @@ def run_study(
         )
         try:
             study = _search(inputs, folder, engine, listener, retry_failed=retry_failed)
-            _tell_failures(study, listener)
             final = FinalTraining(study, inputs, folder, engine, listener, retry_failed)
             return StudyRun(folder, final.results(criteria or [spec.search.criterion]))
         finally:
@@ -198,18 +199,6 @@ def _on_another_device(folder: RunDir, plan: Workers) -> str | None:
     )
 
 
-def _opening(inputs: StudyInputs, plan: Workers) -> str:
-    spec, types = inputs.spec, ", ".join(inputs.labelled.types)
-    return (
-        f"study {spec.study_name}: {spec.detector} on {inputs.dataset.name}, "
-        f"{len(inputs.space.grid)} configurations x {spec.search.n_folds} folds"
-        f"{f' of {spec.search.folds}' if inputs.official else ''}; "
-        f"{len(inputs.labelled.positions)} labelled anomalies of type {types}; "
-        f"chosen by the {spec.search.criterion} criterion; "
-        f"{plan.count} x {plan.threads} threads on {', '.join(plan.devices)}"
-    )
-
-
 def _search(
     inputs: StudyInputs,
     folder: RunDir,
@@ -255,16 +244,13 @@ def _search(
         records=FoldRecords(open_database(folder.path)),
         listener=listener,
     ).run()
-    return study
-
-
-def _tell_failures(study: optuna.Study, listener: Listener) -> None:
     trials = trials_of(study)
     if trials.completed and trials.failed:
         listener.note(
             f"{failures_sentence(trials.failed, tried=len(trials.ended))}; `hpsearch run "
             "--retry-failed` tries them again"
         )
+    return study
 
 
 def _train_lost(inputs: StudyInputs, folder: RunDir, engine: Engine, listener: Listener) -> None:
