@@ -192,8 +192,8 @@ def _on_line(scores: FloatArray, own: FloatArray, target: FloatArray) -> FloatAr
     slope = 1.0
     if np.ptp(own) > 0 and scores.max() >= own.min():
         every = -(-own.size // _MOST)
-        found = float(theilslopes(target[::every], own[::every]).slope)
-        slope = found if found > 0 else slope
+        fitted = float(theilslopes(target[::every], own[::every]).slope)
+        slope = fitted if fitted > 0 else slope
     moved = slope * scores + float(np.median(target - slope * own))
     highest = np.where(scores < own.min(), target.min(), np.inf)
     lowest = np.where(scores > own.max(), target.max(), -np.inf)

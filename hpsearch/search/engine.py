@@ -265,11 +265,11 @@ def require_results(
     Raises:
         StudyError: one of them failed; the others are on disk.
     """
-    found = [outcomes[task.digest] for task in tasks]
-    for outcome in found:
+    of_tasks = [outcomes[task.digest] for task in tasks]
+    for outcome in of_tasks:
         if isinstance(outcome, TaskError):
             raise StudyError(
                 f"{what}: {outcome.reason}: {outcome.message}; mend that and run the same command "
                 "again, which trains only what is missing"
             )
-    return [outcome for outcome in found if isinstance(outcome, FoldResult)]
+    return [outcome for outcome in of_tasks if isinstance(outcome, FoldResult)]

@@ -267,8 +267,8 @@ class FoldRecords:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         _metadata.create_all(engine)
-        found = {column["name"] for column in inspect(engine).get_columns(fold_results.name)}
-        if found != set(fold_results.columns.keys()):
+        names = {column["name"] for column in inspect(engine).get_columns(fold_results.name)}
+        if names != set(fold_results.columns.keys()):
             raise StudyError(
                 f"{engine.url.database}: an earlier version of hpsearch began this study; give "
                 "another --study-name"

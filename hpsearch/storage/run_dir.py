@@ -218,15 +218,15 @@ class RunDir:
             StudyError: the file is missing or damaged.
         """
         try:
-            found: dict[str, Any] = json.loads(self.environment_file.read_text(encoding="utf-8"))
-            if not found.keys() >= _FACTS:
+            record: dict[str, Any] = json.loads(self.environment_file.read_text(encoding="utf-8"))
+            if not record.keys() >= _FACTS:
                 raise ValueError(f"lacks one of {', '.join(sorted(_FACTS))}")
         except (OSError, ValueError, AttributeError) as error:
             raise StudyError(
                 f"{self.environment_file}: damaged ({error}); `hpsearch recover {self.path}` makes "
                 "it again from the data"
             ) from error
-        return found
+        return record
 
     def _refuse(self, difference: str | None) -> None:
         if difference is not None:
@@ -375,7 +375,7 @@ def _existing(path: Path) -> RunDir:
             f"{path}: its {DATABASE} is gone; `hpsearch recover {path}` makes it again"
         )
     if not (path / DATABASE).exists() or not study.spec_file.exists():
-        names = ", ".join(found.path.name for found in list_studies(path.parent)) or "none"
+        names = ", ".join(study.path.name for study in list_studies(path.parent)) or "none"
         raise StudyError(f"{path}: holds no study; the studies in {path.parent} are: {names}")
     return study
 

@@ -1,9 +1,13 @@
-"""The end of a study: choose, train the choice on all normals, and say how good it is."""
+"""The end of a study: choose, train the choice on all normals, and say how good it is.
+
+`train_final_models` trains others that a label budget asks for.
+"""
 
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
+from pathlib import Path
 
 import numpy as np
 import optuna
@@ -31,14 +35,14 @@ from hpsearch.model.bundle import (
     calibrated,
     model_facts,
 )
-from hpsearch.search.engine import Engine, require_results, run_tasks
+from hpsearch.search.engine import Engine, LocalEngine, plan_workers, require_results, run_tasks
 from hpsearch.search.events import Listener
 from hpsearch.search.task import Task
-from hpsearch.storage.database import mean_best_step, winner
+from hpsearch.storage.database import mean_best_step, sole_writer_of, winner
 from hpsearch.storage.results import FoldResult, model_is_whole, read_result
-from hpsearch.storage.run_dir import RunDir
+from hpsearch.storage.run_dir import RunDir, environment
 from hpsearch.storage.trials import facts_of
-from hpsearch.study.inputs import StudyInputs
+from hpsearch.study.inputs import StudyInputs, load_inputs
 from hpsearch.study.result import (
     REFERENCES,
     FinalResult,
@@ -112,13 +116,13 @@ class FinalTraining:
     def _folds(self, trial: FrozenTrial) -> list[FoldResult]:
         tasks = self.folder.tasks
         results = [read_result(tasks, digest) for digest in facts_of(trial).tasks]
-        found = [result for result in results if result is not None]
-        if len(found) < len(results):
+        whole = [result for result in results if result is not None]
+        if len(whole) < len(results):
             raise StudyError(
                 f"{tasks}: results of trial {trial.number} are gone; put them back, or run the "
                 "same command again, which trains what is missing"
             )
-        return found
+        return whole
 
     def _finished(self, trial: FrozenTrial) -> FinalResult:
         """Train a chosen configuration and the reference rows, unless an earlier run has."""
@@ -139,8 +143,8 @@ class FinalTraining:
             current = replace(current, flagging=self._flagging(trial, first))
         if current != known:  # there are more trials now, or another rate is asked for
             rewrite_final(self.folder, current)
-            if first is not None and (found := self._calibration(trial, first)) is not None:
-                attach_calibration(self.folder.model(trial.number), found)
+            if first is not None and (calibration := self._calibration(trial, first)) is not None:
+                attach_calibration(self.folder.model(trial.number), calibration)
         return current
 
     def _train(self, trial: FrozenTrial) -> FinalResult:
@@ -221,3 +225,66 @@ class FinalTraining:
             window=spec.dataset.window,
             provenance=provenance,
         )
+
+
+def train_final_models(
+    folder: RunDir,
+    trials: Sequence[FrozenTrial],
+    *,
+    cache_dir: Path,
+    listener: Listener,
+    device: str = "auto",
+    workers: int | None = None,
+) -> None:
+    """Train the configurations of `trials` on all normals, as a label budget asks for them.
+
+    Each with the seed of a first final run, like the study's own winner. What is on disk already is
+    not trained again, so the same call goes on after a kill.
+
+    Args:
+        folder: run directory of their study.
+        trials: completed ones.
+        cache_dir: folder of what can be computed again.
+        listener: told how many there are, how long they may take, and of progress.
+        device, workers: as of `hpsearch.study.run.run_study`.
+
+    Raises:
+        UserError: the data is gone or another, or another process writes the study.
+        StudyError: a training failed.
+    """
+    plan = plan_workers(device, workers)
+    seconds = estimated_seconds(trials, plan.count)
+    listener.note(
+        f"final models missing: {len(trials)}; training them takes about {seconds:.0f} s, "
+        "as the folds took; --no-train goes without"
+    )
+    inputs = load_inputs(
+        folder.spec(),
+        cache_dir=cache_dir,
+        workers=plan.count * plan.threads,
+        listener=listener,
+        folder=folder,
+    )
+    facts = environment(
+        inputs.dataset,
+        inputs.backbone,
+        ", ".join(plan.devices),
+        warnings=inputs.warnings,
+    )
+    tasks = [
+        inputs.final_task(trial.params, run=0, steps=mean_best_step(trial)) for trial in trials
+    ]
+    with sole_writer_of(folder.path):
+        folder.begin(inputs.spec, inputs.dataset.table, facts)
+        engine = LocalEngine(inputs.context(folder.tasks, cache_dir), plan)
+        try:
+            what = "training final models"
+            require_results(run_tasks(tasks, engine, listener, what), tasks, what)
+        finally:
+            engine.close()
+
+
+def estimated_seconds(trials: Sequence[FrozenTrial], workers: int) -> float:
+    """How long their final trainings may take: as long as a fold of each, side by side."""
+    folds = [facts.seconds / len(facts.tasks) for facts in map(facts_of, trials)]
+    return max(sum(folds) / workers, *folds) if folds else 0.0

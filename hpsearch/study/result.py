@@ -83,7 +83,7 @@ class FinalResult:
             if estimate.auroc >= self.test.auroc
             and not REFERENCES[name].items() <= self.params.items()
         ]
-        return max(reaching, key=lambda found: found[1].auroc, default=None)
+        return max(reaching, key=lambda row: row[1].auroc, default=None)
 
 
 def final_result(
@@ -216,7 +216,7 @@ def _result(values: dict[str, Any]) -> FinalResult:
     values["selection"] = Selection(
         **chosen | {"tied": tuple(chosen["tied"]), "left_out_types": left_out}
     )
-    if (found := values["flagging"]) is not None:
-        threshold = ConformalThreshold(**found["threshold"])
-        values["flagging"] = Flagging(**found | {"threshold": threshold})
+    if (flagging := values["flagging"]) is not None:
+        threshold = ConformalThreshold(**flagging["threshold"])
+        values["flagging"] = Flagging(**flagging | {"threshold": threshold})
     return FinalResult(**values)

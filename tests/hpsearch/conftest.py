@@ -270,7 +270,8 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def inline(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """Studies train in this process; gives the digests of what was trained."""
-    monkeypatch.setattr(hpsearch.study.run, "LocalEngine", InlineEngine)
+    for module in (hpsearch.study.run, hpsearch.study.finish):
+        monkeypatch.setattr(module, "LocalEngine", InlineEngine)
     monkeypatch.setattr(InlineEngine, "trained", [])
     yield InlineEngine.trained
 

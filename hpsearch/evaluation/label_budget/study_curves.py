@@ -25,7 +25,7 @@ _DIGITS = 6
 _FIGURES = ("mean", "std", "low", "high", "regret", "best", "worst")
 
 Train = Callable[[Sequence[FrozenTrial]], None]
-"""Trains the final models of these trials; see `hpsearch.study.run.train_final_models`."""
+"""Trains the final models of these trials; see `hpsearch.study.finish.train_final_models`."""
 
 
 def study_curves(
