@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from hpsearch.evaluation.auroc import draw_counts
-from hpsearch.evaluation.fold_scores import FloatArray, FoldScores
+from hpsearch.evaluation.auroc import FloatArray, draw_counts
+from hpsearch.evaluation.delong import FoldScores
 
 # Resamples x images held at once: 16 MB an array, whatever the number of resamples.
 _CHUNK_CELLS = 4_000_000

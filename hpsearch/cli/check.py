@@ -38,10 +38,9 @@ from hpsearch.errors import SpecError
 from hpsearch.io.cache import cache_dir
 from hpsearch.io.files import printable, write_text_atomic
 from hpsearch.io.processes import Reporter
-from hpsearch.protocol.audit.report import Audit, audit
+from hpsearch.protocol.audit.audit import Audit, audit
 from hpsearch.protocol.fold_files import read_fold_files
-from hpsearch.protocol.table_rules import Finding
-from hpsearch.study.prepare import request_of
+from hpsearch.protocol.protocol import Finding
 
 LISTED = 10  # findings of one kind on screen
 ReportOption = Annotated[
@@ -87,6 +86,9 @@ def check(
 
 
 def _audit(spec: StudySpec, reporter: Reporter) -> Audit:
+    # Importing torch takes seconds: `--help` and a bad option should not wait for it.
+    from hpsearch.study.inputs import request_of
+
     loaded = load_dataset(
         request_of(spec.dataset), cache_dir=cache_dir(), progress=reporter.progress
     )

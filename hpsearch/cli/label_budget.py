@@ -16,12 +16,17 @@ from hpsearch.cli.options import DEFAULT_RUNS, JsonOption, RunArgument, RunsOpti
 from hpsearch.cli.screen import Screen, say
 from hpsearch.config.spec import MAX_SEED
 from hpsearch.errors import SpecError
-from hpsearch.evaluation.label_budget.answer import Train, answer, curve_records, write_curves
 from hpsearch.evaluation.label_budget.curves import BudgetCurves, Point, advice
 from hpsearch.evaluation.label_budget.simulation import Question
+from hpsearch.evaluation.label_budget.study_curves import (
+    Train,
+    curve_records,
+    study_curves,
+    write_curves,
+)
 from hpsearch.io.cache import cache_dir
 from hpsearch.search.events import Listener
-from hpsearch.storage.run_dir import StudyDir, find_study
+from hpsearch.storage.run_dir import RunDir, find_study
 
 NAME = "label_budget"
 _MODELS = {
@@ -57,7 +62,7 @@ def label_budget(
     folder = find_study(run, runs)
     with listener_for(json=json) as listener:
         train = None if no_train else trainer(folder, listener, device, workers)
-        curves = answer(folder, question, train=train, progress=listener.progress)
+        curves = study_curves(folder, question, train=train, progress=listener.progress)
     report = write_report(folder, curves, NAME)
     labels = folder.spec().labels
     last = advice(curves, n_types=labels.n_anomaly_types, n_examples=labels.n_examples)
@@ -76,11 +81,11 @@ class Report:
     csv: Path
 
 
-def trainer(folder: StudyDir, listener: Listener, device: str, workers: int | None) -> Train:
+def trainer(folder: RunDir, listener: Listener, device: str, workers: int | None) -> Train:
     """Trains final models that are missing; importing torch waits until one is."""
 
     def train(trials: Sequence[FrozenTrial]) -> None:
-        from hpsearch.study.final_models import train_final_models
+        from hpsearch.study.finish import train_final_models
 
         train_final_models(
             folder,
@@ -94,19 +99,19 @@ def trainer(folder: StudyDir, listener: Listener, device: str, workers: int | No
     return train
 
 
-def write_report(folder: StudyDir, curves: BudgetCurves, name: str) -> Report:
+def write_report(folder: RunDir, curves: BudgetCurves, name: str) -> Report:
     """Write `report/<name>.html` and `report/<name>.csv` in the run directory."""
     from hpsearch.reports.budget_figure import budget_drawing
     from hpsearch.reports.render import write_drawing
 
-    place = folder.path / "report"
+    place = folder.report
     report = Report(place / f"{name}.html", place / f"{name}.csv")
     write_curves(report.csv, curves)
     write_drawing(report.html, budget_drawing(curves, folder.path.name))
     return report
 
 
-def report_json(folder: StudyDir, curves: BudgetCurves, report: Report) -> dict[str, Any]:
+def report_json(folder: RunDir, curves: BudgetCurves, report: Report) -> dict[str, Any]:
     """The whole answer as plain values."""
     return {
         "study": folder.path.name,
@@ -122,7 +127,7 @@ def report_json(folder: StudyDir, curves: BudgetCurves, report: Report) -> dict[
     }
 
 
-def print_curves(folder: StudyDir, curves: BudgetCurves, report: Report) -> None:
+def print_curves(folder: RunDir, curves: BudgetCurves, report: Report) -> None:
     """Print the points as a table, and what its figures are."""
     console = Screen()
     console.print()
@@ -132,7 +137,7 @@ def print_curves(folder: StudyDir, curves: BudgetCurves, report: Report) -> None
     say(f"figure: {report.html}", f"numbers: {report.csv}")
 
 
-def _table(folder: StudyDir, curves: BudgetCurves) -> Table:
+def _table(folder: RunDir, curves: BudgetCurves) -> Table:
     table = Table(
         title=f"{folder.path.name}: test ROC AUC of what few labels choose",
         caption=f"mean ± standard deviation over {curves.question.repeats} draws; interval: 95 %, "

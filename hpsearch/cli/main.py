@@ -14,11 +14,10 @@ from hpsearch.cli.export import export
 from hpsearch.cli.label_budget import label_budget
 from hpsearch.cli.predict import predict
 from hpsearch.cli.prepare import prepare_app
-from hpsearch.cli.recover import recover
 from hpsearch.cli.report import report
 from hpsearch.cli.reproduce import reproduce
 from hpsearch.cli.run import run
-from hpsearch.cli.status import best, status
+from hpsearch.cli.status import best, recover, status
 from hpsearch.errors import HpsearchError, NothingCompletedError, UserError
 from hpsearch.io.faults import environment_fault
 from hpsearch.io.files import printable

@@ -15,7 +15,8 @@ from hpsearch.datasets.nih import MULTI_LABELS, NIH_SETS, finding_counts, parse_
 from hpsearch.datasets.nih_copies import NIH_SIDE
 from hpsearch.datasets.prepare.camelyon16 import prepare_camelyon16
 from hpsearch.datasets.prepare.patches import WHAT_IS_LOST, PreparedTiles, prepare_patches
-from hpsearch.datasets.prepare.settings import MAGNIFICATIONS, STAINS, TilingSettings, parse_stain
+from hpsearch.datasets.prepare.settings import MAGNIFICATIONS, TilingSettings
+from hpsearch.datasets.prepare.stains.normaliser import STAINS, parse_stain
 from hpsearch.datasets.registry import DatasetRequest, load_dataset
 from hpsearch.datasets.table import ANOMALY, NORMAL, SPLITS, Dataset
 from hpsearch.errors import SpecError

@@ -43,7 +43,7 @@ def report(
     folder = find_study(run, runs)
     # Plotly and scikit-learn take seconds to import.
     from hpsearch.reports.render import require_matplotlib, write_html, write_markdown
-    from hpsearch.reports.study_data import read_study_data, report_folder
+    from hpsearch.reports.study_data import read_study_data
     from hpsearch.reports.study_report import study_report
 
     if format == "md":
@@ -52,7 +52,7 @@ def report(
         data = read_study_data(folder, progress=listener.progress)
         examples, missing = _examples(data, device, listener.progress)
     document = study_report(data, examples, missing=missing)
-    path = report_folder(folder) / f"report.{format}"
+    path = folder.report / f"report.{format}"
     _write(write_html if format == "html" else write_markdown, path, document)
     if missing is not None:
         say(f"without pictures: {missing}")
@@ -74,10 +74,10 @@ def _examples(
 ) -> tuple[tuple["Example", ...], str | None]:
     """Pictures of the final model, or why there are none: a report does without."""
     from hpsearch.reports.examples.make import key_of, make_examples
-    from hpsearch.reports.examples.store import examples_of, read_examples
+    from hpsearch.reports.examples.store import read_examples
 
     try:
-        there = examples_of(data.folder.final, data.result.trial)
+        there = data.folder.examples(data.result.trial)
         known = read_examples(there, key_of(data.result))
         if known is not None:
             return known, None

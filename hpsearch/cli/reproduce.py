@@ -7,7 +7,6 @@ from typing import Annotated, Any
 import typer
 
 from hpsearch.cli import run_options as options
-from hpsearch.cli.fig4 import fig4
 from hpsearch.cli.options import (
     DEFAULT_RUNS,
     DatasetOption,
@@ -18,25 +17,23 @@ from hpsearch.cli.options import (
     data_name,
     parse_axes,
 )
-from hpsearch.cli.reproduction import Reproduction
+from hpsearch.cli.reproduction import Reproduction, fig4, reproduce_table, table4
 from hpsearch.cli.run import DEFAULT_DETECTOR
-from hpsearch.cli.table4 import table4
-from hpsearch.cli.tables import reproduce_table
 from hpsearch.config.spec import DatasetSpec
 from hpsearch.errors import SpecError
-from hpsearch.paper.contents import TABLES
+from hpsearch.paper.contents import PAPER_TABLES
 
 REPRODUCIBLE: Mapping[str, Callable[[Reproduction], bool]] = {
     "fig4": fig4,
     "table4": table4,
-    **{name: partial(reproduce_table, table) for name, table in TABLES.items()},
+    **{name: partial(reproduce_table, table) for name, table in PAPER_TABLES.items()},
 }
 DEFAULT_DATASET: str = DatasetSpec.model_fields["name"].default
 SHARED_PREFIX = "paper"
-"""Of the studies of `TABLES`, of which some answer two tables."""
+"""Of the studies of `PAPER_TABLES`, of which some answer two tables."""
 PUBLISHED_PREFIX = "published"
 """Of the same with `--published`."""
-_BY_CLASS = tuple(name for name, table in TABLES.items() if table.by_class)
+_BY_CLASS = tuple(name for name, table in PAPER_TABLES.items() if table.by_class)
 
 
 def reproduce(
@@ -121,7 +118,7 @@ def default_prefix(
     """What run directories are called, e.g. `table4-digits-3-x0.01`, or `paper-x0.01`."""
     data = [what, data_name(dataset), normal_class]
     shared = [PUBLISHED_PREFIX if published else SHARED_PREFIX]
-    parts = [*(shared if what in TABLES else data), f"x{scale:g}" if scale else None]
+    parts = [*(shared if what in PAPER_TABLES else data), f"x{scale:g}" if scale else None]
     return "-".join(part for part in parts if part)
 
 
@@ -166,8 +163,8 @@ def _require_fit(
 
 def _require_searched_nothing(what: str, given: Mapping[str, Any]) -> None:
     """Refuse what says how to search where nothing is searched."""
-    if what not in TABLES:
-        raise SpecError(f"--published: is for {', '.join(TABLES)}, not {what}; leave it out")
+    if what not in PAPER_TABLES:
+        raise SpecError(f"--published: is for {', '.join(PAPER_TABLES)}, not {what}; leave it out")
     for name in options.DRAW:
         if given.get(name) is not None:
             raise SpecError(

@@ -32,7 +32,7 @@ from hpsearch.datasets.registry import NAMES
 from hpsearch.errors import SpecError
 from hpsearch.io.cache import cache_dir
 from hpsearch.paper.ablation import ROWS
-from hpsearch.storage.run_dir import StudyDir
+from hpsearch.storage.run_dir import RunDir
 
 QUICKSTART = "quickstart"
 OWN_DATA = "own-data"
@@ -130,7 +130,7 @@ def _begun(given: Mapping[str, Any]) -> dict[str, Any] | None:
     """
     if given["study_name"] is None or given["study"] or given["scale"] is not None:
         return None
-    folder = StudyDir(given["runs"] / given["study_name"])
+    folder = RunDir(given["runs"] / given["study_name"])
     return folder.spec().model_dump(mode="json") if folder.spec_file.exists() else None
 
 

@@ -1,25 +1,24 @@
-"""`hpsearch status`: how far the studies are.
-
-`hpsearch best`: the winner of a study and its test figure.
-"""
+"""`hpsearch status` says how far studies are, `best` what one found, and `recover` repairs one."""
 
 import json as json_format
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from rich.table import Table
 
-from hpsearch.cli.listeners import FIGURES, figure, one_line
+from hpsearch.cli.listeners import FIGURES, figure, listener_for, one_line
 from hpsearch.cli.options import DEFAULT_RUNS, JsonOption, RunArgument, RunsOption
 from hpsearch.cli.screen import Screen
 from hpsearch.cli.summary import print_summary, summary_json, varied
 from hpsearch.config.spec import Criterion
 from hpsearch.errors import UserError
+from hpsearch.io.cache import cache_dir
 from hpsearch.io.files import printable
 from hpsearch.storage.database import load_study
-from hpsearch.storage.run_dir import StudyDir, find_study, list_studies
+from hpsearch.storage.run_dir import RunDir, damaged_study, find_study, list_studies
 from hpsearch.storage.trials import message_of, reason_of, trials_of
-from hpsearch.study.final_store import read_winner
+from hpsearch.study.result import read_winner
 
 _COUNTS = ("complete", "pruned", "failed", "open")
 
@@ -67,7 +66,7 @@ def _figure(criterion: Criterion, value: float | None, trial: int | None) -> str
     )
 
 
-def _row_or_error(folder: StudyDir) -> dict[str, Any]:
+def _row_or_error(folder: RunDir) -> dict[str, Any]:
     """The row of a study, or why it has none: one that is damaged must not hide the others."""
     try:
         return _row(folder)
@@ -76,7 +75,7 @@ def _row_or_error(folder: StudyDir) -> dict[str, Any]:
         return {"study": folder.path.name, "run_dir": run_dir, "error": printable(error)}
 
 
-def _row(folder: StudyDir) -> dict[str, Any]:
+def _row(folder: RunDir) -> dict[str, Any]:
     by_state = trials_of(load_study(folder.path))
     top = max(by_state.completed, key=lambda trial: (trial.value, -trial.number), default=None)
     number = folder.winner() if folder.winner_file.exists() else None
@@ -93,7 +92,7 @@ def _row(folder: StudyDir) -> dict[str, Any]:
         "winner": winner.number if winner else None,
         "winner_value": winner.value if winner else None,
         "params": one_line(varied(shown)) if shown else "",
-        "final": winner is not None and (folder.final / str(winner.number) / "model").is_dir(),
+        "final": winner is not None and folder.model(winner.number).is_dir(),
         "failures": [
             (trial.number, printable(f"{reason_of(trial)}: {message_of(trial)}"))
             for trial in by_state.failed
@@ -112,3 +111,22 @@ def best(
         print(json_format.dumps(facts, indent=1))
     else:
         print_summary(folder, result, json=False)
+
+
+def recover(
+    run: Annotated[str, typer.Argument(help="A run directory, or the name of a study.")],
+    upgrade: Annotated[
+        bool, typer.Option("--upgrade", help="Convert the database of an earlier Optuna.")
+    ] = False,
+    runs: RunsOption = DEFAULT_RUNS,
+) -> None:
+    """Mend a study's database, task directories and records from what is whole; trains nothing.
+
+    What it replaces lies in the run directory's folder `damaged` afterwards.
+    """
+    folder = damaged_study(run, runs)
+    # Importing torch takes seconds: `--help` and a bad option should not wait for it.
+    from hpsearch.study.repair import recover_study
+
+    with listener_for(json=False) as listener:
+        recover_study(folder, cache_dir=cache_dir(), listener=listener, upgrade=upgrade)

@@ -1,29 +1,44 @@
 """The end of a run on screen: the best five, the winner, its test figure, what to do next."""
 
 import json as json_format
+import os
 from dataclasses import asdict
+from math import prod
+from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial
 from rich.table import Table
 
-from hpsearch.cli.advice import next_steps
 from hpsearch.cli.listeners import FIGURES, figure, one_line
+from hpsearch.cli.options import DEFAULT_RUNS
 from hpsearch.cli.screen import Screen
 from hpsearch.config.space import Params
-from hpsearch.config.spec import Criterion
-from hpsearch.evaluation.choice import varied_axes
-from hpsearch.evaluation.result import FinalResult
-from hpsearch.evaluation.threshold import Estimate
-from hpsearch.storage.database import DATABASE, load_study
-from hpsearch.storage.run_dir import StudyDir
-from hpsearch.storage.trials import Trials, failures_sentence, message_of, reason_of, trials_of
+from hpsearch.config.spec import Criterion, StudySpec, build_spec
+from hpsearch.errors import DataError, SpecError
+from hpsearch.evaluation.auroc import Estimate
+from hpsearch.evaluation.selection import varied_axes
+from hpsearch.protocol.labels import LabelBudget, anomaly_pool, draw_labelled, evaluation_roles
+from hpsearch.storage.database import load_study
+from hpsearch.storage.results import RECIPE
+from hpsearch.storage.run_dir import RunDir
+from hpsearch.storage.trials import (
+    Trials,
+    facts_of,
+    failures_sentence,
+    message_of,
+    reason_of,
+    trials_of,
+)
+from hpsearch.study.result import FinalResult
 
 _SHOWN = 5
+_MORE = 2  # times as many
 
 
-def summary_json(folder: StudyDir, result: FinalResult, study: optuna.Study) -> dict[str, Any]:
+def summary_json(folder: RunDir, result: FinalResult, study: optuna.Study) -> dict[str, Any]:
     """What `hpsearch best --json` prints."""
 
     by_state = trials_of(study)
@@ -56,13 +71,13 @@ def summary_json(folder: StudyDir, result: FinalResult, study: optuna.Study) -> 
         "test_unseen_types": brief(result.unseen),
         "references": {name: asdict(estimate) for name, estimate in result.references},
         "choices": [asdict(choice) for choice in result.choices],
-        "verdict": asdict(result.verdict),
+        "verdict": asdict(result.selection),
         "flagging": asdict(result.flagging) if result.flagging else None,
-        "model": str((folder.final / str(result.trial) / "model").absolute()),
+        "model": str(folder.model(result.trial).absolute()),
     }
 
 
-def print_summary(folder: StudyDir, result: FinalResult, *, json: bool) -> None:
+def print_summary(folder: RunDir, result: FinalResult, *, json: bool) -> None:
     """Print the summary, as one JSON object where `json` is set."""
     study, criterion = load_study(folder.path), folder.spec().search.criterion
     if json:
@@ -89,7 +104,7 @@ def print_summary(folder: StudyDir, result: FinalResult, *, json: bool) -> None:
         console.print(line, soft_wrap=True)
 
 
-def warnings_of(folder: StudyDir) -> list[str]:
+def warnings_of(folder: RunDir) -> list[str]:
     """What everyone who reads the study's result must be told first, a line each."""
     warnings: list[str] = folder.environment().get("warnings", [])
     return warnings
@@ -97,18 +112,18 @@ def warnings_of(folder: StudyDir) -> list[str]:
 
 def _best_trials(by_state: Trials, criterion: Criterion) -> Table:
     trials = sorted(
-        by_state.completed, key=lambda trial: (-trial.user_attrs[criterion], trial.number)
+        by_state.completed, key=lambda trial: (-facts_of(trial).criteria[criterion], trial.number)
     )
     counts = f"{len(trials)} of {len(by_state.ended)}" if by_state.failed else str(len(trials))
     table = Table(title=f"best {min(_SHOWN, len(trials))} of {counts} configurations")
     for column in ("trial", f"validation {FIGURES[criterion]}", "fold spread", "configuration"):
         table.add_column(column)
     for trial in trials[:_SHOWN]:
-        folds = trial.user_attrs["fold_values"][criterion]
+        folds = facts_of(trial).fold_values[criterion]
         folds = sorted(folds, reverse=criterion == "unsupervised")  # as shown: rising
         table.add_row(
             str(trial.number),
-            figure(criterion, trial.user_attrs[criterion]),
+            figure(criterion, facts_of(trial).criteria[criterion]),
             f"{figure(criterion, folds[0])} - {figure(criterion, folds[-1])}",
             one_line(varied(trial)),
         )
@@ -122,17 +137,17 @@ def varied(trial: FrozenTrial) -> Params:
 
 def _decision(result: FinalResult) -> list[str]:
     """What the labelled anomalies decided, in words."""
-    verdict = result.verdict
-    tied = " ".join(map(str, verdict.tied[:_SHOWN])) + (
-        " ..." if len(verdict.tied) > _SHOWN else ""
+    selection = result.selection
+    tied = " ".join(map(str, selection.tied[:_SHOWN])) + (
+        " ..." if len(selection.tied) > _SHOWN else ""
     )
-    lines = [f"choice: {verdict.sentence}"]
-    if len(verdict.tied) > 1:
-        lines.append(f"not told from the best: {len(verdict.tied)} trials ({tied})")
+    lines = [f"choice: {selection.sentence}"]
+    if len(selection.tied) > 1:
+        lines.append(f"not told from the best: {len(selection.tied)} trials ({tied})")
     lines += [
         f"chosen without {one.name}: trial {one.trial}, AUC {one.auroc:.3f} on it; "
         f"the best {one.best:.3f}"
-        for one in verdict.left_out_types
+        for one in selection.left_out_types
     ]
     return lines
 
@@ -194,7 +209,7 @@ def _flagging(result: FinalResult) -> str:
     )
 
 
-def _closing(folder: StudyDir, result: FinalResult, study: optuna.Study) -> list[str]:
+def _closing(folder: RunDir, result: FinalResult, study: optuna.Study) -> list[str]:
     test = result.test
     lines = [
         f"winner: {one_line(result.params)}",
@@ -216,8 +231,74 @@ def _closing(folder: StudyDir, result: FinalResult, study: optuna.Study) -> list
     width = max(len(command) for command, _ in steps)
     return [
         *lines,
-        f"study:  {folder.path}  (trials in {folder.path / DATABASE})",
-        f"model:  {folder.final / str(result.trial) / 'model'}",
+        f"study:  {folder.path}  (trials in {folder.database})",
+        f"model:  {folder.model(result.trial)}",
         "next:",
         *(f"  {command:<{width}}  # {what}" for command, what in steps),
     ]
+
+
+def next_steps(folder: RunDir, study: optuna.Study) -> list[tuple[str, str]]:
+    """Commands to go on with a finished study, and what each does."""
+    spec = folder.spec()
+    named = folder.path.name if _is_default(folder.path.parent) else str(folder.path)
+    steps = [(f"hpsearch report {quote(named)}", "one page on all of it")]
+    goes_on = folder.recipe == RECIPE
+    if spec.search.protocol == "clean":
+        budget = f"hpsearch label-budget {quote(named)}{'' if goes_on else ' --no-train'}"
+        steps.append((budget, "what fewer or more labels would have bought"))
+    if not goes_on or folder.path.name != spec.study_name:  # a copy, which is there to be read
+        return steps
+    again = f"hpsearch run --study-name {spec.study_name}"
+    if not _is_default(folder.path.parent):
+        again += f" --runs {quote(str(folder.path.parent))}"
+    if (trials := _more_trials(study)) is not None:
+        steps.append((f"{again} --n-trials {trials}", "more configurations"))
+    drawn = spec.search.protocol == "clean" and spec.search.criterion == "weak"
+    if drawn and (labels := _more_labels(folder, spec)) is not None:
+        steps.append((f"{again}{labels}", "choose again by more labels; no fold is trained anew"))
+    return steps
+
+
+def _is_default(runs: Path) -> bool:
+    """Whether a command finds studies in `runs` by their names alone."""
+    default = Path(os.environ.get("HPSEARCH_RUNS", DEFAULT_RUNS))
+    return runs.resolve() == default.resolve()
+
+
+def _more_trials(study: optuna.Study) -> int | None:
+    """Twice the trials that have ended, up to the whole grid; None where all of it was tried."""
+    by_state = trials_of(study)
+    ended = by_state.ended
+    tried = {tuple(trial.params.items()) for trial in ended}
+    axes = by_state.completed[0].distributions.values()
+    points = prod(len(getattr(axis, "choices", ())) for axis in axes)
+    if len(tried) >= points:
+        return None
+    return min(_MORE * len(ended), len(ended) + points - len(tried))
+
+
+def _more_labels(folder: RunDir, spec: StudySpec) -> str | None:
+    """Options that draw up to twice the labelled anomalies; None where the images hold no more."""
+    from hpsearch.protocol.protocol import split_images
+
+    table = folder.images()
+    pool = table["anomaly_type"].iloc[anomaly_pool(table)]
+    now, began = spec.labels, split_images(spec, table)
+    for n_types in range(now.n_anomaly_types, pool.nunique() + 1):
+        types = draw_labelled(table, LabelBudget(n_types, n_types), seed=spec.search.seed).types
+        n_examples = min(_MORE * now.n_examples, int(pool.isin(types).sum()))
+        more = {"n_anomaly_types": n_types, "n_examples": n_examples}
+        if n_examples <= now.n_examples:
+            continue
+        try:
+            asked = build_spec(spec.model_dump(mode="json"), {"labels": more})
+            split = split_images(asked, table)
+            evaluation_roles(table, split.labelled)
+        except (DataError, SpecError):  # too few would be left to test on
+            continue
+        if not split.has_folds_of(began):  # they share groups with normals
+            continue
+        types_option = "" if n_types == now.n_anomaly_types else f" --n-anomaly-types {n_types}"
+        return f"{types_option} --n-examples {n_examples}"
+    return None

@@ -1,7 +1,4 @@
-"""A table on the screen: ours beside the paper's, what the paper reports, and where it is from.
-
-The plan of a table: what would be trained, on what, and about how long.
-"""
+"""Tables of the paper on the screen, ours beside the paper's, and what they would still train."""
 
 import json as json_format
 from collections.abc import Mapping, Sequence
@@ -11,18 +8,16 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from hpsearch.cli.listeners import one_line
-from hpsearch.cli.reproduction import Reproduction
 from hpsearch.cli.screen import Screen
-from hpsearch.evaluation.threshold import interval_words
-from hpsearch.io.cache import cache_dir
-from hpsearch.paper.contents import PaperTable, TableStudy
-from hpsearch.paper.lines import Figure, Line
+from hpsearch.evaluation.auroc import interval_words
+from hpsearch.paper.contents import PaperTable
 from hpsearch.paper.numbers import Metric, PaperNumber
-from hpsearch.paper.running import Outcome
 
 if TYPE_CHECKING:  # it imports torch, which takes seconds
+    from hpsearch.paper.lines import Measured, TableLine
     from hpsearch.paper.plan import StudyPlan
-
+    from hpsearch.paper.running import Outcome
+    from hpsearch.paper.table4 import RowResult
 
 _UNITS: Mapping[Metric, str] = {
     "auroc_percent": "test ROC AUC in %",
@@ -36,7 +31,10 @@ _NONE = "-"
 
 
 def print_table(
-    table: PaperTable, lines: Sequence[Line], outcomes: Sequence[Outcome], departures: Sequence[str]
+    table: PaperTable,
+    lines: Sequence["TableLine"],
+    outcomes: Sequence["Outcome"],
+    departures: Sequence[str],
 ) -> None:
     """Print the lines, what they are not, and the directories that they come from."""
     console = Screen()
@@ -44,11 +42,17 @@ def print_table(
     console.print(_ours(table, [line for line in lines if line.status != "reported"]))
     for text in _closing(departures, outcomes):
         console.print(text, soft_wrap=True)
-    for title, reported in _by_heading(table, lines).items():
-        console.print(_reported(title, reported))
+    reported: dict[str, list[TableLine]] = {}  # in the tables that the paper shows it in
+    for line in lines:
+        if line.status == "reported":
+            over = f"{line.dataset}, " if line.classes else ""
+            title = f"reported by the paper, not run: {over}{table.name}"
+            reported.setdefault(title, []).append(line)
+    for title, those in reported.items():
+        console.print(_reported(title, those))
 
 
-def _ours(table: PaperTable, lines: Sequence[Line]) -> Table:
+def _ours(table: PaperTable, lines: Sequence["TableLine"]) -> Table:
     what = ", published configurations" if table.published else ""
     shown = Table(
         title=f"Table {table.number}{what}: {_UNITS[table.metric]}",
@@ -62,35 +66,32 @@ def _ours(table: PaperTable, lines: Sequence[Line]) -> Table:
     for column in ("ours", "interval", "paper", "diff."):
         shown.add_column(column, no_wrap=True)
     for line in lines:
-        paper, difference = _paper(line.paper), _NONE
-        if line.difference is not None:
-            difference = f"{line.difference:+.1f}"
-        shown.add_row(_data(line), line.variant, *_figure(line), paper, difference)
+        classes = " ".join(line.classes)
+        if len(line.classes) > 1:
+            classes = f"mean of {len(line.classes)} classes"
+        ours, interval = _value(line.ours), _NONE
+        if line.ours is None:
+            ours = "no images here" if line.status == "absent" else line.status
+        else:
+            interval = interval_words(line.ours.low, line.ours.high, decimals=1)
+        shown.add_row(
+            f"{line.dataset} {classes}".strip(),
+            line.variant,
+            ours,
+            interval,
+            _value(line.paper),
+            _NONE if line.difference is None else f"{line.difference:+.1f}",
+        )
     return shown
 
 
-def _data(line: Line) -> str:
-    mean = f"mean of {len(line.classes)} classes" if len(line.classes) > 1 else ""
-    return " ".join([line.dataset, mean or " ".join(line.classes)]).strip()
-
-
-def _figure(line: Line) -> tuple[str, str]:
-    if line.ours is None:
-        return ("no images here" if line.status == "absent" else line.status), _NONE
-    return _value(line.ours), interval_words(line.ours.low, line.ours.high, decimals=1)
-
-
-def _value(figure: Figure) -> str:
+def _value(figure: "Measured | PaperNumber | None") -> str:
+    if figure is None:
+        return _NONE
     return f"{figure.value:.1f}" + ("" if figure.std is None else f" ± {figure.std:.1f}")
 
 
-def _paper(number: PaperNumber | None) -> str:
-    if number is None:
-        return _NONE
-    return f"{number.value:.1f}" + ("" if number.std is None else f" ± {number.std:.1f}")
-
-
-def _closing(departures: Sequence[str], outcomes: Sequence[Outcome]) -> list[str]:
+def _closing(departures: Sequence[str], outcomes: Sequence["Outcome"]) -> list[str]:
     """What the table is not, and of each study where it lies or why it has no figure."""
     texts = []
     if departures:
@@ -111,17 +112,7 @@ def _closing(departures: Sequence[str], outcomes: Sequence[Outcome]) -> list[str
     return texts
 
 
-def _by_heading(table: PaperTable, lines: Sequence[Line]) -> dict[str, list[Line]]:
-    """What the paper alone reports, in the tables that it is shown in."""
-    found: dict[str, list[Line]] = {}
-    for line in lines:
-        if line.status == "reported":
-            over = f"{line.dataset}, " if line.classes else ""
-            found.setdefault(f"reported by the paper, not run: {over}{table.name}", []).append(line)
-    return found
-
-
-def _reported(title: str, lines: Sequence[Line]) -> Table:
+def _reported(title: str, lines: Sequence["TableLine"]) -> Table:
     """A row a method, a column a data set or a class."""
     shown = Table(title=title)
     columns = list(dict.fromkeys(" ".join(line.classes) or line.dataset for line in lines))
@@ -130,10 +121,45 @@ def _reported(title: str, lines: Sequence[Line]) -> Table:
     cells: dict[str, dict[str, str]] = {}
     for line in lines:
         method = f"{line.method} {line.variant}".strip()
-        cells.setdefault(method, {})[" ".join(line.classes) or line.dataset] = _paper(line.paper)
+        cells.setdefault(method, {})[" ".join(line.classes) or line.dataset] = _value(line.paper)
     for method, row in cells.items():
         shown.add_row(method, *(row.get(column, _NONE) for column in columns))
     return shown
+
+
+def print_table4(rows: Sequence["RowResult"], *, dataset: str, scale: float | None) -> None:
+    """Print the rows of Table 4, and the directories that they come from."""
+    scaled = f", steps x {scale:g}" if scale else ""
+    table = Table(
+        title=f"table4 on {dataset}{scaled}: test ROC AUC in %",
+        caption="± standard deviation over the final trainings; interval: 95 %, bootstrap over "
+        "groups; seconds of training, search and final (rows of one study share its search)",
+    )
+    for column in ("row", "ROC AUC", "interval", "configuration", "seconds"):
+        table.add_column(column, no_wrap=column in ("ROC AUC", "interval"))
+    for row in rows:
+        name = f"({row.row.number}) {row.row.name}"
+        if row.answer is None:
+            table.add_row(name, "failed", "-", "-", "-")
+            continue
+        test, std = row.answer.test, row.answer.std
+        spread = "" if std is None else f" ± {100 * std:.1f}"
+        table.add_row(
+            name,
+            f"{100 * test.auroc:.1f}{spread}",
+            interval_words(*(end and 100 * end for end in (test.low, test.high)), decimals=1),
+            one_line(row.answer.searched),
+            f"{row.answer.seconds:.0f}",
+        )
+    console = Screen()
+    console.print()
+    console.print(table)
+    for row in rows:
+        line = f"({row.row.number}) failed: {row.failure}"
+        if not row.failure:
+            tasks = " ".join(task.name for task in row.tasks)
+            line = f"({row.row.number}) {row.folder}: tasks {tasks}"
+        console.print(line, soft_wrap=True)
 
 
 _WHAT = {
@@ -145,30 +171,15 @@ _WHAT = {
 _UNITS_OF_TIME = (("days", 86400.0), ("hours", 3600.0), ("minutes", 60.0))
 
 
-def print_plan(name: str, studies: Sequence[TableStudy], asked: Reproduction) -> None:
-    """Print the plan of the studies of the table `name`; nothing is trained or written."""
-    from hpsearch.paper.plan import RULE, plan_studies
-    from hpsearch.search.engine import plan_workers
+def print_plan(name: str, plans: Sequence["StudyPlan"], *, json: bool) -> None:
+    """Print what the studies of the table `name` would train, on what, and about how long."""
+    from hpsearch.paper.plan import RULE
 
-    workers = plan_workers(asked.device, asked.workers)
-    plans = plan_studies(studies, runs=asked.runs, cache_dir=cache_dir(), at_once=workers.count)
     total = sum(plan.seconds for plan in plans)
-    if asked.json:
+    if json:
         records = [asdict(plan) for plan in plans]
         print(json_format.dumps({"table": name, "plan": records, "seconds": total, "rule": RULE}))
         return
-    console = Screen()
-    console.print(_table(name, plans))
-    lines = [f"nothing was trained; what is to be done takes about {_duration(total)}"]
-    places = dict.fromkeys(f"data {plan.dataset}: {plan.data}" for plan in plans)
-    lines.extend(places)
-    if any(plan.basis == "rule of thumb" for plan in plans):
-        lines.append(RULE)
-    for line in lines:
-        console.print(line, soft_wrap=True)
-
-
-def _table(name: str, plans: Sequence["StudyPlan"]) -> Table:
     table = Table(
         title=f"plan of {name}",
         caption=f"{_WHAT[any(plan.folds for plan in plans)]}; time: by stored seconds of the study "
@@ -177,27 +188,24 @@ def _table(name: str, plans: Sequence["StudyPlan"]) -> Table:
     for column in ("study", "images", "search", "steps", "final", "time", "by"):
         table.add_column(column, overflow="fold")
     for plan in plans:
+        count = "" if plan.images is None else f": {plan.images:,}"
         table.add_row(
             plan.name,
-            _images_of(plan),
-            _search(plan),
+            " ".join(filter(None, [plan.dataset, plan.normal_class])) + count,
+            f"{plan.configurations} x {plan.folds}, {plan.on_disk} there" if plan.folds else "none",
             f"{'to ' if plan.folds else ''}{plan.max_steps:,}",
             str(plan.to_finish) if plan.folds else f"{plan.to_finish} of {plan.n_runs}",
             _duration(plan.seconds),
             plan.basis if plan.seconds else "-",
         )
-    return table
-
-
-def _search(plan: "StudyPlan") -> str:
-    if not plan.folds:
-        return "none"
-    return f"{plan.configurations} x {plan.folds}, {plan.on_disk} there"
-
-
-def _images_of(plan: "StudyPlan") -> str:
-    count = "" if plan.images is None else f": {plan.images:,}"
-    return " ".join(filter(None, [plan.dataset, plan.normal_class])) + count
+    console = Screen()
+    console.print(table)
+    lines = [f"nothing was trained; what is to be done takes about {_duration(total)}"]
+    lines += dict.fromkeys(f"data {plan.dataset}: {plan.data}" for plan in plans)
+    if any(plan.basis == "rule of thumb" for plan in plans):
+        lines.append(RULE)
+    for line in lines:
+        console.print(line, soft_wrap=True)
 
 
 def _duration(seconds: float) -> str:

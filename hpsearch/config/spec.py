@@ -27,13 +27,13 @@ AxisChoices = tuple[AxisValue, ...]
 """Choices of an axis; in a study one may also be a mapping, see `schedule_text`."""
 
 Criterion = Literal["weak", "unsupervised", "synthetic"]
-"""By what a configuration is chosen; see `hpsearch.evaluation.criteria`."""
+"""By what a configuration is chosen; see `hpsearch.search.trial`."""
 CRITERIA: tuple[Criterion, ...] = get_args(Criterion)
 Values = Mapping[Criterion, float]
 
-PickName = Literal["best", "parsimonious"]
+PickRule = Literal["best", "parsimonious"]
 """Which of the configurations that the labels cannot tell apart: the highest value, or the smallest
-bottleneck; see `hpsearch.evaluation.pick`."""
+bottleneck; see `hpsearch.evaluation.selection`."""
 
 Protocol = Literal["clean", "official"]
 """Whose folds: drawn by group, or of published fold files; see `hpsearch.protocol.protocol`."""
@@ -64,7 +64,7 @@ PLACES = frozenset(
         "search.folds",
     }
 )
-"""Where a study's inputs lie: it goes on with the same content at another place, see `StudyDir`."""
+"""Where a study's inputs lie: it goes on with the same content at another place, see `RunDir`."""
 
 
 MAX_SEED = 2**32 - 1  # what numpy and scikit-learn take
@@ -185,7 +185,7 @@ class SearchSpec(_Model):
     fold_timeout: float | None = Field(None, gt=0)  # seconds that one training may take
     n_folds: int = Field(3, ge=2, le=10)
     criterion: Criterion = "weak"
-    pick: PickName = "parsimonious"  # by the criterion weak
+    pick: PickRule = "parsimonious"  # by the criterion weak
     seed: int = Field(0, ge=0, le=MAX_SEED)
     protocol: Protocol = "clean"
     folds: Annotated[Path | None, AfterValidator(_folds_fit)] = Field(None, validate_default=True)

@@ -7,6 +7,7 @@ __all__ = [
     "cutpaste",
     "digits",
     "folders",
+    "manifest",
     "nih",
     "nih_copies",
     "pixels",

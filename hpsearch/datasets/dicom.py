@@ -73,8 +73,8 @@ def _reading(path: Path) -> Iterator[None]:
         except ModuleNotFoundError as error:
             if error.name != "pydicom":
                 raise
-            mend = "pip install 'hpsearch[medical]', or convert it"
-            raise bad_file(path, "is a DICOM file, which needs pydicom", mend) from error
+            remedy = "pip install 'hpsearch[medical]', or convert it"
+            raise bad_file(path, "is a DICOM file, which needs pydicom", remedy) from error
         except Exception as error:  # a parser may raise anything
             raise undecoded(path, "DICOM file", error) from error
 
@@ -120,8 +120,8 @@ def _first_frame(path: Path, header: Any) -> NDArray[Any]:
     try:
         return pixel_array(header, index=0)
     except RuntimeError as error:  # all decoders that are installed gave up
-        told = str(error).rpartition("plugins:")[2].strip()
-        what = f"holds {syntax.name} that no installed decoder can read ({reason(Exception(told))})"
+        said = str(error).rpartition("plugins:")[2].strip()
+        what = f"holds {syntax.name} that no installed decoder can read ({reason(Exception(said))})"
         raise bad_file(path, what, f"{_install(syntax)}, or save it uncompressed") from error
 
 

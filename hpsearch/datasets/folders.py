@@ -32,7 +32,15 @@ from pathlib import Path
 import pandas as pd
 
 from hpsearch.datasets.reading import is_image
-from hpsearch.datasets.table import ANOMALY, COLUMNS, NORMAL, SPLITS, Dataset, class_table
+from hpsearch.datasets.table import (
+    ANOMALY,
+    IMAGE_COLUMNS,
+    NORMAL,
+    SPLITS,
+    Dataset,
+    Split,
+    class_table,
+)
 from hpsearch.errors import DataError, SpecError
 from hpsearch.io.files import printable
 
@@ -53,7 +61,12 @@ _LISTED_FILES, _LISTED_CLASSES = 3, 20  # that a message names
 
 @dataclass(frozen=True)
 class PassedOver:
-    """A file that is not read, and what kind of thing it is."""
+    """A file that is not read.
+
+    Attributes:
+        path: of the file.
+        kind: what it is, in words.
+    """
 
     path: Path
     kind: str
@@ -61,7 +74,12 @@ class PassedOver:
 
 @dataclass(frozen=True)
 class FolderFiles:
-    """The files anywhere below a folder, by name."""
+    """The files anywhere below a folder, by name.
+
+    Attributes:
+        images: that are read.
+        passed_over: that are not.
+    """
 
     images: tuple[Path, ...]
     passed_over: tuple[PassedOver, ...]
@@ -107,9 +125,9 @@ def passed_over_notes(folder: Path, passed_over: Sequence[PassedOver]) -> tuple[
     """One line for the user: how many files, of which kinds, the first by name; or none."""
     if not passed_over:
         return ()
-    kinds = Counter(found.kind for found in passed_over)
+    kinds = Counter(file.kind for file in passed_over)
     counted = ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common(10))
-    named = ", ".join(str(found.path.relative_to(folder)) for found in passed_over[:_LISTED_FILES])
+    named = ", ".join(str(file.path.relative_to(folder)) for file in passed_over[:_LISTED_FILES])
     n_more = len(passed_over) - _LISTED_FILES
     more = f" and {n_more:,} more" if n_more > 0 else ""
     files = "file is" if len(passed_over) == 1 else "files are"
@@ -159,7 +177,7 @@ def load_mvtec(folder: Path) -> Dataset:
     if not any(row[2] == NORMAL and row[5] == "train" for row in rows):
         raise DataError(f"{printable(folder)}: has no images in train/{GOOD}; {_layout(folder)}")
     notes = passed_over_notes(folder, [file for file in passed_over if file.path not in masks])
-    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    table = pd.DataFrame(rows, columns=list(IMAGE_COLUMNS))
     return Dataset(folder.name, table, root=folder, notes=notes)
 
 
@@ -209,8 +227,8 @@ def class_images(folder: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
     Raises:
         DataError: a split has none, or the folder cannot be read.
     """
-    found, passed_over = _images_by_kind(folder)
-    rows = [(file.relative_to(folder).as_posix(), kind.name, split) for split, kind, file in found]
+    files, passed_over = _images_by_kind(folder)
+    rows = [(file.relative_to(folder).as_posix(), kind.name, split) for split, kind, file in files]
     images = pd.DataFrame(rows, columns=["path", "class", "split"])
     for split in SPLITS:
         if not (images["split"] == split).any():
@@ -220,14 +238,14 @@ def class_images(folder: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
     return images, passed_over_notes(folder, passed_over)
 
 
-def _images_by_kind(folder: Path) -> tuple[list[tuple[str, Path, Path]], list[PassedOver]]:
+def _images_by_kind(folder: Path) -> tuple[list[tuple[Split, Path, Path]], list[PassedOver]]:
     """Each image with its split and its type's or class's folder; and the files that are none."""
     with reading(folder):
         kinds = [(split, kind) for split in SPLITS for kind in folders_in(folder / split)]
         files = [(split, kind, files_in(kind)) for split, kind in kinds]
         passed_over = files_outside(folder, [kind for _, kind in kinds])
-    images = [(split, kind, file) for split, kind, found in files for file in found.images]
-    return images, passed_over + [file for _, _, found in files for file in found.passed_over]
+    images = [(split, kind, file) for split, kind, inside in files for file in inside.images]
+    return images, passed_over + [file for _, _, inside in files for file in inside.passed_over]
 
 
 def _is_good(folder: Path) -> bool:

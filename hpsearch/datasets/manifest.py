@@ -16,7 +16,7 @@ from typing import Literal
 import pandas as pd
 
 from hpsearch.datasets.reading import check_regular_file
-from hpsearch.datasets.table import ANOMALY, COLUMNS, NORMAL, SPLITS, Dataset
+from hpsearch.datasets.table import ANOMALY, IMAGE_COLUMNS, NORMAL, SPLITS, Dataset
 from hpsearch.errors import DataError
 from hpsearch.io.files import printable
 
@@ -67,7 +67,7 @@ def load_manifest(
         raise DataError(f"{printable(manifest)}: {what}; mend or export it again") from error
     if not rows:
         raise DataError(f"{printable(manifest)}: has a header and no rows; add a row an image")
-    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    table = pd.DataFrame(rows, columns=list(IMAGE_COLUMNS))
     notes = (*_column_notes(header), *reader.notes())
     place = manifest.resolve().parent.name if manifest.stem == "manifest" else manifest.stem
     return Dataset(name or place, table, root=reader.root, notes=notes)
@@ -206,16 +206,16 @@ class _Reader:
         if not target.is_relative_to(self.root):
             if self.links == "refuse":
                 what = f"{column} {self._quoted(text)} is a link that leads out of"
-                mend = "copy the file there, or give --links follow"
-                raise self._error(line, f"{what} {printable(self.root)}", mend)
+                remedy = "copy the file there, or give --links follow"
+                raise self._error(line, f"{what} {printable(self.root)}", remedy)
             self.outside[file] = target
         return file
 
     def _quoted(self, text: str) -> str:
         return f"'{printable(text if len(text) <= 200 else text[:200] + '…')}'"
 
-    def _error(self, line: int, what: str, mend: str) -> DataError:
-        return DataError(f"{printable(self.manifest)} row {line}: {what}; {mend}")
+    def _error(self, line: int, what: str, remedy: str) -> DataError:
+        return DataError(f"{printable(self.manifest)} row {line}: {what}; {remedy}")
 
 
 @dataclass(frozen=True)

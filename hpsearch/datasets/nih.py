@@ -24,7 +24,7 @@ import pandas as pd
 
 from hpsearch.datasets.nih_copies import nih_copies
 from hpsearch.datasets.reading import check_regular_file
-from hpsearch.datasets.table import ANOMALY, COLUMNS, NORMAL, SPLITS, Dataset
+from hpsearch.datasets.table import ANOMALY, IMAGE_COLUMNS, NORMAL, SPLITS, Dataset
 from hpsearch.errors import DataError, SpecError
 from hpsearch.io.files import printable
 from hpsearch.io.processes import Progress, silent
@@ -153,7 +153,7 @@ def load_nih(
                 n_aside += 1
             else:
                 rows.append((name, name, label, kind, entry.patient, split, ""))
-    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    table = pd.DataFrame(rows, columns=list(IMAGE_COLUMNS))
     folder = nih_copies(root, set(table["path"]), cache_dir=cache_dir, progress=progress)
     note = (
         f"{n_aside} training images with several findings are set aside, so that a type is one "

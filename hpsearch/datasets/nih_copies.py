@@ -63,8 +63,8 @@ def nih_copies(root: Path, names: set[str], *, cache_dir: Path, progress: Progre
     missing = names - _stored(folder)
     if missing:
         what = f"{len(missing)} of {len(names)} images are missing ({printable(min(missing))})"
-        mend = f"put all archives images_*.tar.gz there, or the files in {FOLDERS[0]}/"
-        raise DataError(f"{printable(root)}: {what}; {mend}")
+        remedy = f"put all archives images_*.tar.gz there, or the files in {FOLDERS[0]}/"
+        raise DataError(f"{printable(root)}: {what}; {remedy}")
     return folder
 
 

@@ -73,7 +73,13 @@ class Shown:
 
 @dataclass(frozen=True)
 class ShownCounts:
-    """Images that were not taken as they are stored, for the user to know."""
+    """Images that were not taken as they are stored, for the user to know.
+
+    Attributes:
+        turned: by their EXIF orientation.
+        transparent: in part, and laid on white.
+        many_frames: of whose frames the first is shown.
+    """
 
     turned: int = 0
     transparent: int = 0
@@ -82,12 +88,12 @@ class ShownCounts:
     @property
     def lines(self) -> tuple[str, ...]:
         """A line each of what there was."""
-        told = (
+        notes = (
             (self.turned, "turned upright by the EXIF orientation"),
             (self.transparent, "transparent in part, laid on white"),
             (self.many_frames, "with further frames, of which only the first is read"),
         )
-        return tuple(f"{count:,} image{'s' * (count > 1)} {what}" for count, what in told if count)
+        return tuple(f"{n:,} image{'s' * (n > 1)} {what}" for n, what in notes if n)
 
 
 def count_shown(facts: Iterable[Shown]) -> ShownCounts:

@@ -29,7 +29,7 @@ from hpsearch.datasets.window import Window
 from hpsearch.errors import DataError
 from hpsearch.io.files import printable
 
-COLUMNS = ("image_id", "path", "label", "anomaly_type", "group", "split", "mask_path")
+IMAGE_COLUMNS = ("image_id", "path", "label", "anomaly_type", "group", "split", "mask_path")
 Split = Literal["train", "test"]
 SPLITS: tuple[Split, Split] = get_args(Split)
 NORMAL, ANOMALY = 0, 1
@@ -135,13 +135,13 @@ def validate_table(table: pd.DataFrame, name: str) -> pd.DataFrame:
         DataError: no rows, a column is missing, an id comes twice, or a label, a type or a split is
             not as in this module's description.
     """
-    missing = [column for column in COLUMNS if column not in table.columns]
+    missing = [column for column in IMAGE_COLUMNS if column not in table.columns]
     if missing:
         raise DataError(f"{name}: the image table lacks {', '.join(missing)}; add it")
     if table.empty:
         raise DataError(f"{name}: holds no images; give a dataset with at least two")
-    table = table.loc[:, list(COLUMNS)].reset_index(drop=True)
-    strings = [column for column in COLUMNS if column != "label"]
+    table = table.loc[:, list(IMAGE_COLUMNS)].reset_index(drop=True)
+    strings = [column for column in IMAGE_COLUMNS if column != "label"]
     table[strings] = table[strings].fillna("").astype(str)
     _refuse(name, table, table["image_id"].duplicated(), "comes twice", "keep one row an image")
     _refuse(name, table, ~table["label"].isin([NORMAL, ANOMALY]), "has another label", "use 0 or 1")
@@ -156,10 +156,10 @@ def validate_table(table: pd.DataFrame, name: str) -> pd.DataFrame:
     return table
 
 
-def _refuse(name: str, table: pd.DataFrame, bad: "pd.Series[bool]", what: str, mend: str) -> None:
+def _refuse(name: str, table: pd.DataFrame, bad: "pd.Series[bool]", what: str, remedy: str) -> None:
     if bad.any():
         image_id = printable(table.loc[bad, "image_id"].iloc[0])
-        raise DataError(f"{name}: image {image_id} {what} ({bad.sum()} such rows); {mend}")
+        raise DataError(f"{name}: image {image_id} {what} ({bad.sum()} such rows); {remedy}")
 
 
 def class_table(

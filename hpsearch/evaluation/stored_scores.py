@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-import optuna
 import pandas as pd
 from numpy.typing import NDArray
 from optuna.trial import FrozenTrial
@@ -22,7 +21,8 @@ from hpsearch.protocol.folds import Positions
 from hpsearch.protocol.labels import anomaly_pool
 from hpsearch.storage.database import completed_trials, load_study, mean_best_step
 from hpsearch.storage.results import FoldResult, read_result, read_task, scores_at
-from hpsearch.storage.run_dir import StudyDir
+from hpsearch.storage.run_dir import RunDir
+from hpsearch.storage.trials import facts_of
 
 FloatArray = NDArray[np.float64]
 
@@ -68,16 +68,24 @@ class StoredScores:
         return np.array([digest is not None for digest in self.final_tasks], dtype=bool)
 
 
-def read_scores(folder: StudyDir, *, progress: Progress = silent) -> StoredScores:
+def read_scores(folder: RunDir, *, progress: Progress = silent) -> StoredScores:
     """Load the scores of a study's completed trials.
 
     Raises:
         StudyError: there is no completed trial, or a result is gone or damaged.
     """
     study, table = load_study(folder.path), read_table(folder)
-    trials = _trials_with_folds(study, folder.spec().search.n_folds)
-    first_folds = (_result(folder, trials[0], digest) for digest in _tasks(trials[0]))
-    normals = tuple(_normals(result, table) for result in first_folds)
+    n_folds = folder.spec().search.n_folds
+    trials = tuple(sorted(completed_trials(study), key=lambda trial: trial.number))
+    for trial in trials:
+        if (n_there := len(facts_of(trial).tasks)) != n_folds:
+            raise StudyError(
+                f"study {study.study_name}: trial {trial.number} has {n_there} of "
+                f"{n_folds} folds; run the same `hpsearch run` again to go on"
+            )
+    first_folds = [_result(folder, trials[0], digest) for digest in facts_of(trials[0]).tasks]
+    normal_ids = [one.scores["image_id"][one.scores["role"] == "normal"] for one in first_folds]
+    normals = tuple(np.flatnonzero(table["image_id"].isin(ids)) for ids in normal_ids)
     pool, test = anomaly_pool(table), np.flatnonzero(table["split"] == "test")
     scores = StoredScores(
         table=table,
@@ -90,33 +98,47 @@ def read_scores(folder: StudyDir, *, progress: Progress = silent) -> StoredScore
         fold_test_scores=np.empty((len(trials), len(normals), len(test))),
     )
     for number, trial in enumerate(trials):
-        for fold, digest in enumerate(_tasks(trial)):
+        for fold, digest in enumerate(facts_of(trial).tasks):
             of_image = _by_position(_result(folder, trial, digest), table)
             scores.normal_scores[fold][number] = of_image[normals[fold]]
             scores.pool_scores[number, fold] = of_image[pool]
             scores.fold_test_scores[number, fold] = of_image[test]
         progress("reading scores", number + 1, len(trials))
-    _require_all(folder, *scores.normal_scores, scores.pool_scores, scores.fold_test_scores)
+    arrays = (*scores.normal_scores, scores.pool_scores, scores.fold_test_scores)
+    if missing := sum(int(np.isnan(array).sum()) for array in arrays):
+        raise StudyError(
+            f"{folder.tasks}: {missing} scores are missing, or folds differ between trials; "
+            "run the study again under another --study-name"
+        )
     return with_finals(scores, folder)
 
 
-def with_finals(scores: StoredScores, folder: StudyDir) -> StoredScores:
+def with_finals(scores: StoredScores, folder: RunDir) -> StoredScores:
     """`scores` with those of the final models that are on disk by now.
 
     Raises:
         StudyError: a result is damaged.
     """
-    written = {_identity(task): digest for digest, task in _final_trainings(folder).items()}
-    digests = tuple(written.get(_final_identity(folder, trial)) for trial in scores.trials)
+    written: dict[str, str] = {}  # the digest of a final training by what was run
+    for digest in folder.task_digests():
+        if (folder.tasks / digest / "task.json").exists():
+            task = read_task(folder.tasks, digest)
+            if task["fold"] is None:
+                written[_identity(task)] = digest
+    wanted = (
+        read_task(folder.tasks, facts_of(trial).tasks[0]) | {"steps": mean_best_step(trial)}
+        for trial in scores.trials
+    )
+    digests = tuple(written.get(_identity(task)) for task in wanted)
     test_scores = np.full((len(digests), len(scores.test)), np.nan)
-    for number, digest in enumerate(digests):
-        if digest is not None:
-            result = _result(folder, scores.trials[number], digest)
+    for number, final in enumerate(digests):
+        if final is not None:
+            result = _result(folder, scores.trials[number], final)
             test_scores[number] = scores_at(result, scores.table, scores.test)
     return replace(scores, final_tasks=digests, final_test_scores=test_scores)
 
 
-def read_table(folder: StudyDir) -> pd.DataFrame:
+def read_table(folder: RunDir) -> pd.DataFrame:
     """The image table of a study.
 
     Raises:
@@ -133,23 +155,7 @@ def read_table(folder: StudyDir) -> pd.DataFrame:
     return validate_table(table, str(folder.images_file))
 
 
-def _trials_with_folds(study: optuna.Study, n_folds: int) -> tuple[FrozenTrial, ...]:
-    trials = sorted(completed_trials(study), key=lambda trial: trial.number)
-    for trial in trials:
-        if len(_tasks(trial)) != n_folds:
-            raise StudyError(
-                f"study {study.study_name}: trial {trial.number} has {len(_tasks(trial))} of "
-                f"{n_folds} folds; run the same `hpsearch run` again to go on"
-            )
-    return tuple(trials)
-
-
-def _tasks(trial: FrozenTrial) -> list[str]:
-    digests: list[str] = trial.user_attrs.get("tasks", [])
-    return digests
-
-
-def _result(folder: StudyDir, trial: FrozenTrial, digest: str) -> FoldResult:
+def _result(folder: RunDir, trial: FrozenTrial, digest: str) -> FoldResult:
     result = read_result(folder.tasks, digest)
     if result is None:
         raise StudyError(
@@ -159,37 +165,11 @@ def _result(folder: StudyDir, trial: FrozenTrial, digest: str) -> FoldResult:
     return result
 
 
-def _normals(result: FoldResult, table: pd.DataFrame) -> Positions:
-    ids = result.scores["image_id"][result.scores["role"] == "normal"]
-    return np.flatnonzero(table["image_id"].isin(ids))
-
-
 def _by_position(result: FoldResult, table: pd.DataFrame) -> FloatArray:
     """Scores `(N,)` of the table's images, NaN where an image was not scored."""
     real = result.scores[result.scores["role"] != "synthetic"]
     scores = pd.Series(real["score"].to_numpy(), index=real["image_id"])
     return scores.reindex(table["image_id"]).to_numpy(dtype=np.float64)
-
-
-def _require_all(folder: StudyDir, *arrays: FloatArray) -> None:
-    missing = sum(int(np.isnan(array).sum()) for array in arrays)
-    if missing:
-        raise StudyError(
-            f"{folder.tasks}: {missing} scores are missing, or folds differ between trials; "
-            "run the study again under another --study-name"
-        )
-
-
-def _final_trainings(folder: StudyDir) -> dict[str, dict[str, Any]]:
-    """What was run, by digest, of the trainings on all normals that are on disk."""
-    found = (path.parent.name for path in sorted(folder.tasks.glob("[0-9a-f]*/task.json")))
-    tasks = {digest: read_task(folder.tasks, digest) for digest in found}
-    return {digest: task for digest, task in tasks.items() if task["fold"] is None}
-
-
-def _final_identity(folder: StudyDir, trial: FrozenTrial) -> str:
-    first_fold = read_task(folder.tasks, _tasks(trial)[0])
-    return _identity(first_fold | {"steps": mean_best_step(trial)})
 
 
 def _identity(task: dict[str, Any]) -> str:

@@ -1,8 +1,11 @@
-"""What a threshold flags of the test images, and whether these are like what it was made from.
+"""From which score on an image is flagged, for a chosen false-positive rate.
 
-How good a detector is on test images it never met, with an interval.
-
-Scores of several models on the scale of one, so that they may be pooled.
+Split conformal prediction from the scores of held-out normals alone: as long as a new normal image
+and the calibration images come from one distribution and were scored by a model that was trained on
+none of them, the rate holds for any detector and any number of images. Images of one slide or
+patient are not independent: the bound is then too low. Sources: Vovk, Gammerman & Shafer 2005;
+Angelopoulos & Bates 2023 (arXiv 2107.07511), section 3.2; for outliers Bates et al. 2023, Annals of
+Statistics 51:149-178.
 
 Models of one configuration that were trained on different images score on different scales: one
 that saw few normals finds every image more abnormal. What is pooled without regard to that says
@@ -11,26 +14,90 @@ neither was trained on (as tests are equated by the questions that they share): 
 anomalies. Only their scores are used, not that they are anomalies.
 """
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
-import pandas as pd
-
-from hpsearch.evaluation.conformal import ConformalThreshold
-from hpsearch.storage.results import FoldResult, scores_at
-
-if TYPE_CHECKING:  # it imports torch, which a command that only reads need not wait for
-    from hpsearch.protocol.labels import TestRoles
 from collections.abc import Sequence
-from statistics import fmean
+from dataclasses import dataclass
+from math import ceil, floor
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.stats import theilslopes
+import pandas as pd
+from numpy.typing import ArrayLike
+from scipy.stats import beta, betabinom, theilslopes
 
-from hpsearch.evaluation.auroc import Interval, auroc, bootstrap_auroc
+from hpsearch.errors import DataError, SpecError
+from hpsearch.evaluation.auroc import FloatArray
+from hpsearch.protocol.folds import Positions
+from hpsearch.protocol.labels import EvaluationRoles
+from hpsearch.storage.results import FoldResult, scores_at
 
+_BOUND_LEVEL = 0.95
 _SIGNIFICANT = 0.05  # both sides together
+_MOST = 500  # anchors that a line is drawn through, for it takes the slopes of all pairs
+
+
+@dataclass(frozen=True)
+class ConformalThreshold:
+    """Images that score above `threshold` are called anomalous.
+
+    Attributes:
+        rate: false-positive rate that was asked for, the most that it is on average over
+            calibration sets.
+        threshold: a calibration score.
+        bound: the false-positive rate that this very threshold stays below with probability 0.95.
+        n: how many calibration scores there were.
+    """
+
+    rate: float
+    threshold: float
+    bound: float
+    n: int
+
+    def chances(self, n_flagged: int, n_normal: int) -> tuple[float, float]:
+        """Chances that so few, and so many, of new normals are flagged: at most, at least.
+
+        Of normals like the calibration's the number that are flagged is beta-binomial (Vovk 2012,
+        arXiv 1209.2673), whatever the detector.
+        """
+        above = _n_above(self.n, self.rate)
+        number = betabinom(n_normal, above, self.n + 1 - above)
+        return float(number.cdf(n_flagged)), float(number.sf(n_flagged - 1))
+
+
+def conformal_threshold(calibration: ArrayLike, *, rate: float) -> ConformalThreshold:
+    """The threshold from scores `(n,)` of held-out normals: their order statistic of rank
+    ceil((n + 1)(1 - rate)).
+
+    Raises:
+        SpecError: the rate is not between 0 and 1.
+        DataError: n is too small for the rate, or a score is not finite.
+    """
+    if not 0.0 < rate < 1.0:
+        raise SpecError(f"false-positive rate: {rate} must lie between 0 and 1, such as 0.05")
+    scores = _checked(calibration)
+    n_above = _n_above(scores.size, rate)
+    if n_above < 1:
+        raise DataError(
+            f"false-positive rate: {rate:g} needs {ceil(1 / rate - 1e-9) - 1} held-out normals, "
+            f"there are {scores.size}; ask for {1 / (scores.size + 1):.2g} or more, or add normals"
+        )
+    rank = scores.size + 1 - n_above
+    # The rate of a threshold at that rank is Beta distributed (Vovk 2012, arXiv 1209.2673).
+    bound = float(beta.ppf(_BOUND_LEVEL, n_above, rank))
+    return ConformalThreshold(rate, float(np.sort(scores)[rank - 1]), bound, scores.size)
+
+
+def conformal_p_values(scores: ArrayLike, calibration: ArrayLike) -> FloatArray:
+    """p-values `(N,)` of `scores` `(N,)` against those of held-out normals `(n,)`.
+
+    (1 + how many of the n are as high or higher) / (n + 1): of normal images at most a share p has
+    a p-value of p or less. Above a threshold of `conformal_threshold` they are at most its rate.
+
+    Raises:
+        DataError: there is no calibration score, or one is not finite.
+    """
+    ordered = np.sort(_checked(calibration))
+    below = np.searchsorted(ordered, np.asarray(scores, dtype=np.float64), side="left")
+    p_values: FloatArray = (ordered.size + 1 - below) / (ordered.size + 1)
+    return p_values
 
 
 @dataclass(frozen=True)
@@ -39,7 +106,7 @@ class Flagging:
 
     Attributes:
         threshold: from the fold models' scores of the normals that they were not trained on, on
-            the final model's scale (`hpsearch.evaluation.threshold`). The final model has seen all
+            the final model's scale (`on_one_scale`). The final model has seen all
             of those, so its rate is checked on the test normals.
         normals: share of the test normals that it flags.
         anomalies: share of the anomalies of the final figure that it flags.
@@ -75,99 +142,14 @@ class Flagging:
 
 
 def flagged(
-    threshold: ConformalThreshold, run: FoldResult, table: pd.DataFrame, roles: "TestRoles"
+    threshold: ConformalThreshold, run: FoldResult, table: pd.DataFrame, roles: EvaluationRoles
 ) -> Flagging:
     """What a final training flags of the test images."""
 
-    def share(positions: Any) -> float:
+    def share(positions: Positions) -> float:
         return float((scores_at(run, table, positions) > threshold.threshold).mean())
 
     return Flagging(threshold, share(roles.normals), share(roles.headline))
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """Test ROC AUC, the mean of one or more trainings, and its 95 % bootstrap interval.
-
-    Attributes:
-        auroc: the mean.
-        low, high: ends of the interval, None where it cannot be had (`metrics.bootstrap_auroc`).
-        n_normal, n_anomaly: test images.
-    """
-
-    auroc: float
-    low: float | None
-    high: float | None
-    n_normal: int
-    n_anomaly: int
-
-    @property
-    def interval(self) -> Interval | None:
-        """Both ends, None where it cannot be had."""
-        if self.low is None or self.high is None:
-            return None
-        return Interval(self.low, self.high)
-
-    def interval_words(self, *, dash: str = "-") -> str:
-        """The interval as it is shown."""
-        return interval_words(self.low, self.high, dash=dash)
-
-    def why_no_interval(self) -> str | None:
-        """In a sentence, None where there is an interval."""
-        if self.low is not None:
-            return None
-        return (
-            f"{self.n_normal} normal and {self.n_anomaly} anomalous test images that score so give "
-            "no interval: their resamples do not differ, or a class has one image; add test images "
-            "to know how far the figure may be off"
-        )
-
-
-def interval_words(
-    low: float | None, high: float | None, *, decimals: int = 3, dash: str = "-"
-) -> str:
-    """An interval as it is shown, or that it cannot be had."""
-    if low is None or high is None:
-        return "cannot be had"
-    return f"{low:.{decimals}f} {dash} {high:.{decimals}f}"
-
-
-def mean_auroc(
-    runs: Sequence[FoldResult],
-    table: pd.DataFrame,
-    normals: NDArray[np.intp],
-    anomalies: NDArray[np.intp],
-) -> float:
-    """What `estimate` estimates, without its interval, which takes a thousand times as long."""
-    return fmean(
-        auroc(scores_at(run, table, normals), scores_at(run, table, anomalies)) for run in runs
-    )
-
-
-def estimate(
-    runs: Sequence[FoldResult],
-    table: pd.DataFrame,
-    normals: NDArray[np.intp],
-    anomalies: NDArray[np.intp],
-    *,
-    seed: int,
-) -> Estimate:
-    """ROC AUC of the images at `normals` against those at `anomalies`, rows of the table.
-
-    The interval resamples groups (slides, patients) and is that of the mean over the runs.
-    """
-    positions = np.concatenate([normals, anomalies])
-    labels = np.repeat([0, 1], [len(normals), len(anomalies)])
-    scores = np.stack([scores_at(run, table, positions) for run in runs])
-    mean = mean_auroc(runs, table, normals, anomalies)
-    groups = table["group"].to_numpy(dtype=object)[positions]
-    low, high = bootstrap_auroc(labels, scores, groups, seed=seed) or (None, None)
-    return Estimate(mean, low, high, len(normals), len(anomalies))
-
-
-FloatArray = NDArray[np.float64]
-
-_MOST = 500  # anchors that a line is drawn through, for it takes the slopes of all pairs
 
 
 def on_one_scale(
@@ -184,7 +166,7 @@ def on_one_scale(
     scores of new normals are exchangeable, so that a threshold or p-values made of them have the
     split-conformal guarantee: at most the rate asked for, on average. In as far as they differ
     otherwise (it has learnt from more normals) and the line is not known exactly (a bound from
-    `hpsearch.evaluation.conformal` leaves that out) the rate is only near the one asked for. Of 12
+    `conformal_threshold` leaves that out) the rate is only near the one asked for. Of 12
     configurations of `features` at 10 %, with 20 anomalies: 10.3 % of the test normals on drawn
     textures, where scores pooled as they are gave 5.0 %; with one group of nearly all normals 6.5 %
     and 3.2 %; on the quickstart's images, whose test slides are new, 7.5 % and 5.5 %.
@@ -197,26 +179,43 @@ def on_one_scale(
     Returns:
         `(n,)`, fold by fold.
     """
-    return np.concatenate(
-        [_moved(scores, own, target) for scores, own in zip(held_out, anchors, strict=True)]
-    )
-
-
-def _moved(scores: FloatArray, own: FloatArray, target: FloatArray) -> FloatArray:
-    if min(scores.min(), own.min(), target.min()) > 0:
-        moved: FloatArray = np.exp(_on_line(np.log(scores), np.log(own), np.log(target)))
-        return moved
-    return _on_line(scores, own, target)
+    moved = []
+    for scores, own in zip(held_out, anchors, strict=True):
+        if min(scores.min(), own.min(), target.min()) > 0:
+            moved.append(np.exp(_on_line(np.log(scores), np.log(own), np.log(target))))
+        else:
+            moved.append(_on_line(scores, own, target))
+    return np.concatenate(moved)
 
 
 def _on_line(scores: FloatArray, own: FloatArray, target: FloatArray) -> FloatArray:
     slope = 1.0
     if np.ptp(own) > 0 and scores.max() >= own.min():
         every = -(-own.size // _MOST)
-        found = float(theilslopes(target[::every], own[::every]).slope)
-        slope = found if found > 0 else slope
+        fitted = float(theilslopes(target[::every], own[::every]).slope)
+        slope = fitted if fitted > 0 else slope
     moved = slope * scores + float(np.median(target - slope * own))
     highest = np.where(scores < own.min(), target.min(), np.inf)
     lowest = np.where(scores > own.max(), target.max(), -np.inf)
     ordered: FloatArray = moved.clip(lowest, highest)
     return ordered
+
+
+def _n_above(n: int, rate: float) -> int:
+    """How many of `n` scores and a new one lie above the threshold, the new one counted so."""
+    # The small term undoes rounding where (n + 1) x rate is a whole number.
+    return floor((n + 1) * rate + 1e-9)
+
+
+def _checked(calibration: ArrayLike) -> FloatArray:
+    scores = np.asarray(calibration, dtype=np.float64)
+    if scores.ndim != 1:
+        raise ValueError(f"calibration scores must have shape (n,), not {scores.shape}")
+    if scores.size == 0:
+        raise DataError("calibration: there are no held-out normals; add some")
+    n_bad = int(np.count_nonzero(~np.isfinite(scores)))
+    if n_bad:
+        raise DataError(
+            f"calibration: {n_bad} of {scores.size} scores are not finite; score those images again"
+        )
+    return scores

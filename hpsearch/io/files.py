@@ -283,9 +283,9 @@ def guarded(cell: _Cell) -> _Cell | str:
     return cell
 
 
-def bad_file(path: Path, what: str, mend: str) -> DataError:
-    """The error of a file, to be raised: its path, `what` it is or holds, and the `mend`."""
-    return DataError(f"{printable(path)}: {what}; {mend}")
+def bad_file(path: Path, what: str, remedy: str) -> DataError:
+    """The error of a file, to be raised: its path, `what` it is or holds, and the `remedy`."""
+    return DataError(f"{printable(path)}: {what}; {remedy}")
 
 
 def undecoded(path: Path, kind: str, error: Exception) -> DataError:

@@ -19,7 +19,7 @@ from hpsearch.config.space import Params, preprocessing_of, statistics_in_words
 from hpsearch.config.spec import AxisValue
 from hpsearch.datasets.window import Window
 from hpsearch.errors import WeightsError
-from hpsearch.evaluation.conformal import conformal_threshold
+from hpsearch.evaluation.threshold import conformal_threshold
 from hpsearch.io.files import printable, write_directory_atomic, write_text_atomic
 from hpsearch.model.images import PreprocessingFacts
 from hpsearch.storage.run_dir import SPEC, find_study
@@ -210,7 +210,7 @@ def calibrated(scores: ArrayLike, *, rate: float) -> Calibration:
         rate: share of normal images that may be called anomalous.
 
     Raises:
-        SpecError, DataError: as `hpsearch.evaluation.conformal.conformal_threshold`.
+        SpecError, DataError: as `hpsearch.evaluation.threshold.conformal_threshold`.
     """
     found = conformal_threshold(scores, rate=rate)
     ascending = np.sort(np.asarray(scores, dtype=np.float64))
@@ -275,7 +275,7 @@ def find_model(name: str | Path, runs: Path) -> Path:
         mend = "give the folder of a model, a run directory, or the name of a study"
         raise WeightsError(printable(f"model {name}: cannot be opened ({what}); {mend}")) from error
     study = find_study(str(path), runs)
-    model = study.final / str(study.winner()) / "model"
+    model = study.model(study.winner())
     if not (model / FACTS).exists():
         raise study.unfinished()
     return model

@@ -22,7 +22,7 @@ from hpsearch.detectors import dpa
 from hpsearch.detectors.backbones.backbone import load_backbone
 from hpsearch.detectors.base import ImageView, Setup
 from hpsearch.errors import UserError
-from hpsearch.evaluation.conformal import conformal_threshold
+from hpsearch.evaluation.threshold import conformal_threshold
 from hpsearch.io.cache import cache_dir
 from hpsearch.model.model import usable_device
 

@@ -13,7 +13,7 @@ from hpsearch.config.spec import AxisValue, TrainingSpec
 from hpsearch.detectors.backbones.backbone import Backbone, load_backbone
 from hpsearch.detectors.base import Detector, ImageView, Setup, faults_of, load_detector
 from hpsearch.errors import SpecError, WeightsError
-from hpsearch.evaluation.conformal import conformal_p_values
+from hpsearch.evaluation.threshold import conformal_p_values
 from hpsearch.io.files import printable
 from hpsearch.model.bundle import Calibration, ModelFacts, read_bundle
 from hpsearch.model.images import Images, chunks_as_seen

@@ -6,12 +6,10 @@ Answers: does this software give what the paper reports?
 __all__ = [
     "ablation",
     "contents",
-    "departures",
     "lines",
     "numbers",
     "plan",
     "published",
-    "records",
     "running",
     "table4",
 ]

@@ -23,7 +23,7 @@ _OF_THE_DATA = ("dataset", "labels", "backbone")  # sections of a study that han
 _Mapping = Mapping[str, Any]
 
 
-class Row(BaseModel):
+class AblationRow(BaseModel):
     """A row of the table: what it is, and what it has beyond the settings common to all."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -34,7 +34,7 @@ class Row(BaseModel):
     fixed: dict[str, AxisValue]  # values of axes that make the row what it is
     space: dict[str, list[Any]] = {}  # choices of its own
 
-    def shares_trainings_with(self, other: "Row") -> bool:
+    def shares_trainings_with(self, other: "AblationRow") -> bool:
         """Whether the two differ in nothing but what chooses among the same trainings."""
         mine, theirs = (row.model_dump(exclude={"number", "name"}) for row in (self, other))
         return mine | {"criterion": None} == theirs | {"criterion": None}
@@ -45,7 +45,7 @@ class RowStudy:
     """One study, and the rows that its trainings answer."""
 
     spec: StudySpec
-    rows: tuple[Row, ...]
+    rows: tuple[AblationRow, ...]
 
     @property
     def criteria(self) -> tuple[Criterion, ...]:
@@ -54,9 +54,9 @@ class RowStudy:
 
 
 @cache
-def table4_rows() -> tuple[Row, ...]:
+def table4_rows() -> tuple[AblationRow, ...]:
     """The ten rows, in the paper's order."""
-    return tuple(Row.model_validate(row) for row in read_study(ABLATION)[ROWS])
+    return tuple(AblationRow.model_validate(row) for row in read_study(ABLATION)[ROWS])
 
 
 @cache
@@ -81,12 +81,20 @@ def table4_studies(
         SpecError: there is no such row, or a setting breaks a rule.
     """
     rows = table4_rows()
-    wanted = _wanted(rows, numbers)
-    _refuse_fixed_axes(rows, options)
+    known = [row.number for row in rows]
+    wanted = known if numbers is None else numbers
+    for number in wanted:
+        if number not in known:
+            raise SpecError(f"--rows: table4 has rows {known[0]} to {known[-1]}, not {number}")
+    for axis in options.get("space", {}).get(_DETECTOR, {}):
+        if all(axis in row.fixed for row in rows):
+            raise SpecError(f"--axis {axis}: it is what the rows of table4 differ in; use --rows")
     studies = []
     # Of all rows that share it, so that a study is the same whichever of them are wanted.
     for group in _sharing(rows):
-        spec = _spec(group, data, options, name=f"{prefix}-{_numbered(group)}")
+        numbered = "-".join(str(row.number) for row in group)
+        name = f"{prefix}-row{'' if len(group) == 1 else 's'}-{numbered}"
+        spec = _spec(group, data, options, name=name)
         if answered := tuple(row for row in group if row.number in wanted):
             studies.append(RowStudy(spec, answered))
     return studies
@@ -105,7 +113,9 @@ def data_settings(study: _Mapping) -> dict[str, Any]:
     return settings
 
 
-def _spec(rows: Sequence[Row], data: _Mapping, options: _Mapping, *, name: str) -> StudySpec:
+def _spec(
+    rows: Sequence[AblationRow], data: _Mapping, options: _Mapping, *, name: str
+) -> StudySpec:
     settings = merged(merged(data_settings(data), _common()), options)
     axes = _axes(rows[0], options.get("space", {}).get(_DETECTOR, {}))
     named = {"study_name": name, "search": {"criterion": rows[-1].criterion}}
@@ -113,7 +123,7 @@ def _spec(rows: Sequence[Row], data: _Mapping, options: _Mapping, *, name: str) 
     return lengthened(build_spec(settings | {"space": space}, named))
 
 
-def _axes(row: Row, asked: _Mapping) -> dict[str, Any]:
+def _axes(row: AblationRow, asked: _Mapping) -> dict[str, Any]:
     """Choices of the detector's axes: the common ones, the row's, the user's, and what is fixed."""
     axes = {**_common()["space"][_DETECTOR], **row.space}
     of_other_rows = {axis for other in table4_rows() for axis in other.space} - axes.keys()
@@ -121,8 +131,8 @@ def _axes(row: Row, asked: _Mapping) -> dict[str, Any]:
     return axes | reaching | {axis: [value] for axis, value in row.fixed.items()}
 
 
-def _sharing(rows: Iterable[Row]) -> list[list[Row]]:
-    groups: list[list[Row]] = []
+def _sharing(rows: Iterable[AblationRow]) -> list[list[AblationRow]]:
+    groups: list[list[AblationRow]] = []
     for row in rows:
         for group in groups:
             if row.shares_trainings_with(group[0]):
@@ -131,22 +141,3 @@ def _sharing(rows: Iterable[Row]) -> list[list[Row]]:
         else:
             groups.append([row])
     return groups
-
-
-def _numbered(rows: Sequence[Row]) -> str:
-    numbers = "-".join(str(row.number) for row in rows)
-    return f"row-{numbers}" if len(rows) == 1 else f"rows-{numbers}"
-
-
-def _wanted(rows: Sequence[Row], numbers: Collection[int] | None) -> Collection[int]:
-    there = [row.number for row in rows]
-    for number in numbers or ():
-        if number not in there:
-            raise SpecError(f"--rows: table4 has rows {there[0]} to {there[-1]}, not {number}")
-    return there if numbers is None else numbers
-
-
-def _refuse_fixed_axes(rows: Iterable[Row], options: _Mapping) -> None:
-    for axis in options.get("space", {}).get(_DETECTOR, {}):
-        if all(axis in row.fixed for row in rows):
-            raise SpecError(f"--axis {axis}: it is what the rows of table4 differ in; use --rows")

@@ -2,8 +2,6 @@
 
 Tables 1 and 5 rest on the same studies, and so do Tables 2 and 3: they bear the same names, and the
 second table trains nothing that the first has trained.
-
-A study that a table needs.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -48,7 +46,7 @@ class TableStudy:
 
 _DETECTOR: str = StudySpec.model_fields["detector"].default
 _TORCHVISION: Mapping[str, TorchvisionSet] = {source.name: source for source in (CIFAR10, SVHN)}
-CLASSES: Mapping[str, tuple[str, ...]] = {
+CLASSES_OF: Mapping[str, tuple[str, ...]] = {
     **{name: source.classes for name, source in _TORCHVISION.items()},
     DIGITS_NAME: DIGITS,
 }
@@ -91,7 +89,7 @@ class PaperTable:
 
 _NATURAL = (CIFAR10.name, SVHN.name)
 _MEDICAL = ("camelyon16", "nih-subset", "nih-pa", "nih-ap")
-TABLES: Mapping[str, PaperTable] = {
+PAPER_TABLES: Mapping[str, PaperTable] = {
     table.name: table
     for table in (
         PaperTable(1, _NATURAL, "auroc_percent", by_class=True, mean=True),
@@ -186,13 +184,13 @@ def _reaching(part: Part, options: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _classes(table: PaperTable, dataset: str, wanted: Sequence[str] | None) -> tuple[str, ...]:
-    if wanted is None and dataset not in CLASSES:
+    if wanted is None and dataset not in CLASSES_OF:
         raise SpecError(
             f"{table.name} on {dataset}: each class is normal in turn; name them with --classes"
         )
     if wanted is None:
-        return CLASSES[dataset]
-    if dataset not in CLASSES:
+        return CLASSES_OF[dataset]
+    if dataset not in CLASSES_OF:
         return tuple(wanted)
     return tuple(dict.fromkeys(_class(dataset, name) for name in wanted))
 
@@ -200,7 +198,7 @@ def _classes(table: PaperTable, dataset: str, wanted: Sequence[str] | None) -> t
 def _class(dataset: str, name: str) -> str:
     aliases = _TORCHVISION[dataset].aliases if dataset in _TORCHVISION else {}
     found = aliases.get(name.lower(), name.lower())
-    if found not in CLASSES[dataset]:
-        there = ", ".join(CLASSES[dataset])
+    if found not in CLASSES_OF[dataset]:
+        there = ", ".join(CLASSES_OF[dataset])
         raise SpecError(f"--classes {name:.60}: no class of {dataset}; it has {there}")
     return found

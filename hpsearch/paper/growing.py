@@ -10,6 +10,7 @@ from hpsearch.config.spec import AxisChoices, StudySpec, build_spec
 START_RESOLUTION = "start_resolution"
 """The axis of the side, in px, at which growing begins; 0 where it does not grow."""
 STEPS_PER_PHASE = "steps_per_phase"
+"""The axis of the steps of each transition and each stabilisation."""
 LAYERS = "layers"
 """The axis of the layers to compare; a choice may be a mapping by resolution."""
 

@@ -8,7 +8,7 @@
 | class   | str   | the normal class (Table 5); "" where there is none, or the mean (Table 1) |
 | method  | str   | "Ours" is the deep perceptual autoencoder                                 |
 | variant | str   | how hyperparameters were chosen, growing, or the ablation's losses        |
-| metric  | str   | one of `METRICS`                                                          |
+| metric  | str   | one of `Metric`                                                          |
 | value   | float | as printed                                                                |
 | std     | float | as printed, over three runs; NaN where none is printed                    |
 | source  | str   | the cell; unique                                                          |
@@ -22,7 +22,7 @@ import pandas as pd
 
 from hpsearch.errors import DataError
 
-COLUMNS = (
+_COLUMNS = (
     "table",
     "row",
     "dataset",
@@ -35,8 +35,8 @@ COLUMNS = (
     "source",
 )
 Metric = Literal["auroc_percent", "training_minutes"]
-METRICS: tuple[Metric, ...] = get_args(Metric)
-TABLES = range(1, 6)
+_METRICS: tuple[Metric, ...] = get_args(Metric)
+_NUMBERS_OF_TABLES = range(1, 6)
 OURS = "Ours"
 """The method of the deep perceptual autoencoder."""
 
@@ -90,18 +90,19 @@ def validate_paper_numbers(table: pd.DataFrame) -> pd.DataFrame:
         DataError: a column, a table number, a text, a metric, a value or a source breaks a rule of
             this module's description.
     """
-    if tuple(table.columns) != COLUMNS:
-        raise DataError(f"{_FILE}: its columns must be {','.join(COLUMNS)}; install it again")
+    if tuple(table.columns) != _COLUMNS:
+        raise DataError(f"{_FILE}: its columns must be {','.join(_COLUMNS)}; install it again")
     no_std = table["std"] == ""
     table = table.copy()
     for column in ("table", "value", "std"):
         table[column] = pd.to_numeric(table[column], errors="coerce")
-    texts = [column for column in COLUMNS if column not in ("table", "value", "std")]
+    texts = [column for column in _COLUMNS if column not in ("table", "value", "std")]
     needed = [column for column in texts if column not in _EMPTY_ALLOWED]
     rules = {
-        "table must be 1 to 5": table["table"].isin(TABLES),
-        "metric must be one of those known": table["metric"].isin(METRICS),
-        "value must be a number of its metric": _possible(table),
+        "table must be 1 to 5": table["table"].isin(_NUMBERS_OF_TABLES),
+        "metric must be one of those known": table["metric"].isin(_METRICS),
+        "value must be a number of its metric": (table["value"] > 0)
+        & ((table["metric"] != "auroc_percent") | (table["value"] <= 100)),
         "std must be empty or at least 0": no_std | (table["std"] >= 0),
         "texts must not be empty": (table[needed] != "").all(axis=1),
         "source must be unique": ~table["source"].duplicated(),
@@ -111,8 +112,3 @@ def validate_paper_numbers(table: pd.DataFrame) -> pd.DataFrame:
             line = int(kept.to_numpy().argmin()) + 2  # after the header, counted from 1
             raise DataError(f"{_FILE} row {line}: {rule}; install it again")
     return table.astype({"table": "int64"})
-
-
-def _possible(table: pd.DataFrame) -> "pd.Series[bool]":
-    percent = table["metric"] == "auroc_percent"
-    return (table["value"] > 0) & (~percent | (table["value"] <= 100))

@@ -18,10 +18,10 @@ from hpsearch.detectors.base import load_detector
 from hpsearch.errors import DataError, StudyError
 from hpsearch.paper.contents import TableStudy
 from hpsearch.paper.growing import START_RESOLUTION
-from hpsearch.storage.database import DATABASE, load_study, winner
-from hpsearch.storage.run_dir import StudyDir
-from hpsearch.storage.trials import TASKS, trials_of
-from hpsearch.study.final_store import read_final
+from hpsearch.storage.database import load_study, winner
+from hpsearch.storage.run_dir import RunDir
+from hpsearch.storage.trials import facts_of, trials_of
+from hpsearch.study.result import read_final
 
 
 def count_images(dataset: DatasetSpec, cache_dir: Path) -> int | None:
@@ -144,7 +144,7 @@ class _Stored:
 
 def _plan(
     study: TableStudy,
-    folder: StudyDir,
+    folder: RunDir,
     images: int | None,
     place: str,
     own: Sequence[_Stored],
@@ -181,26 +181,26 @@ def _plan(
     )
 
 
-def _to_do(study: TableStudy, folder: StudyDir, n_trials: int, on_disk: int) -> tuple[int, int]:
+def _to_do(study: TableStudy, folder: RunDir, n_trials: int, on_disk: int) -> tuple[int, int]:
     """Trainings of the search, and final ones, that are not there yet."""
     n_runs, n_folds = study.spec.final.n_runs, study.spec.search.n_folds
     most = n_runs * len(study.criteria)
-    if not (folder.path / DATABASE).exists():
+    if not folder.database.exists():
         return max(0, n_trials * n_folds - on_disk), most
     found = load_study(folder.path)
     ended = trials_of(found).ended
-    under_way = max(0, on_disk - sum(len(trial.user_attrs[TASKS]) for trial in ended))
+    under_way = max(0, on_disk - sum(len(facts_of(trial).tasks) for trial in ended))
     if len(ended) < n_trials:
         return max(0, (n_trials - len(ended)) * n_folds - under_way), most
     try:
         chosen = {winner(found, criterion).number for criterion in study.criteria}
     except StudyError:  # every trial failed: there is nothing to choose from
         return 0, 0
-    finals = [read_final(folder.final, number) for number in chosen]
+    finals = [read_final(folder, number) for number in chosen]
     return 0, n_runs * sum(final is None or len(final.runs) != n_runs for final in finals)
 
 
-def _stored(folder: StudyDir, detector: str) -> list[_Stored]:
+def _stored(folder: RunDir, detector: str) -> list[_Stored]:
     """The stored trainings of the detector, reference rows left out."""
     trainings = []
     for path in sorted(folder.tasks.glob("[!.]*/result.json")):
@@ -223,8 +223,8 @@ def _rule(training: TrainingSpec, space: SearchSpace, images: int) -> float:
     return _STEP_SECONDS * pixels * passed / _STEP_IMAGES
 
 
-def _folder(study: TableStudy, runs: Path) -> StudyDir:
-    return StudyDir(runs / study.spec.study_name)
+def _folder(study: TableStudy, runs: Path) -> RunDir:
+    return RunDir(runs / study.spec.study_name)
 
 
 def _is_growing(study: TableStudy) -> bool:

@@ -21,19 +21,17 @@ from hpsearch.config.spec import Criterion, StudySpec
 from hpsearch.datasets.table import Dataset
 from hpsearch.datasets.torchvision_sets import CIFAR10, SVHN
 from hpsearch.errors import DataError, HpsearchError
-from hpsearch.evaluation.threshold import Estimate, estimate, mean_auroc
+from hpsearch.evaluation.auroc import Estimate, estimate, mean_auroc
 from hpsearch.paper.contents import TableStudy
 from hpsearch.paper.growing import STEPS_PER_PHASE
-from hpsearch.protocol.labels import LabelledAnomalies, test_roles
-from hpsearch.search.engine import LocalEngine, plan_workers
+from hpsearch.protocol.labels import LabelledAnomalies, evaluation_roles
+from hpsearch.search.engine import LocalEngine, plan_workers, require_results, run_tasks
 from hpsearch.search.events import Listener, SilentListener
-from hpsearch.search.run_tasks import require_results, run_tasks
 from hpsearch.storage.database import load_study, sole_writer_of
-from hpsearch.storage.environment import environment
 from hpsearch.storage.results import read_result
-from hpsearch.storage.run_dir import StudyDir
-from hpsearch.storage.trials import trials_of
-from hpsearch.study.prepare import Prepared, prepare_study
+from hpsearch.storage.run_dir import RunDir, environment
+from hpsearch.storage.trials import facts_of, trials_of
+from hpsearch.study.inputs import StudyInputs, load_inputs
 from hpsearch.study.run import StudyRun, run_study
 
 _LOSSLESS = (CIFAR10.name, SVHN.name)
@@ -113,26 +111,26 @@ def train_fixed(
         UserError: a mistake that the user can mend, in one line.
     """
     plan = plan_workers(device, workers)
-    prepared = prepare_study(
+    inputs = load_inputs(
         spec, cache_dir=cache_dir, workers=plan.count * plan.threads, listener=listener
     )
-    (params,) = prepared.space.grid
+    (params,) = inputs.space.grid
     tasks = [
-        prepared.final_task(params, run=run, steps=spec.training.max_steps)
+        inputs.final_task(params, run=run, steps=spec.training.max_steps)
         for run in range(spec.final.n_runs)
     ]
-    folder = StudyDir(runs / spec.study_name)
-    facts = environment(prepared.dataset, prepared.backbone, ", ".join(plan.devices))
+    folder = RunDir(runs / spec.study_name)
+    facts = environment(inputs.dataset, inputs.backbone, ", ".join(plan.devices))
     with sole_writer_of(folder.path):
-        folder.begin(prepared.spec, prepared.dataset.table, facts, latest=False)
-        engine = LocalEngine(prepared.context(folder.tasks, cache_dir), plan)
+        folder.begin(inputs.spec, inputs.dataset.table, facts, latest=False)
+        engine = LocalEngine(inputs.context(folder.tasks, cache_dir), plan)
         try:
             done = run_tasks(tasks, engine, listener, _WHAT)
         finally:
             engine.close()
     results = require_results(done, tasks, _WHAT)
-    table = prepared.dataset.table
-    roles = test_roles(table, _NOTHING)  # every test anomaly: the choice has seen none
+    table = inputs.dataset.table
+    roles = evaluation_roles(table, _NOTHING)  # every test anomaly: the choice has seen none
     return Answer(
         params=params,
         searched={
@@ -170,7 +168,7 @@ class Outcome:
     """
 
     study: TableStudy
-    folder: StudyDir
+    folder: RunDir
     answers: Mapping[Criterion, Answer]
     absent: str | None = None
     failure: str | None = None
@@ -209,7 +207,7 @@ def run_studies(
     """
     plan = plan_workers(device, workers)
     prepare = partial(
-        prepare_study,
+        load_inputs,
         cache_dir=cache_dir,
         workers=plan.count * plan.threads,
         listener=_ProgressAlone(listener),
@@ -232,14 +230,14 @@ class _ProgressAlone(SilentListener):
         self._listener.progress(what, done, total)
 
 
-def _checked(study: TableStudy, runs: Path, prepare: Callable[..., Prepared]) -> Outcome:
+def _checked(study: TableStudy, runs: Path, prepare: Callable[..., StudyInputs]) -> Outcome:
     """Everything but the running: the outcome of a study that has not been begun."""
-    outcome = Outcome(study, StudyDir(runs / study.spec.study_name), {})
+    outcome = Outcome(study, RunDir(runs / study.spec.study_name), {})
     try:
-        prepared = prepare(study.spec, folder=outcome.folder)
+        inputs = prepare(study.spec, folder=outcome.folder)
     except DataError as error:
         return replace(outcome, absent=str(error))
-    return replace(outcome, notes=(*study.notes, *pixel_notes(prepared.dataset)))
+    return replace(outcome, notes=(*study.notes, *pixel_notes(inputs.dataset)))
 
 
 def _run(outcome: Outcome, where: _Where, listener: Listener) -> Outcome:
@@ -272,7 +270,7 @@ def _answer(ran: StudyRun, spec: StudySpec, criterion: Criterion) -> Answer:
     found = (read_result(folder.tasks, digest) for digest in result.tasks)
     finals = [final for final in found if final]
     trials = trials_of(load_study(folder.path)).ended
-    searching = sum(trial.user_attrs.get("seconds", 0.0) for trial in trials)
+    searching = sum(facts_of(trial).seconds for trial in trials)
     seconds = tuple(final.seconds for final in finals)
     devices = tuple(dict.fromkeys(final.device for final in finals))
     return Answer(

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from hpsearch.config.space import describe
-from hpsearch.paper.ablation import Row, RowStudy
+from hpsearch.paper.ablation import AblationRow, RowStudy
 from hpsearch.paper.contents import TableStudy
-from hpsearch.paper.records import write_records
+from hpsearch.paper.lines import write_records
 from hpsearch.paper.running import Answer, Outcome, run_studies
 from hpsearch.search.events import Listener
 
@@ -17,7 +17,7 @@ from hpsearch.search.events import Listener
 class RowResult:
     """A row of the table, and how its study ended."""
 
-    row: Row
+    row: AblationRow
     outcome: Outcome
 
     @property

@@ -3,4 +3,4 @@
 Answers: which images does each training see, and which is it scored on?
 """
 
-__all__ = ["drawn_folds", "fold_files", "folds", "labels", "protocol", "table_rules"]
+__all__ = ["fold_files", "folds", "labels", "protocol"]

@@ -1,7 +1,7 @@
 """Grouped cross-validation folds over the normal training images of an image table.
 
 Positions are row numbers of the table. A group (slide, patient, object) never straddles two
-parts of a fold. Anomalies are no part of the folds: they never enter training (see `budget`).
+parts of a fold. Anomalies are no part of the folds: they never enter training (see `labels`).
 """
 
 import hashlib
@@ -28,13 +28,16 @@ class Fold:
 
     No two arrays share a group; only folds that were read from files, or that were told to split
     groups, may break this rule.
+
+    Attributes:
+        train: what the fold trains on.
+        early_stop: held out of training: their loss decides when it stops.
+        scored: the normals against which the labelled anomalies are scored.
     """
 
     train: Positions
     early_stop: Positions
-    """Held out of training: their loss decides when it stops."""
     scored: Positions
-    """The normals against which the labelled anomalies are scored."""
 
     @cached_property
     def digest(self) -> str:

@@ -3,7 +3,8 @@
 Positions are row numbers of the image table. Labelled anomalies are only ever scored, never
 trained on; they choose the configuration. Where the table has training anomalies they come from
 there, and the test side stays untouched. Where it has none (MVTec AD layout: anomalies only under
-test/) they are borrowed from the test side, and `test_roles` keeps the final figure clean of them.
+test/) they are borrowed from the test side, and `evaluation_roles` keeps the final figure clean of
+them.
 """
 
 from collections.abc import Sequence
@@ -21,13 +22,20 @@ AnomalyUse = Literal["shared", "partition"]
 
 @dataclass(frozen=True)
 class LabelBudget:
-    """How many labelled anomalies there are to choose a configuration with."""
+    """How many labelled anomalies there are to choose a configuration with.
+
+    Attributes:
+        n_types: of which examples are labelled.
+        n_examples: in all, spread evenly over the types.
+        anomalies: `shared`: every fold scores all of them; `partition`: each fold its own part.
+
+    Raises:
+        SpecError: a number is too small.
+    """
 
     n_types: int
     n_examples: int
-    """In all, spread evenly over the types."""
     anomalies: AnomalyUse = "shared"
-    """`shared`: every fold scores all of them; `partition`: each fold its own part of them."""
 
     def __post_init__(self) -> None:
         if self.n_types < 1:
@@ -41,28 +49,37 @@ class LabelBudget:
 
 @dataclass(frozen=True, eq=False)
 class LabelledAnomalies:
-    """The anomalies of the search, drawn by `draw_labelled` or listed in fold files."""
+    """The anomalies of the search, drawn by `draw_labelled` or listed in fold files.
+
+    Attributes:
+        positions: `(n_examples,)`, type by type, within a type in the order drawn; ascending if
+            listed.
+        types: in the order drawn; by name if listed.
+        anomalies: as of `LabelBudget`.
+        by_fold: those of each fold where fold files list them, which may overlap; else empty.
+    """
 
     positions: Positions
-    """(n_examples,), type by type, within a type in the order drawn; ascending if listed."""
     types: tuple[str, ...]
-    """In the order drawn; by name if listed."""
     anomalies: AnomalyUse
     by_fold: tuple[Positions, ...] = ()
-    """Those of each fold where fold files list them, which may overlap; else empty."""
 
 
 @dataclass(frozen=True, eq=False)
-class TestRoles:
-    """Row positions of the test images by what they can tell, each array ascending."""
+class EvaluationRoles:
+    """Row positions of the test images by what they can tell, each array ascending.
+
+    Attributes:
+        normals: test normals.
+        seen: anomalies of the types that the search saw.
+        unseen: anomalies of types that it never saw.
+        headline: anomalies of the final figure.
+    """
 
     normals: Positions
     seen: Positions
-    """Anomalies of the types that the search saw."""
     unseen: Positions
-    """Anomalies of types that it never saw."""
     headline: Positions
-    """Anomalies of the final figure."""
 
 
 def anomaly_pool(table: pd.DataFrame) -> Positions:
@@ -130,8 +147,8 @@ def labelled_for_fold(labelled: LabelledAnomalies, fold: int, n_folds: int) -> P
     return labelled.positions[fold::n_folds]
 
 
-def test_roles(table: pd.DataFrame, labelled: LabelledAnomalies) -> TestRoles:
-    """Part the test images into normals and into anomalies of seen and of unseen types.
+def evaluation_roles(table: pd.DataFrame, labelled: LabelledAnomalies) -> EvaluationRoles:
+    """Tell the test images apart: normals, and anomalies of seen and of unseen types.
 
     No drawn image is in any part. Labelled from the training side, the headline is every test
     anomaly. Labelled from the test side, whatever shares a group with a drawn image leaves the
@@ -161,7 +178,7 @@ def test_roles(table: pd.DataFrame, labelled: LabelledAnomalies) -> TestRoles:
             "test anomalies: none is left that the search has not seen; add anomalous images to "
             "the test split, or lower n_examples"
         )
-    return TestRoles(normals, seen, unseen, headline)
+    return EvaluationRoles(normals, seen, unseen, headline)
 
 
 def _even_shares(sizes: list[int], n_examples: int, types: tuple[str, ...]) -> list[int]:

@@ -4,14 +4,13 @@ from typing import NamedTuple
 
 from hpsearch.config.space import describe
 from hpsearch.errors import DataError
-from hpsearch.evaluation.auroc import Interval
-from hpsearch.evaluation.choice import fold_scores
-from hpsearch.evaluation.delong import estimate_aurocs
-from hpsearch.evaluation.intervals import auroc_interval
-from hpsearch.evaluation.threshold import Estimate
+from hpsearch.evaluation.auroc import Estimate, Interval
+from hpsearch.evaluation.delong import auroc_interval, estimate_aurocs
+from hpsearch.evaluation.selection import fold_scores
 from hpsearch.paper.numbers import OURS, load_paper_numbers, paper_number
 from hpsearch.reports.document import Section, Table, Text
 from hpsearch.reports.study_data import CRITERION_NAMES, StudyData
+from hpsearch.storage.trials import facts_of
 
 _SHOWN = 15  # trials
 
@@ -54,7 +53,7 @@ def answer_section(data: StudyData) -> Section:
         f"{data.criterion} criterion"
     )
     if data.criterion == "weak":
-        chosen = result.verdict.sentence[0].upper() + result.verdict.sentence[1:]
+        chosen = result.selection.sentence[0].upper() + result.selection.sentence[1:]
     blocks: list[Text | Table] = [
         Text(
             f"{chosen}. Trained on all normals it has a test ROC AUC of {test.auroc:.3f} "
@@ -198,9 +197,9 @@ def candidates(data: StudyData) -> tuple[Candidate, ...]:
             trial.number,
             data.configuration(trial),
             float(estimates.values[index]),
-            tuple(trial.user_attrs["fold_values"]["weak"]),
+            tuple(facts_of(trial).fold_values["weak"]),
             auroc_interval(estimates, index),
-            trial.number in data.result.verdict.tied,
+            trial.number in data.result.selection.tied,
         )
         for index, trial in enumerate(data.trials)
     ]
@@ -209,8 +208,8 @@ def candidates(data: StudyData) -> tuple[Candidate, ...]:
 
 def choices_section(data: StudyData) -> Section:
     """What each criterion would have chosen, and which trials the labels cannot tell apart."""
-    verdict = data.result.verdict
-    n_tied, n, labels = len(verdict.tied), len(data.trials), len(data.labelled.positions)
+    selection = data.result.selection
+    n_tied, n, labels = len(selection.tied), len(data.trials), len(data.labelled.positions)
     anomalies = "1 labelled anomaly" if labels == 1 else f"{labels} labelled anomalies"
     said = f"{anomalies} cannot tell {n_tied} of {n} configurations apart as the best."
     if n_tied == 1:
@@ -233,7 +232,7 @@ def choices_section(data: StudyData) -> Section:
         ),
     )
     blocks: list[Text | Table] = [by_criterion, Text(said), _candidate_table(data)]
-    if verdict.left_out_types:
+    if selection.left_out_types:
         blocks.append(
             Table(
                 "Each labelled type left out in turn: what the other types choose, tried on it",
@@ -246,7 +245,7 @@ def choices_section(data: StudyData) -> Section:
                         f"{one.auroc:.3f}",
                         f"{one.best:.3f}",
                     )
-                    for one in verdict.left_out_types
+                    for one in selection.left_out_types
                 ),
             )
         )

@@ -10,6 +10,7 @@ from hpsearch.config.spec import AxisValue
 from hpsearch.reports.document import Table, Text
 from hpsearch.reports.drawing import Cells, Drawing
 from hpsearch.reports.study_data import CRITERION_NAMES, StudyData
+from hpsearch.storage.trials import facts_of
 
 # The bottleneck and what is compared behind it, of the detectors that come with the package.
 _ROWS = ("latent_dim", "latent_res")
@@ -112,8 +113,8 @@ def heat_block(found: Heat | None) -> Table | Text:
 
 
 def _best(trials: list[FrozenTrial], data: StudyData) -> HeatCell:
-    top = max(trials, key=lambda trial: (trial.user_attrs[data.criterion], -trial.number))
-    folds = top.user_attrs["fold_values"][data.criterion]
+    top = max(trials, key=lambda trial: (facts_of(trial).criteria[data.criterion], -trial.number))
+    folds = facts_of(top).fold_values[data.criterion]
     return HeatCell(top.number, fmean(folds), min(folds), max(folds), len(trials))
 
 

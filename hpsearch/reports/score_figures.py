@@ -5,8 +5,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hpsearch.evaluation.auroc import auroc, draw_counts, independent_units
-from hpsearch.evaluation.threshold import Estimate, interval_words
+from hpsearch.evaluation.auroc import (
+    Estimate,
+    auroc,
+    draw_counts,
+    independent_units,
+    interval_words,
+)
 from hpsearch.protocol.folds import Positions
 from hpsearch.reports.document import Figure, Table
 from hpsearch.reports.drawing import (

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import optuna
@@ -12,16 +11,16 @@ from optuna.trial import FrozenTrial
 from hpsearch.config.space import describe
 from hpsearch.config.spec import Criterion, StudySpec
 from hpsearch.errors import StudyError
-from hpsearch.evaluation.choice import varied_axes
-from hpsearch.evaluation.result import FinalResult
+from hpsearch.evaluation.selection import varied_axes
 from hpsearch.evaluation.stored_scores import StoredScores, read_scores
 from hpsearch.io.processes import Progress, silent
-from hpsearch.protocol.labels import LabelledAnomalies, TestRoles, test_roles
+from hpsearch.protocol.labels import EvaluationRoles, LabelledAnomalies, evaluation_roles
 from hpsearch.protocol.protocol import labelled_anomalies
 from hpsearch.storage.database import load_study
 from hpsearch.storage.results import FoldResult, read_result
-from hpsearch.storage.run_dir import StudyDir
-from hpsearch.study.final_store import read_winner
+from hpsearch.storage.run_dir import RunDir
+from hpsearch.storage.trials import facts_of
+from hpsearch.study.result import FinalResult, read_winner
 
 CRITERION_NAMES: Mapping[Criterion, str] = {
     "weak": "validation ROC AUC",
@@ -46,13 +45,13 @@ class StudyData:
         finals: the trainings of the winner on all normals.
     """
 
-    folder: StudyDir
+    folder: RunDir
     spec: StudySpec
     environment: Mapping[str, Any]
     study: optuna.Study
     stored: StoredScores
     labelled: LabelledAnomalies
-    roles: TestRoles
+    roles: EvaluationRoles
     result: FinalResult
     folds: tuple[FoldResult, ...]
     finals: tuple[FoldResult, ...]
@@ -77,7 +76,7 @@ class StudyData:
         return describe(trial.params, self.varied) if self.varied else "the only configuration"
 
 
-def read_study_data(folder: StudyDir, *, progress: Progress = silent) -> StudyData:
+def read_study_data(folder: RunDir, *, progress: Progress = silent) -> StudyData:
     """Read a finished study; nothing is trained.
 
     Raises:
@@ -94,19 +93,14 @@ def read_study_data(folder: StudyDir, *, progress: Progress = silent) -> StudyDa
         study=load_study(folder.path),
         stored=stored,
         labelled=labelled,
-        roles=test_roles(stored.table, labelled),
+        roles=evaluation_roles(stored.table, labelled),
         result=result,
-        folds=_results(folder, winner.user_attrs["tasks"]),
+        folds=_results(folder, facts_of(winner).tasks),
         finals=_results(folder, result.tasks),
     )
 
 
-def report_folder(folder: StudyDir) -> Path:
-    """Where reports of a study are."""
-    return folder.path / "report"
-
-
-def _results(folder: StudyDir, digests: Sequence[str]) -> tuple[FoldResult, ...]:
+def _results(folder: RunDir, digests: Sequence[str]) -> tuple[FoldResult, ...]:
     found = {digest: read_result(folder.tasks, digest) for digest in digests}
     for digest, result in found.items():
         if result is None:

@@ -14,7 +14,7 @@ from hpsearch.reports.answer_sections import (
 )
 from hpsearch.reports.budget_figure import budget_block, read_budget
 from hpsearch.reports.document import Code, Document, Picture, Pictures, Section, Table, Text
-from hpsearch.reports.examples.store import Example, Kind, examples_of
+from hpsearch.reports.examples.store import Example, Kind
 from hpsearch.reports.heat_table import heat, heat_axes, heat_block
 from hpsearch.reports.score_figures import (
     histogram,
@@ -34,8 +34,8 @@ from hpsearch.reports.search_figures import (
     parallel_lines,
     search_history,
 )
-from hpsearch.reports.study_data import StudyData, report_folder
-from hpsearch.storage.trials import trials_of
+from hpsearch.reports.study_data import StudyData
+from hpsearch.storage.trials import facts_of, trials_of
 
 _CAPTIONS: Mapping[Kind, str] = {
     "most_normal": "Most normal: the normal images that score lowest",
@@ -73,9 +73,9 @@ def study_report(
         importance_block(importance),
         parallel_block(parallel_lines(data)),
     )
-    pictures = examples_of(data.folder.final, data.result.trial)
+    pictures = data.folder.examples(data.result.trial)
     learning = learning_block(learning_curves(data))
-    budget = budget_block(read_budget(report_folder(data.folder)))
+    budget = budget_block(read_budget(data.folder.report))
     return Document(
         f"Study {data.folder.path.name}",
         report_warnings(data),
@@ -146,10 +146,10 @@ def _picture(folder: Path, example: Example, threshold: float | None) -> Picture
 
 def stage_seconds(data: StudyData) -> tuple[tuple[str, int, float], ...]:
     """Stage, trainings and seconds of training and scoring, of the trials and the winner."""
-    trials = trials_of(data.study).ended
-    searched = sum(len(trial.user_attrs["tasks"]) for trial in trials)
+    ended = [facts_of(trial) for trial in trials_of(data.study).ended]
+    searched = sum(len(facts.tasks) for facts in ended)
     return (
-        ("search", searched, sum(trial.user_attrs["seconds"] for trial in trials)),
+        ("search", searched, sum(facts.seconds for facts in ended)),
         ("winner, on all normals", len(data.finals), sum(run.seconds for run in data.finals)),
     )
 
@@ -162,7 +162,7 @@ def provenance_section(data: StudyData) -> Section:
     statistics = statistics_in_words(data.result.params, facts.get("statistics_source", ""))
     rows = [
         ("study", printable(data.folder.path.absolute())),
-        ("model", printable((data.folder.final / str(data.result.trial) / "model").absolute())),
+        ("model", printable(data.folder.model(data.result.trial).absolute())),
         ("data", f"{facts['dataset']}, {facts['n_images']} images"),
         ("data fingerprint", facts["data_fingerprint"]),
         ("fold files", facts.get("folds_digest") or "none: drawn by the seed"),

@@ -3,4 +3,4 @@
 Answers: how good is each configuration?
 """
 
-__all__ = ["engine", "events", "recover", "rescoring", "run_tasks", "samplers", "search", "task"]
+__all__ = ["engine", "events", "rebuild", "search", "task", "trial"]

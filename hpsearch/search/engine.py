@@ -1,6 +1,10 @@
-"""Where tasks run: processes of this machine, each with its share of the cores or its own GPU."""
+"""Where tasks run: processes of this machine, each with its share of the cores or its own GPU.
+
+`run_tasks` runs those outside the search.
+"""
 
 import signal
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
@@ -9,9 +13,10 @@ from typing import Protocol
 import joblib
 import torch
 
-from hpsearch.errors import SpecError, TaskError
+from hpsearch.errors import SpecError, StudyError, TaskError
 from hpsearch.io.faults import failure_of
 from hpsearch.io.processes import Child
+from hpsearch.search.events import Listener
 from hpsearch.search.task import Task, TaskContext, run_task
 from hpsearch.storage.results import FoldResult
 
@@ -231,3 +236,40 @@ class _Worker:
 def _run_task(task: Task, context: TaskContext, threads: int) -> FoldResult:
     torch.set_num_threads(threads)
     return run_task(task, context)
+
+
+def run_tasks(
+    tasks: Iterable[Task], engine: Engine, listener: Listener, what: str
+) -> dict[str, FoldResult | TaskError]:
+    """What became of tasks, by digest; told as `what` while they run."""
+    queue = list({task.digest: task for task in tasks}.values())
+    total = len(queue)
+    outcomes: dict[str, FoldResult | TaskError] = {}
+    while len(outcomes) < total:
+        while queue and engine.idle > 0:
+            engine.submit(queue.pop())
+        for finished in engine.wait():
+            outcomes[finished.task.digest] = finished.outcome
+            listener.progress(what, len(outcomes), total)
+            if isinstance(finished.outcome, FoldResult):
+                for note in finished.outcome.notes:
+                    listener.note(note)
+    return outcomes
+
+
+def require_results(
+    outcomes: Mapping[str, FoldResult | TaskError], tasks: Sequence[Task], what: str
+) -> list[FoldResult]:
+    """The results of `tasks`, in their order.
+
+    Raises:
+        StudyError: one of them failed; the others are on disk.
+    """
+    of_tasks = [outcomes[task.digest] for task in tasks]
+    for outcome in of_tasks:
+        if isinstance(outcome, TaskError):
+            raise StudyError(
+                f"{what}: {outcome.reason}: {outcome.message}; mend that and run the same command "
+                "again, which trains only what is missing"
+            )
+    return [outcome for outcome in of_tasks if isinstance(outcome, FoldResult)]

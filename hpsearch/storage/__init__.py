@@ -3,14 +3,4 @@
 Answers: what is on disk of a study, and is it whole?
 """
 
-__all__ = [
-    "backups",
-    "database",
-    "environment",
-    "ledger",
-    "optuna_storage",
-    "records",
-    "results",
-    "run_dir",
-    "trials",
-]
+__all__ = ["backups", "database", "optuna_storage", "results", "run_dir", "trials"]

@@ -1,18 +1,35 @@
-"""The study database: one SQLite file, one writer, nothing acknowledged that is not on disk."""
+"""The study database: one SQLite file, one writer, nothing acknowledged that is not on disk.
+
+Beside Optuna's tables it has one of fold results, so that a study can be asked in SQL. That table
+is a copy: the task directories are the truth, and it is filled from them again.
+"""
 
 import os
 import platform
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import optuna
 from filelock import FileLock, Timeout
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import (
+    Column,
+    Engine,
+    Float,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    create_engine,
+    inspect,
+    select,
+)
+from sqlalchemy.dialects.sqlite import insert
 
-from hpsearch.config.spec import Criterion
+from hpsearch.config.spec import CRITERIA, Criterion, Values
 from hpsearch.errors import NothingCompletedError, StudyError
 from hpsearch.io.files import (
     atomic_path,
@@ -22,17 +39,34 @@ from hpsearch.io.files import (
     tidy,
     write_text_atomic,
 )
-from hpsearch.storage.ledger import LEDGER, Ledger
+from hpsearch.storage.backups import Ledger
 from hpsearch.storage.optuna_storage import (
     database_url,
     engine_options,
     make_durable,
-    open_storage,
+    rdb_storage,
     require_whole,
 )
-from hpsearch.storage.trials import failures_sentence, trials_of
+from hpsearch.storage.results import FoldResult
+from hpsearch.storage.run_dir import RunDir
+from hpsearch.storage.trials import facts_of, failures_sentence, trials_of
 
-DATABASE = "study.db"
+_metadata = MetaData()
+
+fold_results = Table(
+    "fold_results",
+    _metadata,
+    Column("task", String(16), primary_key=True),
+    Column("trial", Integer, nullable=False),
+    Column("fold", Integer, nullable=False),
+    *(Column(criterion, Float, nullable=False) for criterion in CRITERIA),
+    Column("best_step", Integer, nullable=False),
+    Column("best_loss", Float),
+    Column("seconds", Float, nullable=False),
+    Column("peak_memory_mb", Float, nullable=False),
+    Column("device", String(100), nullable=False),
+    Column("directory", String(200), nullable=False),
+)
 
 
 @contextmanager
@@ -45,10 +79,10 @@ def sole_writer_of(run_dir: Path) -> Iterator[None]:
         StudyError: another process has it, here or on another machine, or the file system cannot
             lock.
     """
-    shared = is_shared(run_dir)
+    folder, shared = RunDir(run_dir), is_shared(run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
-    owner = run_dir / "study.owner"
-    lock = FileLock(run_dir / "study.lock", timeout=0)
+    owner = folder.owner_file
+    lock = FileLock(folder.lock_file, timeout=0)
     try:
         lock.acquire()
     except Timeout:
@@ -61,12 +95,16 @@ def sole_writer_of(run_dir: Path) -> Iterator[None]:
             f"{run_dir}: its file system has no locks; give --runs a folder on another one"
         ) from None
     try:
-        if shared:
-            _refuse_other_machine(run_dir, owner)
-        for folder in (run_dir, run_dir / "tasks", run_dir / "final", run_dir / "backups"):
-            tidy(folder, locked=True)
-        for folder in (run_dir / "report", *(run_dir / "final").glob("*")):
-            tidy(folder)  # reports and exports are written without the lock
+        # On a network the lock may be one of this machine alone; the owner's file is seen by all.
+        if shared and owner.exists() and _machine(owner) not in (platform.node(), None):
+            raise StudyError(
+                f"{run_dir}: {_owner(owner)} is writing this study, or was killed at it; if it has "
+                f"ended, delete {owner.name} there and run again"
+            )
+        for place in (run_dir, folder.tasks, folder.final, folder.backups):
+            tidy(place, locked=True)
+        for place in (folder.report, *folder.final.glob("*")):
+            tidy(place)  # reports and exports are written without the lock
         write_text_atomic(owner, f"{os.getpid()}\n{platform.node()}\n")
         try:
             yield
@@ -74,15 +112,6 @@ def sole_writer_of(run_dir: Path) -> Iterator[None]:
             owner.unlink(missing_ok=True)
     finally:
         lock.release()
-
-
-def _refuse_other_machine(run_dir: Path, owner: Path) -> None:
-    """On a network the lock may be one of this machine alone; the owner's file is seen by all."""
-    if owner.exists() and _machine(owner) not in (platform.node(), None):
-        raise StudyError(
-            f"{run_dir}: {_owner(owner)} is writing this study, or was killed at it; if it has "
-            f"ended, delete {owner.name} there and run again"
-        )
 
 
 def _owner(owner: Path) -> str:
@@ -108,7 +137,7 @@ def open_database(run_dir: Path) -> Engine:
     Raises:
         StudyError: the file is empty or is not a whole SQLite database.
     """
-    path = run_dir / DATABASE
+    path = RunDir(run_dir).database
     require_whole(path)
     engine = create_engine(database_url(path), **engine_options())
     make_durable(engine)
@@ -125,13 +154,13 @@ def create_or_load_study(
     Raises:
         StudyError: its database is damaged, or of another version of Optuna.
     """
-    path = run_dir / DATABASE
+    path = RunDir(run_dir).database
     require_whole(path)
     if not path.exists():
         with new_study(path, study_name):
             pass
-    ledger = Ledger(run_dir / LEDGER)
-    storage = open_storage(path, ledger=ledger)
+    ledger = Ledger(RunDir(run_dir).ledger)
+    storage = rdb_storage(path, ledger=ledger)
     make_durable(storage.engine)
     study = optuna.create_study(
         storage=storage,
@@ -156,7 +185,7 @@ def new_study(path: Path, study_name: str) -> Iterator[tuple[optuna.Study, Engin
     remove_leftovers(path)
     remove_leftovers(path.with_name(f"{path.name}-journal"))
     with atomic_path(path) as partial:
-        storage = open_storage(partial)
+        storage = rdb_storage(partial)
         study = optuna.create_study(storage=storage, study_name=study_name, direction="maximize")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -172,11 +201,11 @@ def load_study(run_dir: Path) -> optuna.Study:
     Raises:
         StudyError: there is none, its database is damaged, or of another version of Optuna.
     """
-    path = run_dir / DATABASE
+    path = RunDir(run_dir).database
     if not path.exists():
         raise StudyError(f"{run_dir}: holds no study; give a run directory, see `hpsearch status`")
     require_whole(path)
-    storage = open_storage(path)
+    storage = rdb_storage(path)
     return optuna.load_study(study_name=None, storage=storage)
 
 
@@ -205,15 +234,83 @@ def winner(study: optuna.Study, criterion: Criterion) -> FrozenTrial:
         StudyError: no trial has been completed, or an earlier version of hpsearch did it.
     """
     complete = completed_trials(study)
-    if any(criterion not in trial.user_attrs for trial in complete):
+    if any(criterion not in facts_of(trial).criteria for trial in complete):
         raise StudyError(
             f"study {study.study_name}: an earlier version of hpsearch began it; give another "
             "--study-name"
         )
-    return max(complete, key=lambda trial: (trial.user_attrs[criterion], -trial.number))
+    return max(complete, key=lambda trial: (facts_of(trial).criteria[criterion], -trial.number))
 
 
 def mean_best_step(trial: FrozenTrial) -> int:
     """Steps of the final training: the mean of the folds' best, 0 for a detector without steps."""
-    steps: list[int] = trial.user_attrs["best_steps"]
+    steps = facts_of(trial).best_steps
     return round(sum(steps) / len(steps))
+
+
+@dataclass(frozen=True)
+class FoldRecord:
+    """One fold of one trial and its value by each criterion."""
+
+    trial: int
+    fold: int
+    values: Values
+
+
+class FoldRecords:
+    """The table of fold results in a study's database.
+
+    Raises:
+        StudyError: an earlier version of hpsearch, with other columns, wrote the table.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        _metadata.create_all(engine)
+        names = {column["name"] for column in inspect(engine).get_columns(fold_results.name)}
+        if names != set(fold_results.columns.keys()):
+            raise StudyError(
+                f"{engine.url.database}: an earlier version of hpsearch began this study; give "
+                "another --study-name"
+            )
+
+    def add(
+        self, record: FoldRecord, result: FoldResult, *, instead_of: Collection[int] = ()
+    ) -> None:
+        """Write one row; a row of the same task stays, and goes over from trials `instead_of`."""
+        values: Mapping[str, object] = {
+            "task": result.digest,
+            "trial": record.trial,
+            "fold": record.fold,
+            **{criterion: record.values[criterion] for criterion in CRITERIA},
+            "best_step": result.best_step,
+            "best_loss": result.best_loss,
+            "seconds": result.seconds,
+            "peak_memory_mb": result.peak_memory_mb,
+            "device": result.device,
+            "directory": f"tasks/{result.digest}",
+        }
+        with self.engine.begin() as connection:
+            connection.execute(
+                insert(fold_results)
+                .values(values)
+                .on_conflict_do_update(
+                    index_elements=["task"],
+                    set_={"trial": record.trial},
+                    where=fold_results.c.trial.in_(instead_of),
+                )
+            )
+
+    def of_trial(self, trial: int) -> list[FoldRecord]:
+        """The rows of a trial, by fold."""
+        columns = fold_results.c
+        query = (
+            select(columns.trial, columns.fold, *(columns[name] for name in CRITERIA))
+            .where(columns.trial == trial)
+            .order_by(columns.fold)
+        )
+        with self.engine.connect() as connection:
+            return [
+                FoldRecord(trial, fold, dict(zip(CRITERIA, values, strict=True)))
+                for trial, fold, *values in connection.execute(query)
+            ]

@@ -1,8 +1,14 @@
-"""A study's SQLite database as Optuna's storage: checked, recorded, read whole, upgraded."""
+"""A study's SQLite database as Optuna's storage: checked, recorded, read whole, upgraded.
+
+What Optuna keeps private and hpsearch needs is read here alone. Optuna 5.0 (and 4) has no public
+name for the storage of a study, for the ids in it (which the dashboard's keys and `optuna.Trial`
+take), or for a study's system attributes: `Study.system_attrs` and its setter are deprecated.
+"""
 
 import copy
 import sqlite3
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -14,13 +20,22 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import URL, Engine, event
 
 from hpsearch.errors import StudyError
-from hpsearch.storage.backups import back_up, why_damaged
-from hpsearch.storage.ledger import LEDGER, Ledger
+from hpsearch.storage.backups import Ledger, back_up
+from hpsearch.storage.run_dir import LEDGER
 
 if TYPE_CHECKING:
     from optuna.study._frozen import FrozenStudy
 
 _BUSY_SECONDS = 60  # a reader such as the dashboard may hold the file for a moment
+_ENVIRONMENT = {  # primary codes that say nothing about the file's content
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_CANTOPEN,
+}
 
 
 def storage_of(study: optuna.Study) -> BaseStorage:
@@ -38,12 +53,26 @@ def trial_id(trial: optuna.Trial | FrozenTrial) -> int:
     return trial._trial_id
 
 
+def live_trial(study: optuna.Study, trial: FrozenTrial) -> optuna.Trial:
+    """A trial of a study that has not ended, to go on with."""
+    return optuna.Trial(study, trial_id(trial))
+
+
 def system_attributes(study: optuna.Study) -> dict[str, Any]:
     """What Optuna and its dashboard keep with a study."""
     return storage_of(study).get_study_system_attrs(study_id(study))
 
 
-def open_storage(path: Path, *, ledger: Ledger | None = None) -> RDBStorage:
+def copy_attributes(source: "optuna.Study | Stored", study: optuna.Study) -> None:
+    """Give a study the attributes of another, such as what the dashboard shows of it."""
+    of_system = source.system_attrs if isinstance(source, Stored) else system_attributes(source)
+    for key, value in source.user_attrs.items():
+        study.set_user_attr(key, value)
+    for key, value in of_system.items():
+        storage_of(study).set_study_system_attr(study_id(study), key, value)
+
+
+def rdb_storage(path: Path, *, ledger: Ledger | None = None) -> RDBStorage:
     """Optuna's storage on a database, made where it is missing.
 
     Args:
@@ -76,13 +105,6 @@ class Stored:
     user_attrs: Mapping[str, Any] = field(default_factory=dict)
     system_attrs: Mapping[str, Any] = field(default_factory=dict)
 
-    def copy_attributes(self, study: optuna.Study) -> None:
-        """Give another study the attributes of this one."""
-        for key, value in self.user_attrs.items():
-            study.set_user_attr(key, value)
-        for key, value in self.system_attrs.items():
-            study._storage.set_study_system_attr(study._study_id, key, value)
-
 
 def read_database(path: Path) -> Stored:
     """Read a whole database, such as a backup.
@@ -90,10 +112,10 @@ def read_database(path: Path) -> Stored:
     Raises:
         StudyError: it is of another version of Optuna.
     """
-    storage = open_storage(path)
+    storage = rdb_storage(path)
     try:
         (study,) = storage.get_all_studies()
-        trials = {trial.number: trial for trial in storage.get_all_trials(study._study_id)}
+        trials = {trial.number: trial for trial in storage.get_all_trials(study_id(study))}
         return Stored(trials, study.user_attrs, study.system_attrs)
     finally:
         storage.remove_session()
@@ -159,9 +181,9 @@ class _Recorded(RDBStorage):
         trial.state, trial.datetime_complete = state, datetime.now()
         trial.values = values
         self._ledger.write(trial)
-        told = super().set_trial_state_values(trial_id, state, values)
+        changed = super().set_trial_state_values(trial_id, state, values)
         back_up(self._path)
-        return told
+        return changed
 
 
 def _other_schema(path: Path, *, later: bool) -> StudyError:
@@ -211,6 +233,24 @@ def require_whole(path: Path) -> None:
             f"{path}: {what}; `hpsearch recover {path.parent}` makes it again from {LEDGER}, "
             "backups/ and tasks/"
         )
+
+
+def why_damaged(database: Path) -> str | None:
+    """What is wrong with a SQLite file, None where it is whole.
+
+    Raises:
+        sqlite3.OperationalError: it cannot be read now: locked, not permitted, a failing disk.
+    """
+    try:
+        # Not mode=ro: it could not roll back the transaction in which a killed writer was.
+        uri = f"{database.absolute().as_uri()}?mode=rw"
+        with closing(sqlite3.connect(uri, uri=True, timeout=_BUSY_SECONDS)) as connection:
+            fault = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
+    except sqlite3.DatabaseError as error:
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF in _ENVIRONMENT:
+            raise
+        fault = str(error)
+    return None if fault == "ok" else " ".join(fault.split())
 
 
 def make_durable(engine: Engine) -> None:

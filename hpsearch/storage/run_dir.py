@@ -1,14 +1,16 @@
-"""The run directory of a study: what lies where, and which one the user means.
+"""The run directory of a study: what lies where, what it began with, and which one the user means.
 
-`runs/<study>/{study.db, spec.yaml, images.csv, env.json, winner.txt, tasks/, final/}` and
-`runs/latest.txt`.
+`runs/<study>/{study.db, trials.jsonl, spec.yaml, images.csv, env.json, winner.txt, tasks/, final/,
+report/, backups/, damaged/, artifacts/}` and `runs/latest.txt`.
 """
 
 import csv
 import json
+import platform
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -18,16 +20,21 @@ from hpsearch.config.spec import StudySpec, build_spec, first_difference, read_s
 from hpsearch.datasets.table import Dataset
 from hpsearch.errors import SpecError, StudyError
 from hpsearch.io.files import printable, write_text_atomic
-from hpsearch.storage.database import DATABASE
 from hpsearch.storage.results import RECIPE, recipe_of
 
+if TYPE_CHECKING:  # it imports torch, which a command that only reads need not wait for
+    from hpsearch.detectors.backbones.backbone import Backbone
+
+DATABASE = "study.db"
+LEDGER = "trials.jsonl"
 SPEC = "spec.yaml"
 _LATEST = "latest.txt"
 _FACTS = {"data_fingerprint", "backbone_digest"}  # of the environment, without which nothing goes
+_PACKAGES = ("hpsearch", "torch", "torchvision", "optuna", "numpy", "scikit-learn", "pandas")
 _OTHER_VERSION = "another version of hpsearch began it and computed otherwise"
 
 
-class StudyDir:
+class RunDir:
     """Paths and identity of one study.
 
     Args:
@@ -36,12 +43,40 @@ class StudyDir:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.tasks = path / "tasks"
-        self.final = path / "final"
-        self.winner_file = path / "winner.txt"
+        self.database = path / DATABASE
+        self.ledger = path / LEDGER
         self.spec_file = path / SPEC
         self.images_file = path / "images.csv"
         self.environment_file = path / "env.json"
+        self.winner_file = path / "winner.txt"
+        self.lock_file = path / "study.lock"
+        self.owner_file = path / "study.owner"
+        self.tasks = path / "tasks"
+        self.final = path / "final"
+        self.report = path / "report"
+        self.backups = path / "backups"
+        self.damaged = path / "damaged"
+        self.artifacts = path / "artifacts"
+
+    def task_digests(self) -> list[str]:
+        """Of the trainings whose results are on disk, whole or damaged, in order."""
+        return sorted(path.name for path in self.tasks.glob("[0-9a-f]*"))
+
+    def final_of(self, trial: int) -> Path:
+        """The folder of a trial's final model and of what belongs to it."""
+        return self.final / str(trial)
+
+    def result_file(self, trial: int) -> Path:
+        """What the final model of a trial is worth."""
+        return self.final_of(trial) / "result.json"
+
+    def model(self, trial: int) -> Path:
+        """The bundle of a trial's final model."""
+        return self.final_of(trial) / "model"
+
+    def examples(self, trial: int) -> Path:
+        """Pictures of what the final model of a trial scored."""
+        return self.final_of(trial) / "examples"
 
     def require_same_settings(self, spec: StudySpec, *, recipe: int) -> None:
         """Check, before any of its inputs is read, that a study that is here may go on with `spec`.
@@ -64,7 +99,7 @@ class StudyDir:
         Args:
             spec: the settings, resolved.
             table: the images.
-            inputs: as of `provenance.inputs`.
+            inputs: see `identity_of`.
 
         Raises:
             StudyError: the settings, the images or the backbone are others than when it began.
@@ -113,7 +148,7 @@ class StudyDir:
         Args:
             spec: its settings.
             table: its images.
-            environment: see `hpsearch.storage.environment`.
+            environment: see `environment`.
             latest: whether commands that are told no study mean this one from now on.
 
         Raises:
@@ -121,7 +156,10 @@ class StudyDir:
         """
         if self.spec_file.exists():
             self.require_same(spec, table, environment)
-            self._renew_warnings(environment.get("warnings", []))
+            began, warnings = self.environment(), environment.get("warnings", [])
+            if began.get("warnings", []) != warnings:  # of the labelled anomalies of now
+                renewed = began | {"warnings": warnings}
+                write_text_atomic(self.environment_file, json.dumps(renewed, indent=1))
         else:
             self.tasks.mkdir(parents=True, exist_ok=True)
             self.write_data(table, environment)
@@ -130,14 +168,6 @@ class StudyDir:
         write_text_atomic(self.spec_file, yaml.safe_dump(settings, sort_keys=False))
         if latest:
             write_text_atomic(self.path.parent / _LATEST, f"{self.path.name}\n")
-
-    def _renew_warnings(self, warnings: Sequence[str]) -> None:
-        """Keep what must be told of the labelled anomalies of now."""
-        began = self.environment()
-        if began.get("warnings", []) != warnings:
-            write_text_atomic(
-                self.environment_file, json.dumps(began | {"warnings": warnings}, indent=1)
-            )
 
     def write_data(self, table: pd.DataFrame, environment: Mapping[str, Any]) -> None:
         """Write the image table and what else results depend on."""
@@ -188,15 +218,15 @@ class StudyDir:
             StudyError: the file is missing or damaged.
         """
         try:
-            found: dict[str, Any] = json.loads(self.environment_file.read_text(encoding="utf-8"))
-            if not found.keys() >= _FACTS:
+            record: dict[str, Any] = json.loads(self.environment_file.read_text(encoding="utf-8"))
+            if not record.keys() >= _FACTS:
                 raise ValueError(f"lacks one of {', '.join(sorted(_FACTS))}")
         except (OSError, ValueError, AttributeError) as error:
             raise StudyError(
                 f"{self.environment_file}: damaged ({error}); `hpsearch recover {self.path}` makes "
                 "it again from the data"
             ) from error
-        return found
+        return record
 
     def _refuse(self, difference: str | None) -> None:
         if difference is not None:
@@ -225,7 +255,14 @@ class StudyDir:
     def _data_difference(self, table: pd.DataFrame, inputs: Mapping[str, Any]) -> str | None:
         began = self.environment()
         if began["data_fingerprint"] != inputs["data_fingerprint"]:
-            return _first_changed_row(self.images(), table)
+            old = self.images()
+            if len(old) != len(table):
+                return f"the data had {len(old)} images and has {len(table)} now"
+            changed = (old.astype(str).to_numpy() != table.astype(str).to_numpy()).any(axis=1)
+            if changed.any():
+                name = printable(table["image_id"].iloc[int(changed.argmax())])
+                return f"the table differs, first at image {name}"
+            return "the pixels of the images differ from those that it began with"
         if began["backbone_digest"] != inputs["backbone_digest"]:
             return "the backbone weights are others than when it began"
         if began.get("statistics_digest") != inputs.get("statistics_digest"):
@@ -250,7 +287,56 @@ class StudyDir:
             ) from error
 
 
-def find_study(run: str | None, runs: Path) -> StudyDir:
+def identity_of(
+    dataset: Dataset, backbone: "Backbone", *, folds_digest: str | None = None
+) -> dict[str, Any]:
+    """The part of `environment` that must be the same for a study to go on: what it computes from.
+
+    Args:
+        dataset, backbone: of the study.
+        folds_digest: of the fold files' content, None where no such files are read.
+    """
+    return {
+        "recipe": RECIPE,
+        "data_fingerprint": dataset.fingerprint,
+        "backbone_digest": backbone.digest,
+        "statistics_digest": backbone.statistics_digest,
+        "folds_digest": folds_digest,
+    }
+
+
+def environment(
+    dataset: Dataset,
+    backbone: "Backbone",
+    device: str,
+    *,
+    folds_digest: str | None = None,
+    warnings: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Plain values for `env.json`.
+
+    Args:
+        dataset, backbone: of the study.
+        device: where it trains.
+        folds_digest: of the fold files' content, None where no such files are read.
+        warnings: what everyone who reads a result must be told first, a line each.
+    """
+    return {
+        **identity_of(dataset, backbone, folds_digest=folds_digest),
+        "dataset": dataset.name,
+        "n_images": len(dataset.table),
+        "warnings": list(warnings),
+        "backbone": backbone.architecture.name,
+        "backbone_source": backbone.source,
+        "statistics_source": backbone.statistics_source,
+        "device": device,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "versions": {name: version(name) for name in _PACKAGES},
+    }
+
+
+def find_study(run: str | None, runs: Path) -> RunDir:
     """The study that the user means: a run directory, a study name, or None for the latest.
 
     Raises:
@@ -265,7 +351,7 @@ def find_study(run: str | None, runs: Path) -> StudyDir:
     return _existing(path if (path / SPEC).exists() else runs / run)
 
 
-def damaged_study(run: str, runs: Path) -> StudyDir:
+def damaged_study(run: str, runs: Path) -> RunDir:
     """The study that the user means, whatever of it is damaged or lost but for its spec.
 
     Raises:
@@ -273,23 +359,23 @@ def damaged_study(run: str, runs: Path) -> StudyDir:
     """
     for path in (Path(run), runs / run):
         if (path / SPEC).exists():
-            return StudyDir(path)
+            return RunDir(path)
     raise StudyError(f"{run}: no run directory with a {SPEC}; see `hpsearch status`")
 
 
-def list_studies(runs: Path) -> list[StudyDir]:
+def list_studies(runs: Path) -> list[RunDir]:
     """Every study in the folder `runs`, by name."""
-    return [StudyDir(path.parent) for path in sorted(runs.glob(f"*/{DATABASE}"))]
+    return [RunDir(path.parent) for path in sorted(runs.glob(f"*/{DATABASE}"))]
 
 
-def _existing(path: Path) -> StudyDir:
-    study = StudyDir(path)
+def _existing(path: Path) -> RunDir:
+    study = RunDir(path)
     if study.spec_file.exists() and not (path / DATABASE).exists() and any(study.tasks.glob("*")):
         raise StudyError(
             f"{path}: its {DATABASE} is gone; `hpsearch recover {path}` makes it again"
         )
     if not (path / DATABASE).exists() or not study.spec_file.exists():
-        names = ", ".join(found.path.name for found in list_studies(path.parent)) or "none"
+        names = ", ".join(study.path.name for study in list_studies(path.parent)) or "none"
         raise StudyError(f"{path}: holds no study; the studies in {path.parent} are: {names}")
     return study
 
@@ -304,13 +390,3 @@ def _same_but_for_names(old: pd.DataFrame, new: pd.DataFrame) -> bool:
     )
     groups = (pd.factorize(table["group"])[0] for table in (old, new))
     return alike and bool(np.equal(*groups).all())
-
-
-def _first_changed_row(old: pd.DataFrame, new: pd.DataFrame) -> str:
-    if len(old) != len(new):
-        return f"the data had {len(old)} images and has {len(new)} now"
-    changed = (old.astype(str).to_numpy() != new.astype(str).to_numpy()).any(axis=1)
-    if changed.any():
-        row = int(changed.argmax())
-        return f"the table differs, first at image {printable(new['image_id'].iloc[row])}"
-    return "the pixels of the images differ from those that it began with"

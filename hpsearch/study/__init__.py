@@ -3,4 +3,4 @@
 Answers: what becomes of a study from its first check to its last figure?
 """
 
-__all__ = ["final_models", "final_store", "mend", "prepare", "run", "scale"]
+__all__ = ["finish", "inputs", "repair", "result", "run", "scale"]

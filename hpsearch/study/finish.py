@@ -1,9 +1,13 @@
-"""The end of a study: choose, train the choice on all normals, and say how good it is."""
+"""The end of a study: choose, train the choice on all normals, and say how good it is.
+
+`train_final_models` trains others that a label budget asks for.
+"""
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
+from pathlib import Path
 
 import numpy as np
 import optuna
@@ -13,15 +17,14 @@ from hpsearch.config.space import preprocessing_of
 from hpsearch.config.spec import Criterion
 from hpsearch.detectors.base import size_of
 from hpsearch.errors import StudyError, TaskError
-from hpsearch.evaluation.choice import (
-    Choice,
-    Verdict,
+from hpsearch.evaluation.selection import (
+    CriterionChoice,
+    Selection,
     compare_choices,
-    decide,
     held_out_scores,
+    select,
     threshold_of,
 )
-from hpsearch.evaluation.result import REFERENCES, FinalResult, final_result
 from hpsearch.evaluation.stored_scores import FloatArray, StoredScores, read_scores
 from hpsearch.evaluation.threshold import Flagging, flagged
 from hpsearch.model.bundle import (
@@ -32,143 +35,135 @@ from hpsearch.model.bundle import (
     calibrated,
     model_facts,
 )
-from hpsearch.search.engine import Engine
+from hpsearch.search.engine import Engine, LocalEngine, plan_workers, require_results, run_tasks
 from hpsearch.search.events import Listener
-from hpsearch.search.run_tasks import require_results, run_tasks
 from hpsearch.search.task import Task
-from hpsearch.storage.database import mean_best_step, winner
+from hpsearch.storage.database import mean_best_step, sole_writer_of, winner
 from hpsearch.storage.results import FoldResult, model_is_whole, read_result
-from hpsearch.storage.run_dir import StudyDir
-from hpsearch.study.final_store import read_final, rewrite_final, what_is_damaged, write_final
-from hpsearch.study.prepare import Prepared
+from hpsearch.storage.run_dir import RunDir, environment
+from hpsearch.storage.trials import facts_of
+from hpsearch.study.inputs import StudyInputs, load_inputs
+from hpsearch.study.result import (
+    REFERENCES,
+    FinalResult,
+    final_result,
+    read_final,
+    rewrite_final,
+    what_is_damaged,
+    write_final,
+)
 
 
 @dataclass(frozen=True)
-class Ending:
+class FinalTraining:
     """What follows the last trial of a search; everything that an earlier run did is kept.
 
     Attributes:
         study: whose search has ended.
-        prepared, folder: of the study.
+        inputs, folder: of the study.
         engine: where final models are trained.
         listener: told of progress.
         retry_failed: train reference rows that failed before.
     """
 
     study: optuna.Study
-    prepared: Prepared
-    folder: StudyDir
+    inputs: StudyInputs
+    folder: RunDir
     engine: Engine
     listener: Listener
     retry_failed: bool = False
 
     def results(self, criteria: Sequence[Criterion]) -> dict[Criterion, FinalResult]:
         """The choice of each criterion, trained; that of the study's own is its winner."""
-        found = {criterion: self._finished(self._chosen(criterion)) for criterion in criteria}
-        own = self.prepared.spec.search.criterion
-        if own in found:
-            self.folder.record_winner(found[own].trial)
-        return found
+        results = {}
+        for criterion in criteria:
+            if criterion == "weak":
+                number = self._selection.trial
+                chosen = next(one for one in self._stored.trials if one.number == number)
+            else:
+                chosen = winner(self.study, criterion)
+            results[criterion] = self._finished(chosen)
+        own = self.inputs.spec.search.criterion
+        if own in results:
+            self.folder.record_winner(results[own].trial)
+        return results
 
     @cached_property
     def _stored(self) -> StoredScores:
         return read_scores(self.folder)
 
     @cached_property
-    def _verdict(self) -> Verdict:
-        spec = self.prepared.spec
-        return decide(
+    def _selection(self) -> Selection:
+        spec = self.inputs.spec
+        return select(
             self._stored,
-            self.prepared.labelled,
+            self.inputs.labelled,
             size_of=partial(size_of, spec.detector),
             rule=spec.search.pick,
             seed=spec.search.seed,
         )
 
     @cached_property
-    def _choices(self) -> tuple[Choice, ...]:
+    def _choices(self) -> tuple[CriterionChoice, ...]:
         return compare_choices(
             self.study,
             self._folds,
-            table=self.prepared.dataset.table,
-            roles=self.prepared.roles,
-            seed=self.prepared.spec.search.seed,
+            table=self.inputs.dataset.table,
+            roles=self.inputs.roles,
+            seed=self.inputs.spec.search.seed,
         )
 
     def _folds(self, trial: FrozenTrial) -> list[FoldResult]:
         tasks = self.folder.tasks
-        results = [read_result(tasks, digest) for digest in trial.user_attrs["tasks"]]
-        found = [result for result in results if result is not None]
-        if len(found) < len(results):
+        results = [read_result(tasks, digest) for digest in facts_of(trial).tasks]
+        whole = [result for result in results if result is not None]
+        if len(whole) < len(results):
             raise StudyError(
                 f"{tasks}: results of trial {trial.number} are gone; put them back, or run the "
                 "same command again, which trains what is missing"
             )
-        return found
-
-    def _chosen(self, criterion: Criterion) -> FrozenTrial:
-        if criterion != "weak":
-            return winner(self.study, criterion)
-        return self._trial(self._verdict.trial)
+        return whole
 
     def _finished(self, trial: FrozenTrial) -> FinalResult:
         """Train a chosen configuration and the reference rows, unless an earlier run has."""
-        damaged = what_is_damaged(self.folder.final, trial.number)
+        damaged = what_is_damaged(self.folder, trial.number)
         if damaged is not None:
             self.listener.note(f"{damaged}; made anew")
             return self._train(trial)
-        known = read_final(self.folder.final, trial.number)
+        known = read_final(self.folder, trial.number)
         if (
             known is None
-            or len(known.runs) != self.prepared.spec.final.n_runs
+            or len(known.runs) != self.inputs.spec.final.n_runs
             or (self.retry_failed and len(known.references) < len(REFERENCES))
         ):
             return self._train(trial)
         first = read_result(self.folder.tasks, known.tasks[0])
-        current = replace(known, choices=self._choices, verdict=self._verdict)
+        current = replace(known, choices=self._choices, selection=self._selection)
         if first is not None:
             current = replace(current, flagging=self._flagging(trial, first))
         if current != known:  # there are more trials now, or another rate is asked for
-            rewrite_final(self.folder.final, current)
-            if first is not None and (found := self._calibration(trial, first)) is not None:
-                attach_calibration(self.folder.final / str(trial.number) / "model", found)
+            rewrite_final(self.folder, current)
+            if first is not None and (calibration := self._calibration(trial, first)) is not None:
+                attach_calibration(self.folder.model(trial.number), calibration)
         return current
 
     def _train(self, trial: FrozenTrial) -> FinalResult:
-        spec, steps = self.prepared.spec, mean_best_step(trial)
+        spec, steps = self.inputs.spec, mean_best_step(trial)
         finals = [
-            self.prepared.final_task(trial.params, run=run, steps=steps)
+            self.inputs.final_task(trial.params, run=run, steps=steps)
             for run in range(spec.final.n_runs)
         ]
-        self._drop_damaged_model(finals[0])
-        references = self.prepared.reference_tasks(trial.params)
+        place = self.folder.tasks / finals[0].digest
+        if place.is_dir() and not model_is_whole(self.folder.tasks, finals[0].digest):
+            # It is trained again, for its scores are on disk and its model is not.
+            self.listener.note(f"{place / 'model'}: lost or damaged; training it again")
+            shutil.rmtree(place)
+        references = self.inputs.reference_tasks(trial.params)
         tasks, what = [*references.values(), *finals], "training the winner"
         done = run_tasks(tasks, self.engine, self.listener, what)
         runs = require_results(done, finals, f"{what}, trial {trial.number}")
-        result = final_result(
-            trial,
-            runs,
-            self._references(references, done),
-            choices=self._choices,
-            verdict=self._verdict,
-            flagging=self._flagging(trial, runs[0]),
-            table=self.prepared.dataset.table,
-            roles=self.prepared.roles,
-            steps=steps,
-            seed=spec.search.seed,
-        )
-        saved = self.folder.tasks / finals[0].digest / "model"
-        calibration = self._calibration(trial, runs[0])
-        facts = self._facts(finals[0], result).model_copy(update={"calibration": calibration})
-        write_final(self.folder.final, result, saved=saved, facts=facts)
-        return result
-
-    def _references(
-        self, tasks: Mapping[str, Task], done: Mapping[str, FoldResult | TaskError]
-    ) -> dict[str, FoldResult]:
-        """The reference rows that there are: one that failed costs itself alone."""
-        found = {}
-        for name, task in tasks.items():
+        rows: dict[str, FoldResult] = {}
+        for name, task in references.items():  # one that failed costs itself alone
             outcome = done[task.digest]
             if isinstance(outcome, TaskError):
                 self.listener.note(
@@ -176,40 +171,48 @@ class Ending:
                     "--retry-failed tries it again"
                 )
             else:
-                found[name] = outcome
-        return found
-
-    def _drop_damaged_model(self, task: Task) -> None:
-        """Let a task train again whose scores are on disk and whose model is not."""
-        place = self.folder.tasks / task.digest
-        if place.is_dir() and not model_is_whole(self.folder.tasks, task.digest):
-            self.listener.note(f"{place / 'model'}: lost or damaged; training it again")
-            shutil.rmtree(place)
+                rows[name] = outcome
+        result = final_result(
+            trial,
+            runs,
+            rows,
+            choices=self._choices,
+            selection=self._selection,
+            flagging=self._flagging(trial, runs[0]),
+            table=self.inputs.dataset.table,
+            roles=self.inputs.roles,
+            steps=steps,
+            seed=spec.search.seed,
+        )
+        calibration = self._calibration(trial, runs[0])
+        facts = self._facts(finals[0], result).model_copy(update={"calibration": calibration})
+        write_final(self.folder, result, saved=place / "model", facts=facts)
+        return result
 
     def _flagging(self, trial: FrozenTrial, first: FoldResult) -> Flagging | None:
-        rate = self.prepared.spec.final.false_positive_rate
+        rate = self.inputs.spec.final.false_positive_rate
         threshold = threshold_of(self._held_out(trial, first), rate=rate)
         if threshold is None:
             return None
-        return flagged(threshold, first, self.prepared.dataset.table, self.prepared.roles)
+        return flagged(threshold, first, self.inputs.dataset.table, self.inputs.roles)
 
     def _calibration(self, trial: FrozenTrial, first: FoldResult) -> Calibration | None:
         scores = self._held_out(trial, first)
-        rate = self.prepared.spec.final.false_positive_rate
+        rate = self.inputs.spec.final.false_positive_rate
         return None if threshold_of(scores, rate=rate) is None else calibrated(scores, rate=rate)
 
     def _held_out(self, trial: FrozenTrial, first: FoldResult) -> FloatArray:
-        return held_out_scores(self._stored, trial.number, self.prepared.labelled, first)
+        return held_out_scores(self._stored, trial.number, self.inputs.labelled, first)
 
     def _facts(self, task: Task, result: FinalResult) -> ModelFacts:
-        spec, environment = self.prepared.spec, self.folder.environment()
-        pixels = np.load(self.prepared.pixels[preprocessing_of(task.params)], mmap_mode="r")
+        spec, environment = self.inputs.spec, self.folder.environment()
+        pixels = np.load(self.inputs.pixels[preprocessing_of(task.params)], mmap_mode="r")
         provenance = Provenance(
             study=spec.study_name,
             trial=result.trial,
             task=task.digest,
             steps=result.steps,
-            dataset=self.prepared.dataset.name,
+            dataset=self.inputs.dataset.name,
             data_fingerprint=task.data_fingerprint,
             test_auroc=result.test.auroc,
             test_auroc_interval=result.test.interval,
@@ -217,11 +220,71 @@ class Ending:
         )
         return model_facts(
             task,
-            backbone=self.prepared.backbone,
+            backbone=self.inputs.backbone,
             channels=pixels.shape[3],
             window=spec.dataset.window,
             provenance=provenance,
         )
 
-    def _trial(self, number: int) -> FrozenTrial:
-        return next(trial for trial in self._stored.trials if trial.number == number)
+
+def train_final_models(
+    folder: RunDir,
+    trials: Sequence[FrozenTrial],
+    *,
+    cache_dir: Path,
+    listener: Listener,
+    device: str = "auto",
+    workers: int | None = None,
+) -> None:
+    """Train the configurations of `trials` on all normals, as a label budget asks for them.
+
+    Each with the seed of a first final run, like the study's own winner. What is on disk already is
+    not trained again, so the same call goes on after a kill.
+
+    Args:
+        folder: run directory of their study.
+        trials: completed ones.
+        cache_dir: folder of what can be computed again.
+        listener: told how many there are, how long they may take, and of progress.
+        device, workers: as of `hpsearch.study.run.run_study`.
+
+    Raises:
+        UserError: the data is gone or another, or another process writes the study.
+        StudyError: a training failed.
+    """
+    plan = plan_workers(device, workers)
+    seconds = estimated_seconds(trials, plan.count)
+    listener.note(
+        f"final models missing: {len(trials)}; training them takes about {seconds:.0f} s, "
+        "as the folds took; --no-train goes without"
+    )
+    inputs = load_inputs(
+        folder.spec(),
+        cache_dir=cache_dir,
+        workers=plan.count * plan.threads,
+        listener=listener,
+        folder=folder,
+    )
+    facts = environment(
+        inputs.dataset,
+        inputs.backbone,
+        ", ".join(plan.devices),
+        warnings=inputs.warnings,
+    )
+    tasks = [
+        inputs.final_task(trial.params, run=0, steps=mean_best_step(trial)) for trial in trials
+    ]
+    with sole_writer_of(folder.path):
+        folder.begin(inputs.spec, inputs.dataset.table, facts)
+        engine = LocalEngine(inputs.context(folder.tasks, cache_dir), plan)
+        try:
+            what = "training final models"
+            require_results(run_tasks(tasks, engine, listener, what), tasks, what)
+        finally:
+            engine.close()
+
+
+def estimated_seconds(trials: Sequence[FrozenTrial], workers: int) -> float:
+    """How long their final trainings may take: as long as a fold of each, side by side."""
+    folds = [facts.seconds / len(facts.tasks) for facts in map(facts_of, trials)]
+    return max(sum(folds) / workers, *folds) if folds else 0.0

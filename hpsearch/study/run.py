@@ -7,31 +7,33 @@ from pathlib import Path
 import optuna
 
 from hpsearch.config.spec import Criterion, StudySpec
-from hpsearch.evaluation.criteria import Criteria
-from hpsearch.evaluation.intervals import visible_difference
-from hpsearch.evaluation.result import FinalResult
+from hpsearch.evaluation.auroc import visible_difference
 from hpsearch.io.files import network_note
-from hpsearch.search.engine import Engine, LocalEngine, Workers, plan_workers
+from hpsearch.search.engine import (
+    Engine,
+    LocalEngine,
+    Workers,
+    plan_workers,
+    require_results,
+    run_tasks,
+)
 from hpsearch.search.events import Listener
-from hpsearch.search.recover import rebuild_lost_database
-from hpsearch.search.rescoring import rescore
-from hpsearch.search.run_tasks import require_results, run_tasks
-from hpsearch.search.samplers import build_pruner, build_sampler, choose_sampler
+from hpsearch.search.rebuild import rebuild_lost_database, rescore
 from hpsearch.search.search import Search, SearchPlan
+from hpsearch.search.trial import Criteria, build_pruner, build_sampler, choose_sampler
 from hpsearch.storage.database import (
-    DATABASE,
+    FoldRecords,
     create_or_load_study,
     load_study,
     open_database,
     sole_writer_of,
 )
-from hpsearch.storage.environment import environment
-from hpsearch.storage.records import FoldRecords
 from hpsearch.storage.results import read_result
-from hpsearch.storage.run_dir import StudyDir
+from hpsearch.storage.run_dir import RunDir, environment
 from hpsearch.storage.trials import failures_sentence, trials_of
-from hpsearch.study.finish import Ending
-from hpsearch.study.prepare import Prepared, prepare_study
+from hpsearch.study.finish import FinalTraining
+from hpsearch.study.inputs import StudyInputs, load_inputs
+from hpsearch.study.result import FinalResult
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class StudyRun:
             that chose the same configuration have the same result, trained once.
     """
 
-    folder: StudyDir
+    folder: RunDir
     results: Mapping[Criterion, FinalResult]
 
     @property
@@ -82,44 +84,45 @@ def run_study(
         UserError: a mistake that the user can mend, in one line.
     """
     plan = plan_workers(device, workers)
-    folder = StudyDir(runs / spec.study_name)
-    prepared = prepare_study(
+    folder = RunDir(runs / spec.study_name)
+    inputs = load_inputs(
         spec,
         cache_dir=cache_dir,
         workers=plan.count * plan.threads,
         listener=listener,
         folder=folder,
     )
-    listener.note(_opening(prepared, plan))
-    listener.note(visible_difference(len(prepared.labelled.positions)).sentence)
+    listener.note(
+        f"{inputs.in_words()}; {plan.count} x {plan.threads} threads on {', '.join(plan.devices)}"
+    )
+    listener.note(visible_difference(len(inputs.labelled.positions)).sentence)
     if (warning := network_note(folder.path)) is not None:
         listener.note(f"warning: {warning}")
     facts = environment(
-        prepared.dataset,
-        prepared.backbone,
+        inputs.dataset,
+        inputs.backbone,
         ", ".join(plan.devices),
-        folds_digest=prepared.official.digest if prepared.official else None,
-        warnings=prepared.warnings,
+        folds_digest=inputs.official.digest if inputs.official else None,
+        warnings=inputs.warnings,
     )
     with sole_writer_of(folder.path):
-        folder.begin(prepared.spec, prepared.dataset.table, facts)
+        folder.begin(inputs.spec, inputs.dataset.table, facts)
         if moved := _on_another_device(folder, plan):
             listener.note(moved)
         engine = LocalEngine(
-            prepared.context(folder.tasks, cache_dir),
+            inputs.context(folder.tasks, cache_dir),
             plan,
             fold_timeout=spec.search.fold_timeout,
         )
         try:
-            study = _search(prepared, folder, engine, listener, retry_failed=retry_failed)
-            _tell_failures(study, listener)
-            ending = Ending(study, prepared, folder, engine, listener, retry_failed)
-            return StudyRun(folder, ending.results(criteria or [spec.search.criterion]))
+            study = _search(inputs, folder, engine, listener, retry_failed=retry_failed)
+            final = FinalTraining(study, inputs, folder, engine, listener, retry_failed)
+            return StudyRun(folder, final.results(criteria or [spec.search.criterion]))
         finally:
             engine.close()
 
 
-def _on_another_device(folder: StudyDir, plan: Workers) -> str | None:
+def _on_another_device(folder: RunDir, plan: Workers) -> str | None:
     """What to say where a study goes on on another kind of device than it began on."""
     began, now = folder.environment()["device"].split(", "), plan.devices
     if {name.split(":")[0] for name in began} == {name.split(":")[0] for name in now}:
@@ -130,47 +133,35 @@ def _on_another_device(folder: StudyDir, plan: Workers) -> str | None:
     )
 
 
-def _opening(prepared: Prepared, plan: Workers) -> str:
-    spec, types = prepared.spec, ", ".join(prepared.labelled.types)
-    return (
-        f"study {spec.study_name}: {spec.detector} on {prepared.dataset.name}, "
-        f"{len(prepared.space.grid)} configurations x {spec.search.n_folds} folds"
-        f"{f' of {spec.search.folds}' if prepared.official else ''}; "
-        f"{len(prepared.labelled.positions)} labelled anomalies of type {types}; "
-        f"chosen by the {spec.search.criterion} criterion; "
-        f"{plan.count} x {plan.threads} threads on {', '.join(plan.devices)}"
-    )
-
-
 def _search(
-    prepared: Prepared,
-    folder: StudyDir,
+    inputs: StudyInputs,
+    folder: RunDir,
     engine: LocalEngine,
     listener: Listener,
     *,
     retry_failed: bool,
 ) -> optuna.Study:
-    spec = prepared.spec.search
-    n_trials = spec.n_trials or len(prepared.space.grid)
-    sampler = choose_sampler(spec.sampler, n_points=len(prepared.space.grid), n_trials=n_trials)
-    criteria = Criteria(prepared.dataset.table, prepared.labelled, spec.n_folds)
-    made_from = rebuild_lost_database(folder, prepared.spec, prepared.space)
+    spec = inputs.spec.search
+    n_trials = spec.n_trials or len(inputs.space.grid)
+    sampler = choose_sampler(spec.sampler, n_points=len(inputs.space.grid), n_trials=n_trials)
+    criteria = Criteria(inputs.dataset.table, inputs.labelled, spec.n_folds)
+    made_from = rebuild_lost_database(folder, inputs.spec, inputs.space)
     if made_from is not None:
         listener.note(f"the study's database was gone; made again from {made_from}")
-    _train_lost(prepared, folder, engine, listener)
+    _train_lost(inputs, folder, engine, listener)
     if changed := rescore(folder, criteria, criterion=spec.criterion):
         listener.note(f"the values of {changed} trials are computed anew, with the labels of now")
     study = create_or_load_study(
         folder.path,
-        prepared.spec.study_name,
+        inputs.spec.study_name,
         pruner=build_pruner(spec.pruner, n_folds=spec.n_folds),
     )
     study.sampler = build_sampler(sampler, seed=spec.seed)
     plan = SearchPlan(
-        space=prepared.space,
+        space=inputs.space,
         criterion=spec.criterion,
         labelled=criteria.digest,
-        n_trials=min(n_trials, len(prepared.space.grid)) if sampler == "grid" else n_trials,
+        n_trials=min(n_trials, len(inputs.space.grid)) if sampler == "grid" else n_trials,
         n_folds=spec.n_folds,
         exhaustive=sampler == "grid",
         pruning=spec.pruner != "none",
@@ -180,33 +171,30 @@ def _search(
     Search(
         study,
         plan,
-        make_task=prepared.task,
+        make_task=inputs.task,
         known=lambda task: read_result(folder.tasks, task.digest),
         criteria=criteria,
         engine=engine,
         records=FoldRecords(open_database(folder.path)),
         listener=listener,
     ).run()
-    return study
-
-
-def _tell_failures(study: optuna.Study, listener: Listener) -> None:
     trials = trials_of(study)
     if trials.completed and trials.failed:
         listener.note(
             f"{failures_sentence(trials.failed, tried=len(trials.ended))}; `hpsearch run "
             "--retry-failed` tries them again"
         )
+    return study
 
 
-def _train_lost(prepared: Prepared, folder: StudyDir, engine: Engine, listener: Listener) -> None:
+def _train_lost(inputs: StudyInputs, folder: RunDir, engine: Engine, listener: Listener) -> None:
     """Train again the folds of completed trials whose results are gone."""
-    if not (folder.path / DATABASE).exists():
+    if not folder.database.exists():
         return
     tasks = [
-        prepared.task(trial.params, fold)
+        inputs.task(trial.params, fold)
         for trial in trials_of(load_study(folder.path)).completed
-        for fold in range(prepared.spec.search.n_folds)
+        for fold in range(inputs.spec.search.n_folds)
     ]
     lost = [task for task in tasks if not (folder.tasks / task.digest).is_dir()]
     if lost:

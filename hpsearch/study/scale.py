@@ -6,7 +6,7 @@ from hpsearch.config.spec import StudySpec, build_spec
 from hpsearch.detectors.base import load_detector
 from hpsearch.errors import SpecError
 
-STEPS_PER_PHASE = "steps_per_phase"
+_STEPS_PER_PHASE = "steps_per_phase"
 """The axis that counts steps, of a detector that grows."""
 
 
@@ -35,9 +35,9 @@ def scaled(spec: StudySpec, scale: float) -> StudySpec:
             "check_every": fewer(spec.training.check_every),
         }
     }
-    default = load_detector(spec.detector).axes.get(STEPS_PER_PHASE, ())
-    phases = spec.space.get(spec.detector, {}).get(STEPS_PER_PHASE, default)
+    default = load_detector(spec.detector).axes.get(_STEPS_PER_PHASE, ())
+    phases = spec.space.get(spec.detector, {}).get(_STEPS_PER_PHASE, default)
     if phases and all(type(steps) is int for steps in phases):
         counts = list(dict.fromkeys(fewer(int(steps)) for steps in phases))
-        shorter["space"] = {spec.detector: {STEPS_PER_PHASE: counts}}
+        shorter["space"] = {spec.detector: {_STEPS_PER_PHASE: counts}}
     return build_spec(spec.model_dump(), shorter)

@@ -11,12 +11,12 @@ import pytest
 from optuna.trial import create_trial
 
 from hpsearch.config.spec import StudySpec
-from hpsearch.evaluation.label_budget.answer import answer, write_curves
 from hpsearch.evaluation.label_budget.simulation import Question
+from hpsearch.evaluation.label_budget.study_curves import study_curves, write_curves
 from hpsearch.protocol.folds import make_folds
 from hpsearch.storage.database import create_or_load_study
 from hpsearch.storage.results import FoldResult, write_result
-from hpsearch.storage.run_dir import StudyDir
+from hpsearch.storage.run_dir import RunDir
 
 CONFIGURATIONS, FOLDS, TYPES = 36, 3, 5
 IMAGES, REPEATS = 20_000, 1_000
@@ -34,7 +34,7 @@ LIMIT = 20.0  # seconds on two cores
 def test_seconds(images: int, repeats: int, tmp_path: Path) -> None:
     folder = write_study(tmp_path / "study", images)
     started, spent = time.perf_counter(), time.process_time()
-    curves = answer(folder, Question(repeats=repeats), train=None)
+    curves = study_curves(folder, Question(repeats=repeats), train=None)
     write_curves(tmp_path / "label_budget.csv", curves)
     seconds, of_processor = time.perf_counter() - started, time.process_time() - spent
     print(
@@ -46,9 +46,9 @@ def test_seconds(images: int, repeats: int, tmp_path: Path) -> None:
         assert of_processor < LIMIT
 
 
-def write_study(path: Path, images: int) -> StudyDir:
+def write_study(path: Path, images: int) -> RunDir:
     """A finished study of random scores, the configurations better and better."""
-    folder, table = StudyDir(path), make_table(images)
+    folder, table = RunDir(path), make_table(images)
     spec = StudySpec(study_name="random", search={"n_folds": FOLDS})
     folder.begin(spec, table, {})
     study = create_or_load_study(path, "random", pruner=optuna.pruners.NopPruner())
@@ -82,7 +82,7 @@ def make_table(images: int) -> pd.DataFrame:
     return table
 
 
-def _write(folder: StudyDir, digest: str, scores: pd.DataFrame, fold: int) -> None:
+def _write(folder: RunDir, digest: str, scores: pd.DataFrame, fold: int) -> None:
     task = {"detector": "dpa", "params": {}, "training": {}, "recipe": 2, "seed": 0}
     task |= {"backbone_digest": "", "data_fingerprint": "", "fold": fold, "steps": None}
     curve = pd.DataFrame({"step": [0]})

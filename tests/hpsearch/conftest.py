@@ -24,8 +24,8 @@ from hpsearch.errors import TaskError
 from hpsearch.search.engine import Finished, Workers
 from hpsearch.search.events import SilentListener
 from hpsearch.search.task import Task, TaskContext, run_task
-from hpsearch.storage.run_dir import StudyDir
-from hpsearch.study.prepare import Prepared, prepare_study
+from hpsearch.storage.run_dir import RunDir
+from hpsearch.study.inputs import StudyInputs, load_inputs
 
 SIDE = 16
 COUNTS = {  # split, type: images
@@ -173,13 +173,13 @@ class InlineEngine:
 
 
 @pytest.fixture
-def prepare(cache: Path) -> Callable[[StudySpec], Prepared]:
+def prepare(cache: Path) -> Callable[[StudySpec], StudyInputs]:
     """Prepares a study in this process."""
-    return lambda spec: prepare_study(spec, cache_dir=cache, workers=1, listener=SilentListener())
+    return lambda spec: load_inputs(spec, cache_dir=cache, workers=1, listener=SilentListener())
 
 
 @pytest.fixture
-def context(tmp_path: Path, cache: Path) -> Callable[[Prepared], TaskContext]:
+def context(tmp_path: Path, cache: Path) -> Callable[[StudyInputs], TaskContext]:
     """The context of a prepared study's tasks, with results in `tmp_path / "tasks"`."""
     return lambda prepared: TaskContext(
         table=prepared.dataset.table,
@@ -270,7 +270,8 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def inline(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """Studies train in this process; gives the digests of what was trained."""
-    monkeypatch.setattr(hpsearch.study.run, "LocalEngine", InlineEngine)
+    for module in (hpsearch.study.run, hpsearch.study.finish):
+        monkeypatch.setattr(module, "LocalEngine", InlineEngine)
     monkeypatch.setattr(InlineEngine, "trained", [])
     yield InlineEngine.trained
 
@@ -284,16 +285,16 @@ def kept_studies(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def finished_study(
     kept_studies: Path, runs: Path, cache: Path, inline: list[str]
-) -> Callable[[StudySpec], StudyDir]:
+) -> Callable[[StudySpec], RunDir]:
     """Runs a study, once for all tests; its run directory is the test's own."""
 
-    def finished(spec: StudySpec) -> StudyDir:
+    def finished(spec: StudySpec) -> RunDir:
         kept = kept_studies / spec.study_name
         if not kept.exists():
             options = {"runs": runs, "cache_dir": cache, "device": "cpu", "workers": 1}
             ran = hpsearch.study.run.run_study(spec, listener=SilentListener(), **options)
             shutil.copytree(ran.folder.path, kept)
-        return StudyDir(shutil.copytree(kept, runs / spec.study_name, dirs_exist_ok=True))
+        return RunDir(shutil.copytree(kept, runs / spec.study_name, dirs_exist_ok=True))
 
     return finished
 

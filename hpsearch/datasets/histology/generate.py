@@ -37,8 +37,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from hpsearch.datasets.histology.slides import draw_slide
-from hpsearch.datasets.histology.tissue import render_tile
+from hpsearch.datasets.histology.style import draw_style
+from hpsearch.datasets.histology.tile import render_tile
 from hpsearch.io.processes import Progress, in_order, silent
 
 TILES_PER_SLIDE = 50
@@ -91,7 +91,13 @@ def generate(
 
 
 class _Job(NamedTuple):
-    """A slide to render."""
+    """A slide to render.
+
+    Attributes:
+        name: for messages.
+        kind: normal or tumour.
+        seed: of all its tiles.
+    """
 
     name: str
     kind: str
@@ -103,5 +109,5 @@ class _Job(NamedTuple):
 
 def _render_slide(job: _Job) -> NDArray[np.uint8]:
     rng = np.random.default_rng(job.seed)
-    slide = draw_slide(rng, tumour=job.kind == "tumour")
+    slide = draw_style(rng, tumour=job.kind == "tumour")
     return np.stack([render_tile(slide, rng) for _ in range(TILES_PER_SLIDE)])

@@ -206,4 +206,5 @@ def _shapely() -> ModuleType:
         raise UserError(
             "annotations are read with shapely, which is not installed; pip install 'hpsearch[wsi]'"
         ) from error
-    return shapely
+    module: ModuleType = shapely
+    return module

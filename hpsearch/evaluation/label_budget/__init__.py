@@ -3,4 +3,4 @@
 Answers: how many are enough?
 """
 
-__all__ = ["answer", "curves", "simulation"]
+__all__ = ["curves", "simulation", "study_curves"]

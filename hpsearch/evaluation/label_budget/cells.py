@@ -1,11 +1,8 @@
-"""Which numbers of types and of examples are asked about, and whether the data holds them.
+"""Which numbers of types and of examples are asked about, and random draws of so many anomalies.
 
-Random draws of labelled anomalies, all cells of the figure from the same orders.
-
-A draw is what `protocol.labels.draw_labelled` would draw with its seed, from types that hold an
-even share. So of one repeat more types contain fewer types, and more examples contain fewer.
-
-Which anomalies labels may be drawn from: those whose group no model was trained on.
+All cells of the figure are drawn from the same orders. A draw is what
+`protocol.labels.draw_labelled` would draw with its seed, from types that hold an even share. So of
+one repeat more types contain fewer types, and more examples contain fewer.
 """
 
 from collections.abc import Sequence
@@ -20,12 +17,14 @@ from hpsearch.evaluation.stored_scores import StoredScores
 from hpsearch.protocol.folds import final_split
 from hpsearch.protocol.protocol import labelled_anomalies
 
+Indices = NDArray[np.int64]
+
 USUAL_TYPES = (1, 2, 4)
 USUAL_EXAMPLES = (1, 5, 10, 20, 50, 100)  # about those of the paper's Fig. 4
 
 
 @dataclass(frozen=True)
-class Cell:
+class BudgetCell:
     """One point of the figure.
 
     Attributes:
@@ -38,6 +37,12 @@ class Cell:
     n_examples: int
     n_eligible: int
 
+    @classmethod
+    def of(cls, n_types: int, n_examples: int, sizes: Sequence[int]) -> "BudgetCell":
+        """The cell of so many types and examples, of data with types of these sizes."""
+        share = -(-n_examples // n_types)
+        return cls(n_types, n_examples, sum(size >= share for size in sizes))
+
     @property
     def share(self) -> int:
         """Examples that one of its types gives at most."""
@@ -49,14 +54,14 @@ def plan_cells(
     *,
     types: Sequence[int] | None = None,
     examples: Sequence[int] | None = None,
-    parts: int = 1,
-) -> tuple[Cell, ...]:
+    n_folds: int = 1,
+) -> tuple[BudgetCell, ...]:
     """The cells that the data has anomalies for, by types and then by examples.
 
     Args:
         sizes: images of each type that labelled anomalies are drawn from.
         types, examples: the numbers asked for, None for the usual ones.
-        parts: folds between which the examples are parted, 1 where all share them.
+        n_folds: folds between which the examples are parted, 1 where all share them.
 
     Raises:
         SpecError: a number below 1, or examples that are too few for the types or the folds.
@@ -64,15 +69,19 @@ def plan_cells(
     """
     if not sizes:
         raise DataError("labelled anomalies: the data has none to draw from; label some")
-    _check_types(types or (), len(sizes))
+    for number in types or ():
+        if number < 1:
+            raise SpecError(f"--types: {number} is too few; ask for at least 1")
+        if number > len(sizes):
+            raise DataError(f"--types: {number} asked for, the data has {len(sizes)}; lower it")
     wanted_types = sorted({*(types or (n for n in USUAL_TYPES if n <= len(sizes)))})
-    _check_examples(examples or (), wanted_types, sorted(sizes, reverse=True), parts)
+    _check_examples(examples or (), wanted_types, sorted(sizes, reverse=True), n_folds)
     cells = tuple(
         cell
         for n_types in wanted_types
         for n_examples in sorted({*(examples or USUAL_EXAMPLES)})
-        if (cell := _cell(sizes, n_types, n_examples)).n_eligible >= n_types
-        and n_examples >= max(n_types, parts)
+        if (cell := BudgetCell.of(n_types, n_examples, sizes)).n_eligible >= n_types
+        and n_examples >= max(n_types, n_folds)
     )
     if not cells:
         raise DataError(
@@ -80,44 +89,6 @@ def plan_cells(
             "numbers; give --types and --examples"
         )
     return cells
-
-
-def _cell(sizes: Sequence[int], n_types: int, n_examples: int) -> Cell:
-    share = -(-n_examples // n_types)
-    return Cell(n_types, n_examples, sum(size >= share for size in sizes))
-
-
-def _check_types(types: Sequence[int], there: int) -> None:
-    for number in types:
-        if number < 1:
-            raise SpecError(f"--types: {number} is too few; ask for at least 1")
-        if number > there:
-            raise DataError(f"--types: {number} asked for, the data has {there}; lower it")
-
-
-def _check_examples(
-    examples: Sequence[int], types: Sequence[int], falling: Sequence[int], parts: int
-) -> None:
-    """Refuse a number of examples that none of the numbers of types can have."""
-    most = max(n_types * falling[n_types - 1] for n_types in types)
-    for number in examples:
-        if number < max(1, types[0]):
-            raise SpecError(
-                f"--examples: {number} is too few for {types[0]} types; ask for at least one a type"
-            )
-        if number < parts:
-            raise SpecError(
-                f"--examples: {number} is too few to part between {parts} folds; raise it"
-            )
-        if number > most:
-            raise DataError(
-                f"--examples: {number} asked for; --types {_given(types)} hold {most}, spread "
-                "evenly; lower it, or add to --types"
-            )
-
-
-def _given(numbers: Sequence[int]) -> str:
-    return ",".join(str(number) for number in numbers)
 
 
 def independent_pool(scores: StoredScores, spec: StudySpec) -> StoredScores:
@@ -142,9 +113,6 @@ def independent_pool(scores: StoredScores, spec: StudySpec) -> StoredScores:
             "models were trained on; label anomalies of other groups"
         )
     return replace(scores, pool=scores.pool[kept], pool_scores=scores.pool_scores[:, :, kept])
-
-
-Indices = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,7 +152,7 @@ class Orders:
                 drawn = image_rngs[kind].permutation(images)[:deepest]
                 self._images[repeat, kind, : len(drawn)] = drawn
 
-    def draw(self, cell: Cell) -> Draws:
+    def draw(self, cell: BudgetCell) -> Draws:
         """The draws `(R, ...)` of a cell: the first types in order that hold an even share."""
         holds = self.sizes >= cell.share
         first = np.argsort(~holds[self._types], axis=1, kind="stable")[:, : cell.n_types]
@@ -196,3 +164,25 @@ class Orders:
             for turn in range(cell.n_types)
         ]
         return Draws(np.concatenate(selected, axis=1), types)
+
+
+def _check_examples(
+    examples: Sequence[int], types: Sequence[int], falling: Sequence[int], n_folds: int
+) -> None:
+    """Refuse a number of examples that none of the numbers of types can have."""
+    asked = ",".join(str(number) for number in types)
+    most = max(n_types * falling[n_types - 1] for n_types in types)
+    for number in examples:
+        if number < max(1, types[0]):
+            raise SpecError(
+                f"--examples: {number} is too few for {types[0]} types; ask for at least one a type"
+            )
+        if number < n_folds:
+            raise SpecError(
+                f"--examples: {number} is too few to part between {n_folds} folds; raise it"
+            )
+        if number > most:
+            raise DataError(
+                f"--examples: {number} asked for; --types {asked} hold {most}, spread "
+                "evenly; lower it, or add to --types"
+            )

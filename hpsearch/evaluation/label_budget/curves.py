@@ -4,21 +4,84 @@ Source: the paper's Fig. 4 and its section 4.5: for each number of types and of 
 many labelled anomalies several times, choose by the cross-validated AUC with only those, and look
 the test AUC of the chosen configuration up. No image is scored again.
 
-What the curves mean for someone who must decide whether to label more, in a sentence.
+`advice` and `claim` say what that means, in a sentence.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
 from scipy import stats
 
 from hpsearch.errors import DataError
-from hpsearch.evaluation.label_budget.cells import Cell
-from hpsearch.evaluation.label_budget.held_out import HeldOut, Models
+from hpsearch.evaluation.auroc import FloatArray
+from hpsearch.evaluation.delong import placements
+from hpsearch.evaluation.label_budget.cells import BudgetCell, Draws
 from hpsearch.evaluation.label_budget.simulation import Choices, Question, Simulation
-from hpsearch.evaluation.stored_scores import FloatArray, StoredScores
+from hpsearch.evaluation.stored_scores import StoredScores
 
 _LEVEL = 0.95
+_CLAIMED = (1, 20, 0.02)  # types, examples, and how far below the best (paper, section 4.5)
+_NOTHING = 0.0005  # of regret: shown as 0.000, nobody labels images for it
+
+Models = Literal["final", "folds"]
+"""Whose test figure: of models trained on all normals, or the mean over those of the folds."""
+
+
+class HeldOut:
+    """Test AUCs of all configurations, on what a draw of labelled anomalies leaves to test on.
+
+    Args:
+        scores: stored scores with at least one normal and one anomaly among the test images.
+        models: whose figure.
+
+    Attributes:
+        borrowed: labelled anomalies come from the test images, and a draw then leaves out what
+            `hpsearch.protocol.labels.evaluation_roles` leaves out.
+
+    Raises:
+        DataError: the test images lack a class.
+    """
+
+    def __init__(self, scores: StoredScores, models: Models) -> None:
+        labels = scores.table["label"].to_numpy()[scores.test]
+        if not {0, 1} <= set(labels):
+            raise DataError("test images: a test AUC needs normal and anomalous ones; add some")
+        self.anomalies = scores.test[labels == 1]
+        self._placed = _test_placements(scores, labels, models)
+        self.borrowed = bool(np.isin(scores.pool, scores.test).any())
+        self._groups = pd.factorize(scores.table["group"].iloc[self.anomalies])[0]
+
+    def overall(self) -> FloatArray:
+        """AUC `(C,)` over all test anomalies, NaN where there is no model."""
+        means: FloatArray = self._placed.mean(axis=1)
+        return means
+
+    def aurocs(self, draws: Draws, type_of: NDArray[np.int64]) -> FloatArray | None:
+        """AUC `(C, R)` on what each draw leaves, NaN where there is no model.
+
+        Args:
+            draws: of anomalies of the pool.
+            type_of: `(A,)` number of the type of each anomaly of the pool.
+
+        Returns:
+            None where a draw leaves no anomaly to test on.
+        """
+        if not self.borrowed:
+            return np.repeat(self.overall()[:, None], len(draws.selected), axis=1)
+        # Which test anomalies (R, A), here the pool, a draw may be tested on.
+        rows = np.arange(len(draws.selected))[:, None]
+        touched = np.zeros((len(rows), self._groups.max() + 1), dtype=bool)
+        touched[rows, self._groups[draws.selected]] = True
+        seen_type = np.zeros((len(rows), type_of.max() + 1), dtype=bool)
+        seen_type[rows, draws.types] = True
+        free = ~touched[:, self._groups]
+        unseen = free & ~seen_type[:, type_of]
+        left = np.where(unseen.any(axis=1, keepdims=True), unseen, free)
+        counts = left.sum(axis=1)
+        return self._placed @ left.T / counts if counts.all() else None
 
 
 @dataclass(frozen=True)
@@ -34,7 +97,7 @@ class Point:
         chosen: number of trial and how often it was chosen, most often first.
     """
 
-    cell: Cell
+    cell: BudgetCell
     mean: float
     std: float | None
     low: float | None
@@ -102,8 +165,10 @@ def budget_curves(simulation: Simulation, scores: StoredScores, models: Models) 
         ValueError: a chosen configuration has no final model.
     """
     held_out = HeldOut(scores, models)
-    found = ((each, held_out.aurocs(each.draws, simulation.type_of)) for each in simulation.choices)
-    points = tuple(_point(each, test, scores) for each, test in found if test is not None)
+    by_cell = (
+        (each, held_out.aurocs(each.draws, simulation.type_of)) for each in simulation.choices
+    )
+    points = tuple(_point(each, test, scores) for each, test in by_cell if test is not None)
     if not points:
         raise DataError(
             "test anomalies: a draw leaves none to test on, for it is taken from the test images; "
@@ -130,32 +195,23 @@ def _point(choices: Choices, test: FloatArray, scores: StoredScores) -> Point:
     aurocs = test[chosen, np.arange(len(chosen))]
     if np.isnan(aurocs).any():
         raise ValueError("a chosen configuration has no final model")
-    low, high = _interval(aurocs)
+    n, mean = len(aurocs), float(aurocs.mean())
+    std, low, high = None, None, None
+    if n > 1:
+        std = float(aurocs.std(ddof=1))
+        half = stats.t.ppf((1 + _LEVEL) / 2, n - 1) * std / np.sqrt(n)
+        low, high = float(max(0.0, mean - half)), float(min(1.0, mean + half))
     counts = np.bincount(chosen, minlength=len(scores.trials))
     often = [int(number) for number in np.argsort(-counts, kind="stable") if counts[number]]
     return Point(
         cell=choices.cell,
-        mean=float(aurocs.mean()),
-        std=float(aurocs.std(ddof=1)) if len(aurocs) > 1 else None,
+        mean=mean,
+        std=std,
         low=low,
         high=high,
         regret=float((np.nanmax(test, axis=0) - aurocs).mean()),
         chosen=tuple((scores.trials[number].number, int(counts[number])) for number in often),
     )
-
-
-def _interval(aurocs: FloatArray) -> tuple[float | None, float | None]:
-    """The t interval of the mean, within [0, 1]."""
-    n = len(aurocs)
-    if n < 2:
-        return None, None
-    half = stats.t.ppf((1 + _LEVEL) / 2, n - 1) * np.std(aurocs, ddof=1) / np.sqrt(n)
-    mean = np.mean(aurocs)
-    return float(max(0.0, mean - half)), float(min(1.0, mean + half))
-
-
-_CLAIMED = (1, 20, 0.02)  # types, examples, and how far below the best (paper, section 4.5)
-_NOTHING = 0.0005  # of regret: shown as 0.000, nobody labels images for it
 
 
 def advice(curves: BudgetCurves, *, n_types: int, n_examples: int) -> str:
@@ -165,7 +221,14 @@ def advice(curves: BudgetCurves, *, n_types: int, n_examples: int) -> str:
         curves: what was computed.
         n_types, n_examples: the labels that there are; the nearest point is taken.
     """
-    here = _nearest(curves, n_types, n_examples)
+    here = min(
+        curves.points,
+        key=lambda point: (
+            abs(point.cell.n_types - n_types),
+            abs(point.cell.n_examples - n_examples),
+            point.cell.n_examples,
+        ),
+    )
     lost = f"with {named(here)} the choice loses {here.regret:.3f} of test AUC on average"
     if here.regret < _NOTHING:
         return f"with {named(here)} the choice is as good as the best; no more are needed"
@@ -182,8 +245,8 @@ def advice(curves: BudgetCurves, *, n_types: int, n_examples: int) -> str:
     # The most help for the fewest new labels: half of what can be gained, or the best there is.
     target = (here.regret + min(point.regret for point in better)) / 2
     enough = [point for point in better if point.regret <= target]
-    there = min(enough, key=lambda point: (point.cell.n_examples, point.cell.n_types))
-    return f"{lost}; {named(there)} would lose {there.regret:.3f}"
+    cheapest = min(enough, key=lambda point: (point.cell.n_examples, point.cell.n_types))
+    return f"{lost}; {named(cheapest)} would lose {cheapest.regret:.3f}"
 
 
 def claim(curves: BudgetCurves) -> str:
@@ -193,10 +256,10 @@ def claim(curves: BudgetCurves) -> str:
     if point is None:
         return f"no {n_examples} examples of one type can be had here, so the claim is not tested"
     below = point.regret
-    verdict = "is within" if below <= within else f"is {below - within:.3f} more than"
+    holds = "is within" if below <= within else f"is {below - within:.3f} more than"
     return (
         f"with {named(point)} the mean test AUC is {point.mean:.3f}, {below:.3f} below the best of "
-        f"the grid: this {verdict} the paper's {within}"
+        f"the grid: this {holds} the paper's {within}"
     )
 
 
@@ -207,12 +270,16 @@ def named(point: Point) -> str:
     return f"{point.cell.n_examples} {examples} of {point.cell.n_types} {types}"
 
 
-def _nearest(curves: BudgetCurves, n_types: int, n_examples: int) -> Point:
-    return min(
-        curves.points,
-        key=lambda point: (
-            abs(point.cell.n_types - n_types),
-            abs(point.cell.n_examples - n_examples),
-            point.cell.n_examples,
-        ),
-    )
+def _test_placements(scores: StoredScores, labels: NDArray[np.int64], models: Models) -> FloatArray:
+    """Placements `(C, A)` of the test anomalies among the test normals; NaN without a model."""
+
+    def placed(of_test: FloatArray) -> FloatArray:
+        return placements(of_test[labels == 1], of_test[labels == 0])
+
+    if models == "folds":
+        each = [[placed(fold) for fold in folds] for folds in scores.fold_test_scores]
+        means: FloatArray = np.mean(each, axis=1)
+        return means
+    nothing = np.full(int((labels == 1).sum()), np.nan)
+    rows = zip(scores.final_test_scores, scores.has_final, strict=True)
+    return np.stack([placed(row) if has else nothing for row, has in rows])

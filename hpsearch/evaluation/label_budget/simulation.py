@@ -4,12 +4,16 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from hpsearch.errors import SpecError
-from hpsearch.evaluation.label_budget.cells import Cell, Draws, Orders, plan_cells
-from hpsearch.evaluation.label_budget.held_out import choose, cross_validated, pool_placements
+from hpsearch.evaluation.auroc import FloatArray
+from hpsearch.evaluation.delong import placements
+from hpsearch.evaluation.label_budget.cells import BudgetCell, Draws, Orders, plan_cells
 from hpsearch.evaluation.stored_scores import StoredScores
 from hpsearch.protocol.labels import AnomalyUse
+
+_DECIMALS = 12  # below them equal values may differ by the order in which they were summed
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,7 @@ class Choices:
         configurations: `(R,)` which of the study's configurations, counted from 0.
     """
 
-    cell: Cell
+    cell: BudgetCell
     draws: Draws
     configurations: NDArray[np.int64]
 
@@ -68,8 +72,8 @@ def simulate(scores: StoredScores, question: Question, anomalies: AnomalyUse) ->
     """
     types = scores.table["anomaly_type"].to_numpy(dtype=object)[scores.pool]
     sizes = np.unique(types, return_counts=True)[1].tolist()
-    parts = 1 if anomalies == "shared" else len(scores.normals)
-    cells = plan_cells(sizes, types=question.types, examples=question.examples, parts=parts)
+    n_folds = 1 if anomalies == "shared" else len(scores.normals)
+    cells = plan_cells(sizes, types=question.types, examples=question.examples, n_folds=n_folds)
     orders = Orders(
         types,
         repeats=question.repeats,
@@ -81,5 +85,40 @@ def simulate(scores: StoredScores, question: Question, anomalies: AnomalyUse) ->
     for cell in cells:
         draws = orders.draw(cell)
         values = cross_validated(placed, draws.selected, anomalies)
-        choices.append(Choices(cell, draws, choose(values)))
+        chosen = np.argmax(values, axis=0)  # the earliest of several that are equal
+        choices.append(Choices(cell, draws, chosen))
     return Simulation(question, tuple(choices), orders.type_of, tuple(orders.names))
+
+
+def pool_placements(scores: StoredScores) -> FloatArray:
+    """Placements `(C, F, A)` of the pool's anomalies among the normals of each fold."""
+    placed = np.empty_like(scores.pool_scores)
+    for fold, normals in enumerate(scores.normal_scores):
+        for number, own in enumerate(normals):
+            placed[number, fold] = placements(scores.pool_scores[number, fold], own)
+    return placed
+
+
+def cross_validated(
+    placed: FloatArray, selected: NDArray[np.int64], anomalies: AnomalyUse
+) -> FloatArray:
+    """Mean AUC over folds `(C, R)` with only the selected anomalies.
+
+    Args:
+        placed: placements `(C, F, A)`.
+        selected: `(R, s)` places in the pool, as `Draws` has them.
+        anomalies: whether every fold scores all of them or each its own part, as
+            `hpsearch.protocol.labels.labelled_for_fold` has it.
+    """
+    n_folds = placed.shape[1]
+    values = np.zeros((len(placed), len(selected)))
+    for fold in range(n_folds):
+        part = selected if anomalies == "shared" else selected[:, fold::n_folds]
+        n_draws, size = part.shape
+        starts = np.arange(n_draws + 1) * size
+        members = sparse.csr_array(
+            (np.ones(part.size), part.ravel(), starts), shape=(n_draws, placed.shape[2])
+        )
+        values += (members @ placed[:, fold].T).T / size
+    means: FloatArray = np.round(values / n_folds, _DECIMALS)
+    return means

@@ -19,15 +19,10 @@ from optuna.trial import FrozenTrial
 
 from hpsearch.io.files import atomic_path
 from hpsearch.storage.optuna_storage import storage_of, study_id, system_attributes, trial_id
-from hpsearch.storage.run_dir import StudyDir
+from hpsearch.storage.trials import facts_of
 
 _PREFIX = "dashboard:artifacts"
 _PNG = "image/png"
-
-
-def artifacts_of(folder: StudyDir) -> Path:
-    """The folder of a study's artifacts."""
-    return folder.path / "artifacts"
 
 
 class Shelf:
@@ -69,7 +64,7 @@ class Shelf:
 
 def _names(trial: FrozenTrial, name: str) -> tuple[str, str]:
     """Of a picture's file, the same for the same trainings, and of its registration."""
-    tasks = " ".join(trial.user_attrs.get("tasks", []))
+    tasks = " ".join(facts_of(trial).tasks)
     artifact = str(uuid5(NAMESPACE_URL, f"hpsearch {trial.number} {tasks} {name}"))
     return artifact, f"{_PREFIX}:{trial_id(trial)}:{artifact}"
 

@@ -13,11 +13,12 @@ from optuna.trial import FrozenTrial, TrialState
 
 from hpsearch.config.spec import CRITERIA, Criterion, StudySpec
 from hpsearch.errors import StudyError
-from hpsearch.evaluation.choice import varied_axes
-from hpsearch.evaluation.result import FinalResult
-from hpsearch.evaluation.threshold import Estimate
+from hpsearch.evaluation.auroc import Estimate
+from hpsearch.evaluation.selection import varied_axes
 from hpsearch.io.files import printable, write_text_atomic
 from hpsearch.reports.dashboard.internals import shown_notes
+from hpsearch.storage.trials import facts_of
+from hpsearch.study.result import FinalResult
 
 _CRITERIA: Mapping[Criterion, str] = {
     "weak": "ROC AUC",
@@ -45,37 +46,36 @@ def trial_note(trial: FrozenTrial, *, n_folds: int, final: FinalResult | None) -
             f"**Final model**, trained on all normals: {_auroc(final.test)} on the test images; "
             f"model in {_code(f'final/{trial.number}/model/')}"
         )
-    if trial.user_attrs.get("tasks"):
+    if facts_of(trial).tasks:
         parts.append(_folds(trial))
     return "\n\n".join(parts) + "\n"
 
 
 def _heading(trial: FrozenTrial, n_folds: int) -> str:
-    facts = trial.user_attrs
+    facts = facts_of(trial)
     varied = ", ".join(f"{axis} = {trial.params[axis]}" for axis in varied_axes(trial))
     words = f"**{_STATES[trial.state]}**: {_code(varied or 'the one configuration')}"
     if trial.state is TrialState.FAIL:
-        words += f"; {_code(facts.get('failure_message', 'unknown'))}"
-    if "seconds" in facts:
-        scored = len(facts["tasks"])
-        devices = _code(", ".join(facts["devices"]) or "no device")
-        words += f"; {scored} of {n_folds} folds, {facts['seconds']:.1f} s on {devices}"
+        words += f"; {_code(facts.failure_message or 'unknown')}"
+    if facts.ended:
+        scored = len(facts.tasks)
+        devices = _code(", ".join(facts.devices) or "no device")
+        words += f"; {scored} of {n_folds} folds, {facts.seconds:.1f} s on {devices}"
     return words
 
 
 def _folds(trial: FrozenTrial) -> str:
-    facts = trial.user_attrs
-    values: Mapping[Criterion, Sequence[float]] = facts["fold_values"]
+    facts = facts_of(trial)
     rows = [
         (
             str(number),
-            *(f"{values[name][number]:.4f}" for name in CRITERIA),
+            *(f"{facts.fold_values[name][number]:.4f}" for name in CRITERIA),
             str(step),
             _code(f"tasks/{task}/"),
         )
-        for number, (task, step) in enumerate(zip(facts["tasks"], facts["best_steps"], strict=True))
+        for number, (task, step) in enumerate(zip(facts.tasks, facts.best_steps, strict=True))
     ]
-    means = ("mean", *(f"{facts[name]:.4f}" for name in CRITERIA), "", "")
+    means = ("mean", *(f"{facts.criteria[name]:.4f}" for name in CRITERIA), "", "")
     header = ("fold", *(_CRITERIA[name] for name in CRITERIA), "best step", "directory")
     return _table(header, [*rows, means])
 
@@ -112,7 +112,7 @@ def study_note(
         figures = [
             (name, _auroc(test), str(test.n_normal), str(test.n_anomaly)) for name, test in rows
         ]
-        parts.append(f"**Answer**: {_code(final.verdict.sentence)}\n\n{_table(header, figures)}")
+        parts.append(f"**Answer**: {_code(final.selection.sentence)}\n\n{_table(header, figures)}")
     parts.append(
         "Go on with "
         + ", ".join(_code(f"hpsearch {verb} {spec.study_name}") for verb in ("best", "report"))

@@ -12,29 +12,27 @@ from sklearn.metrics import roc_curve
 
 from hpsearch.errors import SpecError, StudyError, UserError
 from hpsearch.evaluation.auroc import auroc
-from hpsearch.evaluation.choice import fold_scores
-from hpsearch.evaluation.fold_scores import FoldScores
-from hpsearch.evaluation.result import FinalResult
+from hpsearch.evaluation.delong import FoldScores
+from hpsearch.evaluation.selection import fold_scores
 from hpsearch.evaluation.stored_scores import read_scores
 from hpsearch.io.processes import Progress, silent
 from hpsearch.protocol.protocol import labelled_anomalies
 from hpsearch.reports.budget_figure import budget_block, read_budget
-from hpsearch.reports.dashboard.internals import Shelf, artifacts_of, shown_figures
+from hpsearch.reports.dashboard.internals import Shelf, shown_figures
 from hpsearch.reports.dashboard.notes import NoteBook, study_note, trial_note
 from hpsearch.reports.dashboard.server import is_installed, open_storage
 from hpsearch.reports.document import Figure
 from hpsearch.reports.draw_matplotlib import png
 from hpsearch.reports.draw_plotly import plotly_figure
 from hpsearch.reports.drawing import COLOURS, DASHES, NEUTRAL, Axis, Drawing, Line, Mark
-from hpsearch.reports.examples.store import examples_of
 from hpsearch.reports.heat_table import heat, heat_axes, heat_drawing
 from hpsearch.reports.search_figures import axis_importance
-from hpsearch.reports.study_data import read_study_data, report_folder
+from hpsearch.reports.study_data import read_study_data
 from hpsearch.storage.database import sole_writer_of
 from hpsearch.storage.optuna_storage import trial_id
-from hpsearch.storage.run_dir import StudyDir
+from hpsearch.storage.run_dir import RunDir
 from hpsearch.storage.trials import trials_of
-from hpsearch.study.final_store import read_final
+from hpsearch.study.result import FinalResult, read_final
 
 HEAT, BUDGET = "value-by-axis", "label-budget"
 """Names under which the dashboard shows a study's figures."""
@@ -43,7 +41,7 @@ _ROC = "roc.png"
 _NOTES = "notes.json"
 
 
-def publish(folder: StudyDir, *, progress: Progress = silent) -> list[str]:
+def publish(folder: RunDir, *, progress: Progress = silent) -> list[str]:
     """Write what is not there yet, for the holder of the study's lock; a second time adds nothing.
 
     A finished study is not failed by a picture: what cannot be made is told.
@@ -61,7 +59,7 @@ def publish(folder: StudyDir, *, progress: Progress = silent) -> list[str]:
     remarks: list[str] = []
     try:
         study = optuna.load_study(study_name=None, storage=storage)
-        shelf = Shelf(artifacts_of(folder), study)
+        shelf = Shelf(folder.artifacts, study)
         writers: tuple[Callable[[], None], ...] = (
             partial(_write_notes, folder, study, remarks),
             partial(_draw_curves, folder, study, shelf, progress),
@@ -79,7 +77,7 @@ def publish(folder: StudyDir, *, progress: Progress = silent) -> list[str]:
     return remarks
 
 
-def publish_unless_running(folder: StudyDir, *, progress: Progress = silent) -> list[str]:
+def publish_unless_running(folder: RunDir, *, progress: Progress = silent) -> list[str]:
     """Publish, where no other process is writing the study and this one may.
 
     Returns:
@@ -94,12 +92,12 @@ def publish_unless_running(folder: StudyDir, *, progress: Progress = silent) -> 
         return [f"no new notes and pictures: {error.filename} may only be read"]
 
 
-def _write_notes(folder: StudyDir, study: optuna.Study, remarks: list[str]) -> None:
+def _write_notes(folder: RunDir, study: optuna.Study, remarks: list[str]) -> None:
     """Write the notes; a final result that cannot be read is added to the remarks."""
     finals: dict[int, FinalResult] = {}
     for path in sorted(folder.final.glob("[0-9]*")):
         try:
-            if (result := read_final(folder.final, int(path.name))) is not None:
+            if (result := read_final(folder, int(path.name))) is not None:
                 finals[result.trial] = result
         except StudyError as error:
             remarks.append(str(error))
@@ -117,10 +115,10 @@ def _write_notes(folder: StudyDir, study: optuna.Study, remarks: list[str]) -> N
         final=finals.get(folder.winner()) if folder.winner_file.exists() else None,
         warnings=folder.environment().get("warnings", []),
     )
-    NoteBook(study, artifacts_of(folder) / _NOTES).write(notes)
+    NoteBook(study, folder.artifacts / _NOTES).write(notes)
 
 
-def _draw_curves(folder: StudyDir, study: optuna.Study, shelf: Shelf, progress: Progress) -> None:
+def _draw_curves(folder: RunDir, study: optuna.Study, shelf: Shelf, progress: Progress) -> None:
     completed = trials_of(study).completed
     due = {trial.number: trial for trial in completed if not shelf.holds(trial, _ROC)}
     if not due:
@@ -130,15 +128,15 @@ def _draw_curves(folder: StudyDir, study: optuna.Study, shelf: Shelf, progress: 
         progress("drawing ROC curves", done + 1, len(due))
 
 
-def _show_examples(folder: StudyDir, study: optuna.Study, shelf: Shelf) -> None:
+def _show_examples(folder: RunDir, study: optuna.Study, shelf: Shelf) -> None:
     for trial in trials_of(study).completed:
-        pictures = examples_of(folder.final, trial.number).glob("*.png")
+        pictures = folder.examples(trial.number).glob("*.png")
         # An image before what lies over it.
         for picture in sorted(pictures, key=lambda path: path.stem):
             shelf.put(trial, picture.name, picture.read_bytes())
 
 
-def _show_figures(folder: StudyDir, study: optuna.Study) -> None:
+def _show_figures(folder: RunDir, study: optuna.Study) -> None:
     """Show a finished study's figures, each in place of an earlier one of its name."""
     from optuna_dashboard import save_plotly_graph_object
 
@@ -150,7 +148,7 @@ def _show_figures(folder: StudyDir, study: optuna.Study) -> None:
         importance = axis_importance(data)
         ranking = tuple(importance.shares) if importance else ()
         drawings[HEAT] = heat_drawing(heat(data, *heat_axes(data.varied, ranking)))
-    block = budget_block(read_budget(report_folder(folder)))
+    block = budget_block(read_budget(folder.report))
     if isinstance(block, Figure):
         drawings[BUDGET] = block.drawing
     shown = shown_figures(study)
@@ -178,7 +176,7 @@ class FoldCurve:
 
 
 def trial_curves(
-    folder: StudyDir, trials: Collection[int], *, progress: Progress = silent
+    folder: RunDir, trials: Collection[int], *, progress: Progress = silent
 ) -> dict[int, tuple[FoldCurve, ...]]:
     """ROC curves of the folds of the completed trials of these numbers, from stored scores.
 

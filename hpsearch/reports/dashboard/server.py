@@ -16,10 +16,9 @@ from optuna.storages import RDBStorage
 
 from hpsearch.errors import SpecError
 from hpsearch.reports.dashboard.guard import Guard, OneTimeLink
-from hpsearch.reports.dashboard.internals import artifacts_of
-from hpsearch.storage.database import DATABASE, load_study, sole_writer_of
+from hpsearch.storage.database import load_study, sole_writer_of
 from hpsearch.storage.optuna_storage import sqlite_url, study_id
-from hpsearch.storage.run_dir import StudyDir
+from hpsearch.storage.run_dir import DATABASE, RunDir
 
 _BUSY_SECONDS = 60  # the search may hold the file for a moment
 
@@ -114,7 +113,7 @@ class Dashboard:
 
 
 @contextmanager
-def open_dashboard(folder: StudyDir, *, port: int, allow_write: bool) -> Iterator[Dashboard]:
+def open_dashboard(folder: RunDir, *, port: int, allow_write: bool) -> Iterator[Dashboard]:
     """Listen on the loopback interface for as long as the block lasts.
 
     Args:
@@ -139,7 +138,7 @@ def open_dashboard(folder: StudyDir, *, port: int, allow_write: bool) -> Iterato
         link = OneTimeLink(server.server_port)
         server.set_app(
             Guard(
-                wsgi(storage, artifact_store=FileSystemArtifactStore(artifacts_of(folder))),
+                wsgi(storage, artifact_store=FileSystemArtifactStore(folder.artifacts)),
                 port=server.server_port,
                 link=link,
                 landing=f"/dashboard/studies/{study_id(study)}",

@@ -14,20 +14,19 @@ from PIL import Image
 from hpsearch.datasets.registry import load_dataset
 from hpsearch.datasets.table import Dataset
 from hpsearch.errors import DataError, SpecError, StudyError
-from hpsearch.evaluation.result import FinalResult
 from hpsearch.io.files import remove_leftovers, write_directory_atomic
 from hpsearch.io.processes import Progress, silent
-from hpsearch.protocol.labels import TestRoles
+from hpsearch.protocol.labels import EvaluationRoles
 from hpsearch.reports.examples.store import (
     Choice,
     Example,
     choose_examples,
-    examples_of,
     read_examples,
     write_index,
 )
 from hpsearch.storage.results import read_result, scores_at
-from hpsearch.storage.run_dir import StudyDir
+from hpsearch.storage.run_dir import RunDir
+from hpsearch.study.result import FinalResult
 
 if TYPE_CHECKING:
     from hpsearch.model.model import Model
@@ -43,9 +42,9 @@ def key_of(result: FinalResult) -> str:
 
 
 def make_examples(
-    folder: StudyDir,
+    folder: RunDir,
     result: FinalResult,
-    roles: TestRoles,
+    roles: EvaluationRoles,
     *,
     cache_dir: Path,
     device: str = "auto",
@@ -66,14 +65,14 @@ def make_examples(
     Raises:
         UserError: the images, the weights or the model are gone or are others.
     """
-    target, key = examples_of(folder.final, result.trial), key_of(result)
+    target, key = folder.examples(result.trial), key_of(result)
     known = read_examples(target, key)
     if known is not None:
         return known
     dataset = folder.known_images(dataset or _load(folder, cache_dir, progress))
     _require_same(folder, dataset)
     chosen = _choose(folder, result, roles, dataset)
-    model = _model(folder, target.parent / "model", device)
+    model = _model(folder, folder.model(result.trial), device)
     remove_leftovers(target)
     shutil.rmtree(target, ignore_errors=True)
     with write_directory_atomic(target) as partial:
@@ -82,20 +81,20 @@ def make_examples(
     return examples
 
 
-def _load(folder: StudyDir, cache_dir: Path, progress: Progress) -> Dataset:
+def _load(folder: RunDir, cache_dir: Path, progress: Progress) -> Dataset:
     # Only here: it imports torch, and a report whose pictures are there needs none.
-    from hpsearch.study.prepare import request_of
+    from hpsearch.study.inputs import request_of
 
     request = request_of(folder.spec().dataset)
     return load_dataset(request, cache_dir=cache_dir, progress=progress)
 
 
-def _require_same(folder: StudyDir, dataset: Dataset) -> None:
+def _require_same(folder: RunDir, dataset: Dataset) -> None:
     if dataset.fingerprint != folder.environment()["data_fingerprint"]:
         raise DataError(f"{dataset.name}: the images are others than when the study began")
 
 
-def _model(folder: StudyDir, bundle: Path, device: str) -> "Model":
+def _model(folder: RunDir, bundle: Path, device: str) -> "Model":
     # Importing torch takes seconds: who finds the pictures there should not wait for it.
     from hpsearch.model.model import load_model
 
@@ -103,7 +102,7 @@ def _model(folder: StudyDir, bundle: Path, device: str) -> "Model":
 
 
 def _choose(
-    folder: StudyDir, result: FinalResult, roles: TestRoles, dataset: Dataset
+    folder: RunDir, result: FinalResult, roles: EvaluationRoles, dataset: Dataset
 ) -> tuple[Choice, ...]:
     run = read_result(folder.tasks, result.tasks[0])
     if run is None:

@@ -77,11 +77,6 @@ class Example:
     overlay: str | None
 
 
-def examples_of(final: Path, trial: int) -> Path:
-    """The folder of a final model's examples."""
-    return final / str(trial) / "examples"
-
-
 def write_index(folder: Path, made_of: str, examples: Sequence[Example]) -> None:
     """Say what the pictures in `folder` are.
 

@@ -8,10 +8,10 @@ import pandas as pd
 from optuna.trial import FrozenTrial
 
 from hpsearch.config.space import Params
-from hpsearch.config.spec import CRITERIA
-from hpsearch.evaluation.result import FinalResult
-from hpsearch.evaluation.threshold import Estimate
+from hpsearch.evaluation.auroc import Estimate
 from hpsearch.storage.results import read_result
+from hpsearch.storage.trials import facts_of
+from hpsearch.study.result import FinalResult
 
 Curve = tuple[tuple[int, float], ...]
 """Steps and values."""
@@ -55,14 +55,12 @@ def trial_record(trial: FrozenTrial, tasks: Path) -> Record:
         trial: complete, pruned or failed.
         tasks: folder of the study's trainings.
     """
-    facts = trial.user_attrs
-    metrics: dict[str, float] = {
-        f"criterion/{criterion}": facts[criterion] for criterion in CRITERIA if criterion in facts
-    }
-    for fold, auroc in enumerate(facts["fold_aurocs"]):
+    facts = facts_of(trial)
+    metrics = {f"criterion/{criterion}": value for criterion, value in facts.criteria.items()}
+    for fold, auroc in enumerate(facts.fold_values.get("weak", ())):
         metrics[f"fold-{fold}/auroc"] = auroc
-    metrics["seconds"] = facts["seconds"]
-    return Record(trial_name(trial), trial.params, metrics, _curves("fold", facts["tasks"], tasks))
+    metrics["seconds"] = facts.seconds
+    return Record(trial_name(trial), trial.params, metrics, _curves("fold", facts.tasks, tasks))
 
 
 def final_record(result: FinalResult, *, tasks: Path, model: Path) -> Record:

@@ -14,7 +14,7 @@ from PIL import Image
 from hpsearch.datasets.manifest import load_manifest
 from hpsearch.detectors.backbones.backbone import BUNDLED_VGG_MINI
 from hpsearch.storage.database import load_study
-from hpsearch.storage.run_dir import StudyDir
+from hpsearch.storage.run_dir import RunDir
 
 Command = Callable[..., Any]
 
@@ -123,8 +123,8 @@ def test_moved_images_go_on(
     assert (ended.code, ended.err, inline) == (0, "", [])
     assert hpsearch("run", "--study-name", "tiny").code == 0
     assert not inline
-    known = StudyDir(runs / "tiny").known_images(load_manifest(listed, moved))
-    assert list(known.table["image_id"]) == list(StudyDir(runs / "tiny").images()["image_id"])
+    known = RunDir(runs / "tiny").known_images(load_manifest(listed, moved))
+    assert list(known.table["image_id"]) == list(RunDir(runs / "tiny").images()["image_id"])
     assert known.file(0) == moved / rows[0].split(",")[0]
 
 

@@ -7,10 +7,9 @@ import optuna
 import pandas as pd
 import pytest
 
-from hpsearch.storage.database import DATABASE, create_or_load_study
+from hpsearch.storage.database import create_or_load_study
 from hpsearch.storage.results import RECIPE
-from hpsearch.storage.run_dir import StudyDir
-from hpsearch.storage.trials import TASKS
+from hpsearch.storage.run_dir import DATABASE, RunDir
 
 Command = Callable[..., Any]
 
@@ -61,7 +60,7 @@ def test_no_such_study(hpsearch: Command, run: list[str]) -> None:
 
 
 def test_a_winner_that_is_not_trained_yet(hpsearch: Command, runs: Path, tiny_spec: Any) -> None:
-    folder = StudyDir(runs / "tiny")
+    folder = RunDir(runs / "tiny")
     facts = {"recipe": RECIPE, "data_fingerprint": "f", "backbone_digest": "b"}
     folder.begin(tiny_spec(), pd.DataFrame({"image_id": []}), facts)
     study = create_or_load_study(folder.path, "tiny", pruner=optuna.pruners.NopPruner())
@@ -69,7 +68,7 @@ def test_a_winner_that_is_not_trained_yet(hpsearch: Command, runs: Path, tiny_sp
     assert (ended.code, ended.err.count("\n")) == (3, 1)
     assert "no trial was completed" in ended.err
     trial = study.ask()
-    trial.set_user_attr(TASKS, [])
+    trial.set_user_attr("tasks", [])
     trial.set_user_attr("weak", 0.5)
     study.tell(trial, 0.5)
     ended = hpsearch("best")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from hpsearch.storage.run_dir import StudyDir
+from hpsearch.storage.run_dir import RunDir
 
 FILES = (
     "env.json",
@@ -26,7 +26,7 @@ def test_a_damaged_record_is_one_line(
     hpsearch: Any,
     tiny_spec: Any,
     tiny_yaml: Path,
-    finished_study: Callable[..., StudyDir],
+    finished_study: Callable[..., RunDir],
 ) -> None:
     folder = finished_study(tiny_spec())
     for path in folder.path.glob(name):

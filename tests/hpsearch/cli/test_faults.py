@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from hpsearch.storage.database import DATABASE, load_study
-from hpsearch.storage.run_dir import StudyDir
+from hpsearch.storage.database import load_study
+from hpsearch.storage.run_dir import DATABASE, RunDir
 
 RUN = ("--device", "cpu", "--workers", 1)
 
@@ -82,7 +82,7 @@ def test_a_study_that_may_only_be_read_is_read(
     hpsearch: Any,
     tiny_spec: Any,
     tiny_yaml: Path,
-    finished_study: Callable[..., StudyDir],
+    finished_study: Callable[..., RunDir],
     small_disk: Callable[..., Path],
 ) -> None:
     runs = small_disk("size=20m")
@@ -95,21 +95,21 @@ def test_a_study_that_may_only_be_read_is_read(
 
 
 @pytest.fixture
-def finished(tiny_spec: Any, finished_study: Callable[..., StudyDir]) -> StudyDir:
+def finished(tiny_spec: Any, finished_study: Callable[..., RunDir]) -> RunDir:
     return finished_study(tiny_spec())
 
 
 def test_a_locked_database_is_one_line(
-    hpsearch: Any, finished: StudyDir, monkeypatch: pytest.MonkeyPatch
+    hpsearch: Any, finished: RunDir, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hpsearch.storage.backups._BUSY_SECONDS", 0.1)
+    monkeypatch.setattr("hpsearch.storage.optuna_storage._BUSY_SECONDS", 0.1)
     with closing(sqlite3.connect(finished.path / DATABASE, isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
         _one_line(hpsearch("best", "tiny", "--runs", finished.path.parent), "locked")
     assert hpsearch("best", "tiny", "--runs", finished.path.parent).code == 0
 
 
-def _schema(folder: StudyDir, version: str | None = None) -> Any:
+def _schema(folder: RunDir, version: str | None = None) -> Any:
     with closing(sqlite3.connect(folder.path / DATABASE)) as database:
         if version is not None:
             database.execute("UPDATE alembic_version SET version_num = ?", (version,))
@@ -118,7 +118,7 @@ def _schema(folder: StudyDir, version: str | None = None) -> Any:
 
 
 def test_an_earlier_optuna_s_database_is_converted_when_asked(
-    hpsearch: Any, finished: StudyDir
+    hpsearch: Any, finished: RunDir
 ) -> None:
     where = ("tiny", "--runs", finished.path.parent)
     head, before = _schema(finished), load_study(finished.path).get_trials()
@@ -133,7 +133,7 @@ def test_an_earlier_optuna_s_database_is_converted_when_asked(
     assert version == "v3.0.0.d"
 
 
-def test_a_later_optuna_s_database_is_refused(hpsearch: Any, finished: StudyDir) -> None:
+def test_a_later_optuna_s_database_is_refused(hpsearch: Any, finished: RunDir) -> None:
     _schema(finished, "v9.9.9.a")
     for command in (("best",), ("recover", "--upgrade"), ("recover",)):
         ended = hpsearch(*command, "tiny", "--runs", finished.path.parent)
@@ -142,7 +142,7 @@ def test_a_later_optuna_s_database_is_refused(hpsearch: Any, finished: StudyDir)
 
 
 def test_a_file_name_that_is_not_utf_8_is_one_line(
-    hpsearch: Any, tiny: Path, tmp_path: Path, finished: StudyDir
+    hpsearch: Any, tiny: Path, tmp_path: Path, finished: RunDir
 ) -> None:
     images = tmp_path / "images"
     for name in ("good", "bad"):

@@ -6,11 +6,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from hpsearch.cli.fig4 import fig4_spec
-from hpsearch.cli.reproduction import Reproduction
+from hpsearch.cli.reproduction import Reproduction, fig4_spec
 from hpsearch.config.spec import read_study
-from hpsearch.study import final_models
-from hpsearch.study import run as study_module
 
 Command = Callable[..., Any]
 
@@ -26,7 +23,6 @@ def fig4(
     hpsearch: Command, tiny: Path, inline: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> Command:
     """Runs `hpsearch reproduce fig4` on the tiny set, two steps a training."""
-    monkeypatch.setattr(final_models, "LocalEngine", study_module.LocalEngine)  # the inline one
     monkeypatch.setenv("COLUMNS", "120")
     return lambda *more: hpsearch("reproduce", "fig4", "--dataset", tiny, *TWO_STEPS, *more)
 

@@ -9,9 +9,7 @@ import pytest
 
 from hpsearch.evaluation.stored_scores import read_scores
 from hpsearch.storage.database import load_study, sole_writer_of, winner
-from hpsearch.storage.run_dir import StudyDir
-from hpsearch.study import final_models
-from hpsearch.study import run as study_module
+from hpsearch.storage.run_dir import RunDir
 
 Command = Callable[..., Any]
 
@@ -29,7 +27,6 @@ def study(
     hpsearch: Command, finished: Path, tiny_yaml: Path, runs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Command:
     """The command on a finished tiny study of four configurations."""
-    monkeypatch.setattr(final_models, "LocalEngine", study_module.LocalEngine)  # the inline one
     if not finished.exists():
         assert hpsearch("run", "--study", tiny_yaml).code == 0
         shutil.copytree(runs, finished)
@@ -40,7 +37,7 @@ def study(
 @pytest.fixture
 def missing(study: Command, inline: list[str], runs: Path) -> str:
     """Takes the final model of the winner away, which the draws choose too; gives its digest."""
-    folder = StudyDir(runs / "tiny")
+    folder = RunDir(runs / "tiny")
     number = winner(load_study(folder.path), "weak").number
     digest = read_scores(folder).final_tasks[number]
     assert digest is not None

@@ -27,6 +27,18 @@ def test_the_program_is_installed_and_ends_with_its_code(tmp_path: Path) -> None
     assert not ended.stdout
 
 
+def test_no_command_waits_for_torch_before_it_trains() -> None:
+    code = (
+        "import sys, hpsearch.cli.main\n"
+        "slow = {'torch', 'plotly', 'matplotlib', 'mlflow'} & sys.modules.keys()\n"
+        "sys.exit(', '.join(slow) or 0)"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
 def test_version(hpsearch: Command) -> None:
     assert hpsearch("--version").out == f"hpsearch {version('hpsearch')}\n"
 

@@ -18,8 +18,8 @@ from hpsearch.model.bundle import (
     write_bundle,
 )
 from hpsearch.storage.results import read_result
-from hpsearch.storage.run_dir import StudyDir
-from hpsearch.study.final_store import read_final
+from hpsearch.storage.run_dir import RunDir
+from hpsearch.study.result import read_final
 
 Command = Callable[..., Any]
 
@@ -35,8 +35,8 @@ def study(request: pytest.FixtureRequest, hpsearch: Command, tiny_yaml: Path, ru
     ended = hpsearch("run", "--study", tiny_yaml, "--detector", request.param, "--n-trials", 1)
     assert ended.code == 0, ended.err
     best = json.loads(hpsearch("best", "--json").out)
-    folder = StudyDir(Path(best["run_dir"]))
-    result = read_final(folder.final, best["trial"])
+    folder = RunDir(Path(best["run_dir"]))
+    result = read_final(folder, best["trial"])
     assert result is not None
     task = json.loads((folder.tasks / result.tasks[0] / "task.json").read_text())
     facts = ModelFacts(
@@ -55,9 +55,9 @@ def study(request: pytest.FixtureRequest, hpsearch: Command, tiny_yaml: Path, ru
 
 def _task_scores(study: Path) -> pd.DataFrame:
     """Those that the study stored of its final model."""
-    folder = StudyDir(study)
+    folder = RunDir(study)
     (final,) = (int(path.name) for path in folder.final.iterdir())
-    result = read_final(folder.final, final)
+    result = read_final(folder, final)
     assert result is not None
     stored = read_result(folder.tasks, result.tasks[0])
     assert stored is not None

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from hpsearch.storage.run_dir import StudyDir
-from hpsearch.study.final_store import read_winner
+from hpsearch.storage.run_dir import RunDir
+from hpsearch.study.result import read_winner
 
 Command = Callable[..., Any]
 
@@ -25,17 +25,17 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def finished(hpsearch: Command, tiny_yaml: Path, runs: Path, shelf: Path) -> StudyDir:
+def finished(hpsearch: Command, tiny_yaml: Path, runs: Path, shelf: Path) -> RunDir:
     """The tiny study, run to its end; a warning is with it as a leak would leave it."""
     if not shelf.exists():
         assert hpsearch("run", "--study", tiny_yaml).code == 0
-        folder = StudyDir(runs / "tiny")
+        folder = RunDir(runs / "tiny")
         facts = folder.environment() | {"warnings": ["<b>it</b> leaks"]}
         folder.environment_file.write_text(json.dumps(facts))
         shutil.move(folder.path, shelf)
     shutil.copytree(shelf, runs / "tiny")
     (runs / "latest.txt").write_text("tiny\n")
-    return StudyDir(runs / "tiny")
+    return RunDir(runs / "tiny")
 
 
 def _words(html: str) -> str:
@@ -44,13 +44,15 @@ def _words(html: str) -> str:
     return re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]+>", " ", plain)))
 
 
-def test_the_page_says_what_the_study_found(hpsearch: Command, finished: StudyDir) -> None:
+def test_the_page_says_what_the_study_found(hpsearch: Command, finished: RunDir) -> None:
     ended = hpsearch("report")
     assert (ended.code, ended.err) == (0, "")
     path = finished.path / "report" / "report.html"
     assert ended.out.splitlines()[-1] == str(path)
     words, result = _words(path.read_text()), read_winner(finished)
-    assert words.index("Read this first <b>it</b> leaks") < words.index(result.verdict.sentence[1:])
+    assert words.index("Read this first <b>it</b> leaks") < words.index(
+        result.selection.sentence[1:]
+    )
     test = result.test
     interval = test.interval_words(dash="–")
     assert f"has a test ROC AUC of {test.auroc:.3f} (95 % interval {interval})" in words
@@ -73,7 +75,7 @@ def test_the_page_says_what_the_study_found(hpsearch: Command, finished: StudyDi
     assert html.count('<img src="data:image/png;base64,') == len(shown) > 8
 
 
-def _index(folder: StudyDir, trial: int) -> dict[str, Any]:
+def _index(folder: RunDir, trial: int) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(
         (folder.final / str(trial) / "examples" / "index.json").read_text()
     )
@@ -97,7 +99,7 @@ def test_an_autoencoder_has_maps_and_learning_curves(
 
 
 def test_pictures_are_made_once_and_anew_for_another_model(
-    hpsearch: Command, finished: StudyDir, monkeypatch: pytest.MonkeyPatch
+    hpsearch: Command, finished: RunDir, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hpsearch("report")
     trial = read_winner(finished).trial
@@ -112,7 +114,7 @@ def test_pictures_are_made_once_and_anew_for_another_model(
 
 @pytest.mark.parametrize("gone", ["images", "model"])
 def test_what_is_gone_is_said_and_the_report_goes_on(
-    gone: str, hpsearch: Command, finished: StudyDir, tiny: Path, tmp_path: Path
+    gone: str, hpsearch: Command, finished: RunDir, tiny: Path, tmp_path: Path
 ) -> None:
     if gone == "model":
         shutil.rmtree(finished.final / str(read_winner(finished).trial) / "model")
@@ -126,7 +128,7 @@ def test_what_is_gone_is_said_and_the_report_goes_on(
     assert "There are no pictures: " in words
 
 
-def test_an_unfinished_study_is_one_line(hpsearch: Command, finished: StudyDir) -> None:
+def test_an_unfinished_study_is_one_line(hpsearch: Command, finished: RunDir) -> None:
     finished.winner_file.unlink()
     ended = hpsearch("report")
     assert ended.code == 2
@@ -134,7 +136,7 @@ def test_an_unfinished_study_is_one_line(hpsearch: Command, finished: StudyDir) 
     assert not (finished.path / "report").exists()
 
 
-def test_a_report_that_cannot_be_written_is_one_line(hpsearch: Command, finished: StudyDir) -> None:
+def test_a_report_that_cannot_be_written_is_one_line(hpsearch: Command, finished: RunDir) -> None:
     (finished.path / "report").touch()
     ended = hpsearch("report")
     assert ended.code == 2

@@ -9,11 +9,10 @@ import pytest
 
 from hpsearch.config.spec import StudySpec
 from hpsearch.storage.database import load_study
-from hpsearch.storage.run_dir import StudyDir
-from hpsearch.storage.trials import TASKS
+from hpsearch.storage.run_dir import RunDir
 
 Command = Callable[..., Any]
-Finished = Callable[[StudySpec], StudyDir]
+Finished = Callable[[StudySpec], RunDir]
 
 
 def test_how_far_every_study_is(hpsearch: Command, tiny_yaml: Path, plugin: Path) -> None:
@@ -95,7 +94,7 @@ def test_names_and_reasons_are_shown_as_they_are(
     trial = study.ask()
     reason = "[/x] \x1b[31mred\nline of http://user:canary@host"
     trial.set_user_attr("failure_message", reason)
-    trial.set_user_attr(TASKS, [])
+    trial.set_user_attr("tasks", [])
     study.tell(trial, state=optuna.trial.TrialState.FAIL)
     for command in ("status", "best"):
         ended = hpsearch(command, "--runs", where, *(["tiny"] if command == "best" else []))

@@ -145,7 +145,7 @@ def test_images_that_are_not_there_are_said_in_their_rows(
         root = DatasetRequest("cifar10", root=cifar_folders, normal_class="car")
         return load_dataset(root, **options)
 
-    monkeypatch.setattr("hpsearch.study.prepare.load_dataset", load)
+    monkeypatch.setattr("hpsearch.study.inputs.load_dataset", load)
     few = ["--axis", "random_crop=1.0", "--axis", "start_resolution=8"]
     ended = hpsearch("reproduce", "table2", *TINY, *few, "--n-anomaly-types", 1, "--n-runs", 1)
     assert (ended.code, ended.err) == (0, "")

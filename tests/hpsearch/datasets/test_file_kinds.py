@@ -28,7 +28,7 @@ from hpsearch.model.estimator import DPADetector
 from hpsearch.model.model import Model
 from hpsearch.model.predict.inputs import find_images
 from hpsearch.model.predict.predict import predict
-from hpsearch.protocol.audit.report import audit
+from hpsearch.protocol.audit.audit import audit
 
 Outcome = Literal["read", "passed over", "refused"]
 Make = Callable[[], bytes]

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from hpsearch.datasets.table import COLUMNS, Dataset, validate_table
+from hpsearch.datasets.table import IMAGE_COLUMNS, Dataset, validate_table
 from hpsearch.errors import DataError
 
 
@@ -24,10 +24,10 @@ def make_table(**columns: list[object]) -> pd.DataFrame:
 
 
 def test_a_valid_table_is_unchanged_and_in_order() -> None:
-    shuffled = make_table()[list(reversed(COLUMNS))].set_index(pd.Index([7, 8, 9]))
+    shuffled = make_table()[list(reversed(IMAGE_COLUMNS))].set_index(pd.Index([7, 8, 9]))
     table = validate_table(shuffled, "set")
     pd.testing.assert_frame_equal(table, validate_table(make_table(), "set"))
-    assert tuple(table.columns) == COLUMNS
+    assert tuple(table.columns) == IMAGE_COLUMNS
     assert table.to_dict("list") == make_table().to_dict("list")
 
 

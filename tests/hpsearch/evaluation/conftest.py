@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from hpsearch.evaluation.fold_scores import FoldScores
+from hpsearch.evaluation.delong import FoldScores
 
 Draw = Callable[..., FoldScores]
 

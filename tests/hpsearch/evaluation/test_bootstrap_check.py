@@ -3,8 +3,7 @@ import pytest
 from scipy import stats
 
 from hpsearch.evaluation.auroc import auroc
-from hpsearch.evaluation.delong import estimate_aurocs
-from hpsearch.evaluation.fold_scores import FoldScores
+from hpsearch.evaluation.delong import FoldScores, estimate_aurocs
 from tools import bootstrap_check as bootstrap
 from tools.bootstrap_check import bootstrap_aurocs
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hpsearch.errors import DataError, SpecError
-from hpsearch.evaluation.conformal import (
+from hpsearch.evaluation.threshold import (
     ConformalThreshold,
     conformal_p_values,
     conformal_threshold,

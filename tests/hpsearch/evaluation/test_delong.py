@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from hpsearch.evaluation.delong import estimate_aurocs
-from hpsearch.evaluation.fold_scores import FoldScores
+from hpsearch.evaluation.delong import FoldScores, estimate_aurocs
 
 
 def one_fold(normals, anomalies, **groups) -> FoldScores:

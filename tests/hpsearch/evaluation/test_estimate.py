@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from hpsearch.evaluation.threshold import estimate
+from hpsearch.evaluation.auroc import estimate
 from hpsearch.storage.results import FoldResult
 
 TABLE = pd.DataFrame(

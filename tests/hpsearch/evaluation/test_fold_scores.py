@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from hpsearch.errors import DataError
-from hpsearch.evaluation.fold_scores import FoldScores
+from hpsearch.evaluation.delong import FoldScores
 
 NORMALS = (np.zeros((2, 4)), np.ones((2, 3)))
 ANOMALIES = np.arange(12.0).reshape(2, 2, 3)

@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
 
-from hpsearch.evaluation.conformal import conformal_p_values, conformal_threshold
-from hpsearch.evaluation.threshold import on_one_scale
+from hpsearch.evaluation.threshold import conformal_p_values, conformal_threshold, on_one_scale
 
 RATE = 0.1
 SCALES = (1.0, 8.0, 0.3)  # of the models of the folds

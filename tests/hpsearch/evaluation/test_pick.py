@@ -1,10 +1,8 @@
 import numpy as np
 import pytest
 
-from hpsearch.evaluation.delong import estimate_aurocs
-from hpsearch.evaluation.fold_scores import FoldScores
-from hpsearch.evaluation.intervals import auroc_interval
-from hpsearch.evaluation.pick import pick
+from hpsearch.evaluation.delong import FoldScores, auroc_interval, estimate_aurocs
+from hpsearch.evaluation.selection import pick
 
 NAMES = ("latent 64", "latent 16", "latent 4", "latent 8")
 SIZES = (64, 16, 4, 8)

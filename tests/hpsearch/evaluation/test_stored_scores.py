@@ -20,7 +20,7 @@ from hpsearch.protocol.folds import make_folds
 from hpsearch.search.events import SilentListener
 from hpsearch.storage.database import create_or_load_study, load_study
 from hpsearch.storage.results import FoldResult, read_result, scores_at, write_result
-from hpsearch.storage.run_dir import StudyDir
+from hpsearch.storage.run_dir import RunDir
 from hpsearch.study.run import run_study
 
 N_TRIALS, N_FOLDS, STEPS = 3, 2, 40
@@ -52,9 +52,9 @@ def test_a_study_is_read_as_it_was_written(
 
 
 @pytest.fixture
-def folder(quick_disk: Path) -> StudyDir:
+def folder(quick_disk: Path) -> RunDir:
     """A study of random scores, a failed trial before the completed ones."""
-    folder = StudyDir(quick_disk / "random")
+    folder = RunDir(quick_disk / "random")
     spec = StudySpec(study_name="random", search={"n_folds": N_FOLDS})
     folder.begin(spec, _table(), {"data_fingerprint": "", "backbone_digest": ""})
     study = create_or_load_study(folder.path, "random", pruner=optuna.pruners.NopPruner())
@@ -76,7 +76,7 @@ def _table() -> pd.DataFrame:
     return table
 
 
-def _write(folder: StudyDir, digest: str, trial: int, *, fold: int | None, **own: Any) -> None:
+def _write(folder: RunDir, digest: str, trial: int, *, fold: int | None, **own: Any) -> None:
     scored = [n for n in TRAIN_NORMALS if fold is not None and n % N_FOLDS == fold]
     real = [*TEST, *POOL, *scored]  # in no order that a reader may count on
     roles = ["test"] * len(TEST) + ["anomaly"] * len(POOL) + ["normal"] * len(scored)
@@ -91,7 +91,7 @@ def _write(folder: StudyDir, digest: str, trial: int, *, fold: int | None, **own
     write_result(folder.tasks, task, result)
 
 
-def test_arrays_hold_the_scores_of_the_task_directories(folder: StudyDir) -> None:
+def test_arrays_hold_the_scores_of_the_task_directories(folder: RunDir) -> None:
     seen: list[int] = []
     scores = read_scores(folder, progress=lambda what, done, total: seen.append(done))
     assert [trial.number for trial in scores.trials] == [1, 2, 3]
@@ -112,7 +112,7 @@ def test_arrays_hold_the_scores_of_the_task_directories(folder: StudyDir) -> Non
                 np.testing.assert_array_equal(found, expected)
 
 
-def test_a_final_model_is_one_of_the_same_settings_and_steps(folder: StudyDir) -> None:
+def test_a_final_model_is_one_of_the_same_settings_and_steps(folder: RunDir) -> None:
     scores = read_scores(folder)
     assert not scores.has_final.any()
     _write(folder, "a" * 16, 1, fold=None)
@@ -125,7 +125,7 @@ def test_a_final_model_is_one_of_the_same_settings_and_steps(folder: StudyDir) -
     assert np.isnan(found.final_test_scores).all(axis=1).tolist() == [True, False, True]
 
 
-def test_tasks_of_before_recipes_had_a_number_are_read(folder: StudyDir) -> None:
+def test_tasks_of_before_recipes_had_a_number_are_read(folder: RunDir) -> None:
     _write(folder, "a" * 16, 1, fold=None)
     for file in folder.tasks.glob("*/task.json"):
         task = json.loads(file.read_text())
@@ -134,24 +134,24 @@ def test_tasks_of_before_recipes_had_a_number_are_read(folder: StudyDir) -> None
     assert with_finals(read_scores(folder), folder).final_tasks == (None, "a" * 16, None)
 
 
-def _drop_a_fold(folder: StudyDir) -> None:
+def _drop_a_fold(folder: RunDir) -> None:
     shutil.rmtree(folder.tasks / "11ffffffffffffff")
 
 
-def _damage_a_task(folder: StudyDir) -> None:
+def _damage_a_task(folder: RunDir) -> None:
     (folder.tasks / "11ffffffffffffff" / "task.json").write_text("{")
 
 
-def _damage_the_table(folder: StudyDir) -> None:
+def _damage_the_table(folder: RunDir) -> None:
     folder.images_file.write_text("image_id\nx\n")
 
 
-def _score_other_normals(folder: StudyDir) -> None:
+def _score_other_normals(folder: RunDir) -> None:
     shutil.rmtree(folder.tasks / "11ffffffffffffff")
     _write(folder, "11ffffffffffffff", 1, fold=0)
 
 
-def _add_a_trial_of_one_fold(folder: StudyDir) -> None:
+def _add_a_trial_of_one_fold(folder: RunDir) -> None:
     study = load_study(folder.path)
     study.add_trial(create_trial(value=0.5, user_attrs={"tasks": ["00ffffffffffffff"]}))
 
@@ -170,7 +170,7 @@ def _add_a_trial_of_one_fold(folder: StudyDir) -> None:
     ],
 )
 def test_what_is_gone_or_damaged_is_one_line(
-    break_it: Callable[[StudyDir], None], message: str, folder: StudyDir
+    break_it: Callable[[RunDir], None], message: str, folder: RunDir
 ) -> None:
     break_it(folder)
     with pytest.raises(StudyError, match=rf"^[^\n]*{message}[^\n]*$"):
@@ -178,7 +178,7 @@ def test_what_is_gone_or_damaged_is_one_line(
 
 
 def test_a_study_without_a_completed_trial_is_one_line(quick_disk: Path) -> None:
-    folder = StudyDir(quick_disk / "none")
+    folder = RunDir(quick_disk / "none")
     folder.begin(StudySpec(study_name="none"), _table(), {})
     create_or_load_study(folder.path, "none", pruner=optuna.pruners.NopPruner())
     with pytest.raises(StudyError, match=r"^study none: no trial was completed"):
@@ -187,7 +187,7 @@ def test_a_study_without_a_completed_trial_is_one_line(quick_disk: Path) -> None
 
 def test_reading_needs_no_torch() -> None:
     rooms = (
-        "hpsearch.evaluation.stored_scores, hpsearch.evaluation.label_budget.answer, "
+        "hpsearch.evaluation.stored_scores, hpsearch.evaluation.label_budget.study_curves, "
         "hpsearch.reports.budget_figure, hpsearch.cli.label_budget"
     )
     code = f"import sys, {rooms}; sys.exit('torch' in sys.modules)"

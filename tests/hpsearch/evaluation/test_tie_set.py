@@ -2,10 +2,9 @@ import numpy as np
 import pytest
 from scipy.stats import dunnett, multivariate_t, t
 
-from hpsearch.evaluation import tie_set as module
-from hpsearch.evaluation.delong import AurocEstimates, estimate_aurocs
-from hpsearch.evaluation.fold_scores import FoldScores
-from hpsearch.evaluation.tie_set import tie_set
+from hpsearch.evaluation import selection as module
+from hpsearch.evaluation.delong import AurocEstimates, FoldScores, estimate_aurocs
+from hpsearch.evaluation.selection import tie_set
 
 N_SIMULATED = 1000
 # 93 % of 1,000 less two standard deviations of the count.

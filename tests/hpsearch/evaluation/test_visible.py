@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from hpsearch.evaluation.auroc import hanley_mcneil_se
-from hpsearch.evaluation.intervals import visible_difference
+from hpsearch.evaluation.auroc import hanley_mcneil_se, visible_difference
 
 
 def test_twenty_anomalies():

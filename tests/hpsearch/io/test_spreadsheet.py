@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from hpsearch.io.files import guarded, write_csv
 from hpsearch.model.predict.tables import ScoreRow, write_table, write_unreadable
-from hpsearch.paper.records import write_records
+from hpsearch.paper.lines import write_records
 
 FORMULAS = ["=cmd()", "+1+cmd()", "-1+cmd()", "@SUM(1)", "\t=cmd()", "\r=cmd()"]
 

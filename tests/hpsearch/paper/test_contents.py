@@ -8,8 +8,8 @@ from hpsearch.config.spec import StudySpec, read_study
 from hpsearch.detectors.base import load_detector
 from hpsearch.errors import SpecError
 from hpsearch.paper.contents import (
-    CLASSES,
-    TABLES,
+    CLASSES_OF,
+    PAPER_TABLES,
     Part,
     TableData,
     TableStudy,
@@ -21,23 +21,23 @@ from hpsearch.study.scale import scaled
 
 PARTS = [
     (name, part)
-    for name, table in TABLES.items()
+    for name, table in PAPER_TABLES.items()
     for part in table_parts(table, table.datasets, None)
 ]
 
 
 def _study(name: str, part: Part, options: dict[str, Any] | None = None) -> TableStudy:
     data = TableData(part.dataset, part.dataset, read_study(part.dataset))
-    return table_study(TABLES[name], part, data, options or {}, prefix="p")
+    return table_study(PAPER_TABLES[name], part, data, options or {}, prefix="p")
 
 
 def _spec(name: str, part: Part, options: dict[str, Any] | None = None) -> StudySpec:
     return _study(name, part, options).spec
 
 
-@pytest.mark.parametrize("name", TABLES)
+@pytest.mark.parametrize("name", PAPER_TABLES)
 def test_the_parts_are_the_figures_that_the_paper_has_of_its_method(name: str) -> None:
-    table = TABLES[name]
+    table = PAPER_TABLES[name]
     numbers = load_paper_numbers()
     rows = numbers[(numbers["table"] == table.number) & (numbers["method"] == "Ours")]
     assert set(rows["metric"]) == {table.metric}
@@ -75,10 +75,10 @@ def test_tables_share_the_studies_that_are_the_same() -> None:
 
 
 def test_classes_are_named_as_in_the_paper() -> None:
-    table = TABLES["table5"]
+    table = PAPER_TABLES["table5"]
     parts = table_parts(table, ["cifar10"], ["automobile", "Ship", "car"])
     assert [part.normal_class for part in parts] == ["car", "ship"]
-    assert len(table_parts(table, ["svhn"], None)) == len(CLASSES["svhn"])
+    assert len(table_parts(table, ["svhn"], None)) == len(CLASSES_OF["svhn"])
     assert table_parts(table, ["own"], ["a"]) == [Part("own", "a", False)]
 
 
@@ -114,4 +114,4 @@ def test_what_grows_is_chosen_by_the_labelled_anomalies_alone() -> None:
 )
 def test_a_class_that_is_not_there(dataset: str, classes: list[str] | None, says: str) -> None:
     with pytest.raises(SpecError, match=says):
-        table_parts(TABLES["table5"], [dataset], classes)
+        table_parts(PAPER_TABLES["table5"], [dataset], classes)

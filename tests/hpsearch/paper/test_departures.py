@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 
 from hpsearch.config.spec import build_spec
-from hpsearch.paper import departures as module
+from hpsearch.paper import lines as module
 from hpsearch.paper.contents import TableStudy
-from hpsearch.paper.departures import departures
+from hpsearch.paper.lines import departures
 from hpsearch.paper.running import Outcome
-from hpsearch.storage.run_dir import StudyDir
+from hpsearch.storage.run_dir import RunDir
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def outcome(tmp_path: Path) -> Any:
         (tmp_path / "env.json").write_text(json.dumps(facts))
         study = TableStudy(build_spec({"study_name": "s"}, {}), ("weak",), "title")
         answer: Any = object()  # that there is one is all that counts
-        return Outcome(study, StudyDir(tmp_path), {"weak": answer}, notes=notes)
+        return Outcome(study, RunDir(tmp_path), {"weak": answer}, notes=notes)
 
     return make
 

@@ -7,7 +7,7 @@ import pytest
 
 import hpsearch.paper.published
 from hpsearch.errors import DataError
-from hpsearch.paper.contents import CLASSES
+from hpsearch.paper.contents import CLASSES_OF
 from hpsearch.paper.published import find_published, published_configurations
 
 
@@ -52,7 +52,7 @@ def test_weighted_losses_and_sides_are_read() -> None:
 def test_every_figure_of_the_tables_has_its_configuration() -> None:
     """Tables 1 and 5: each class; Table 2: each of four sets, with growing and without."""
     for dataset in ("cifar10", "svhn"):
-        for name in CLASSES[dataset]:
+        for name in CLASSES_OF[dataset]:
             assert find_published(dataset, name, growing=False) is not None
             assert find_published(dataset, name, growing=True) is None
     for dataset in ("camelyon16", "nih-subset", "nih-pa", "nih-ap"):

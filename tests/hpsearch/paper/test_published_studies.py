@@ -12,7 +12,7 @@ from hpsearch.config.space import build_space
 from hpsearch.config.spec import build_spec, read_study
 from hpsearch.detectors import dpa
 from hpsearch.errors import SpecError
-from hpsearch.paper.contents import TABLES, Part, TableData, TableStudy
+from hpsearch.paper.contents import PAPER_TABLES, Part, TableData, TableStudy
 from hpsearch.paper.growing import lengthened
 from hpsearch.paper.published import (
     PublishedConfiguration,
@@ -76,7 +76,7 @@ def test_it_follows_from_the_defaults(line: dict[str, str], found: PublishedConf
 
 
 def _study(dataset: str, normal_class: str = "", **options: Any) -> TableStudy:
-    table = TABLES["table5" if normal_class else "table2"]
+    table = PAPER_TABLES["table5" if normal_class else "table2"]
     part = Part(dataset, normal_class, growing=False)
     data = TableData(dataset, dataset, read_study(dataset))
     return published_study(table, part, data, options, prefix="p")
@@ -106,4 +106,4 @@ def test_one_configuration_and_only_what_is_published() -> None:
         _study("svhn", "0", space={"dpa": {"layers": ["r32", "r42"]}})
     data = TableData("own.csv", "own", read_study("own-data"))
     with pytest.raises(SpecError, match=r"^--published: .* no configuration for own\.csv in"):
-        published_study(TABLES["table2"], Part("own.csv", "", False), data, {}, prefix="p")
+        published_study(PAPER_TABLES["table2"], Part("own.csv", "", False), data, {}, prefix="p")

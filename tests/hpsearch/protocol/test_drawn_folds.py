@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 
 from hpsearch.errors import DataError
-from hpsearch.protocol.drawn_folds import DrawnFolds, draw_folds
 from hpsearch.protocol.folds import final_split
 from hpsearch.protocol.labels import (
     LabelBudget,
@@ -15,6 +14,7 @@ from hpsearch.protocol.labels import (
     draw_labelled,
     labelled_for_fold,
 )
+from hpsearch.protocol.protocol import DrawnFolds, draw_folds
 
 UNEVEN = {"big": 100, "small_1": 6, "small_2": 6}
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from hpsearch.errors import StudyError
-from hpsearch.evaluation.label_budget.cells import Cell
+from hpsearch.evaluation.label_budget.cells import BudgetCell
 from hpsearch.evaluation.label_budget.curves import BudgetCurves, Point
 from hpsearch.evaluation.label_budget.simulation import Question
 from hpsearch.reports.budget_figure import budget_block, budget_drawing, read_budget
@@ -12,7 +12,7 @@ from hpsearch.reports.draw_plotly import plotly_figure
 
 
 def _point(n_types: int, n_examples: int, mean: float, eligible: int = 3) -> Point:
-    return Point(Cell(n_types, n_examples, eligible), mean, 0.01, 0.8, 0.9, 0.1, ((0, 7),))
+    return Point(BudgetCell(n_types, n_examples, eligible), mean, 0.01, 0.8, 0.9, 0.1, ((0, 7),))
 
 
 @pytest.fixture

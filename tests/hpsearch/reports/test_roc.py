@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_curve
 
-from hpsearch.evaluation.auroc import auroc, bootstrap_auroc
-from hpsearch.evaluation.threshold import Estimate
+from hpsearch.evaluation.auroc import Estimate, auroc, bootstrap_auroc
 from hpsearch.reports.score_figures import (
     FALSE_POSITIVES,
     NamedCurve,

@@ -26,7 +26,6 @@ from hpsearch.reports.search_figures import (
     search_history,
 )
 from hpsearch.reports.study_data import StudyData
-from hpsearch.storage.trials import TASKS
 
 SIZES, LAYERS = (4, 16, 64), ("r12", "<i>r22</i>")
 
@@ -45,14 +44,14 @@ def _data(values: dict[tuple[int, str], float], failed: int = 0) -> Any:
                 distributions=distributions,
                 value=value,
                 user_attrs={
-                    TASKS: [],
+                    "tasks": [],
                     "weak": value,
                     "fold_values": {"weak": [value - 0.1, value, value + 0.1]},
                 },
             )
         )
     for _ in range(failed):
-        study.add_trial(create_trial(state=TrialState.FAIL, user_attrs={TASKS: []}))
+        study.add_trial(create_trial(state=TrialState.FAIL, user_attrs={"tasks": []}))
     trials = tuple(study.get_trials(states=(TrialState.COMPLETE,)))
     varied = ("latent_dim", "layers")
     facts = SimpleNamespace(study=study, trials=trials, criterion="weak", varied=varied)

@@ -15,10 +15,9 @@ from hpsearch.config.spec import CRITERIA, TrainingSpec, Values
 from hpsearch.errors import TaskError
 from hpsearch.search.engine import Finished
 from hpsearch.search.events import SilentListener, TrialReport
-from hpsearch.search.search import CONFIG, Search, SearchPlan
+from hpsearch.search.search import Search, SearchPlan
 from hpsearch.search.task import Task
-from hpsearch.storage.database import create_or_load_study, open_database
-from hpsearch.storage.records import FoldRecords
+from hpsearch.storage.database import FoldRecords, create_or_load_study, open_database
 from hpsearch.storage.results import FoldResult
 
 FOLDS = 2
@@ -198,7 +197,7 @@ class Desk:
         """What the last search left on disk, by configuration."""
         facts = (*CRITERIA, "fold_values", "fold_aurocs", "best_steps", "tasks")
         return {
-            trial.user_attrs[CONFIG]: (
+            trial.user_attrs["config_digest"]: (
                 trial.params,
                 trial.state,
                 trial.value,

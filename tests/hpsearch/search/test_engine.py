@@ -16,7 +16,7 @@ from hpsearch.errors import SpecError
 from hpsearch.search.engine import Engine, LocalEngine, Workers, plan_workers
 from hpsearch.search.task import Task, TaskContext
 from hpsearch.storage.results import FoldResult
-from hpsearch.study.prepare import Prepared
+from hpsearch.study.inputs import StudyInputs
 
 
 @pytest.fixture
@@ -65,8 +65,8 @@ def _run(engine: Engine, tasks: list[Task]) -> dict[str, Any]:
 
 @pytest.fixture
 def tasks(
-    plugin: Path, tiny_spec: Any, prepare: Callable[..., Prepared]
-) -> tuple[Prepared, dict[str, Task]]:
+    plugin: Path, tiny_spec: Any, prepare: Callable[..., StudyInputs]
+) -> tuple[StudyInputs, dict[str, Task]]:
     modes = ["calm", "once", "always", "diverges", "sleeps", "raises"]
     prepared = prepare(tiny_spec(detector="fragile", space={"fragile": {"mode": modes}}))
     points = {str(params["mode"]): params for params in prepared.space.grid}
@@ -75,8 +75,8 @@ def tasks(
 
 @pytest.mark.slow
 def test_a_killed_worker_costs_no_result(
-    tasks: tuple[Prepared, dict[str, Task]],
-    context: Callable[[Prepared], TaskContext],
+    tasks: tuple[StudyInputs, dict[str, Task]],
+    context: Callable[[StudyInputs], TaskContext],
     cache: Path,
 ) -> None:
     prepared, by_mode = tasks
@@ -121,8 +121,8 @@ if __name__ == "__main__":
 
 @pytest.mark.slow
 def test_workers_end_with_a_parent_that_is_killed(
-    tasks: tuple[Prepared, dict[str, Task]],
-    context: Callable[[Prepared], TaskContext],
+    tasks: tuple[StudyInputs, dict[str, Task]],
+    context: Callable[[StudyInputs], TaskContext],
     cache: Path,
     plugin: Path,
     tmp_path: Path,

@@ -11,26 +11,25 @@ import pytest
 from optuna.trial import FrozenTrial
 
 import hpsearch.search.task
-from hpsearch.cli.advice import next_steps
+from hpsearch.cli.summary import next_steps
 from hpsearch.config.spec import StudySpec
 from hpsearch.errors import StudyError
-from hpsearch.evaluation.criteria import Criteria
 from hpsearch.search.events import SilentListener
-from hpsearch.search.rescoring import rescore
+from hpsearch.search.rebuild import rescore
 from hpsearch.search.task import Task, TaskContext
-from hpsearch.storage.database import DATABASE, load_study, open_database
-from hpsearch.storage.ledger import Ledger
-from hpsearch.storage.records import FoldRecords
+from hpsearch.search.trial import Criteria
+from hpsearch.storage.backups import Ledger
+from hpsearch.storage.database import FoldRecords, load_study, open_database
 from hpsearch.storage.results import FoldResult
-from hpsearch.storage.run_dir import StudyDir
-from hpsearch.study.mend import recover_study
+from hpsearch.storage.run_dir import DATABASE, RunDir
+from hpsearch.study.repair import recover_study
 from hpsearch.study.run import StudyRun, run_study
 
 # A detector that scores an image by its mean, so that which anomalies count makes a difference.
 HARD = {"detector": "fragile", "space": {"fragile": {"mode": ["calm", "single"]}}}
 MORE = HARD | {"labels": {"n_anomaly_types": 2, "n_examples": 9}}
 FIVE = {"labels": {"n_anomaly_types": 1, "n_examples": 5}}
-Finished = Callable[[StudySpec], StudyDir]
+Finished = Callable[[StudySpec], RunDir]
 
 
 pytestmark = pytest.mark.usefixtures("plugin")
@@ -42,7 +41,7 @@ def run(runs: Path, cache: Path, inline: list[str]) -> Callable[[StudySpec], Stu
     return lambda spec: run_study(spec, listener=SilentListener(), **where)
 
 
-def _trials(folder: StudyDir) -> list[dict[str, Any]]:
+def _trials(folder: RunDir) -> list[dict[str, Any]]:
     found = load_study(folder.path).get_trials()
     left = {"seconds"}  # of trainings, which differ from run to run
     return [
@@ -67,7 +66,7 @@ def test_more_labels_choose_as_in_a_study_that_began_with_them(
     assert not folds & set(inline), "no training of the search is repeated"
     afresh = run(tiny_spec(study_name="afresh", **MORE))
     assert _trials(ran.folder) == _trials(afresh.folder) != before
-    for name in ("trial", "value", "criteria", "test", "seen", "unseen", "verdict", "choices"):
+    for name in ("trial", "value", "criteria", "test", "seen", "unseen", "selection", "choices"):
         assert getattr(ran.result, name) == getattr(afresh.result, name), name
     for trial in range(len(before)):
         rows = [FoldRecords(open_database(one.folder.path)) for one in (ran, afresh)]

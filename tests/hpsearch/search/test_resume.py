@@ -10,7 +10,8 @@ import pytest
 from optuna.trial import TrialState
 
 from hpsearch.config.spec import CRITERIA
-from hpsearch.storage.database import DATABASE, winner
+from hpsearch.storage.database import winner
+from hpsearch.storage.run_dir import DATABASE
 
 Desk = Any  # of conftest.py, which tests cannot import from
 

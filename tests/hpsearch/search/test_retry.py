@@ -12,7 +12,7 @@ from hpsearch.errors import FailureReason, TaskError
 from hpsearch.search.search import GRACE_SECONDS
 from hpsearch.search.task import Task
 from hpsearch.storage.database import winner
-from hpsearch.storage.trials import CONFIG, RETRY_OF, trials_of
+from hpsearch.storage.trials import trials_of
 
 Desk = Any  # of conftest.py, which tests cannot import from
 
@@ -55,7 +55,7 @@ def test_a_cause_of_the_environment_is_tried_again_by_the_next_run(
     by_state = trials_of(study)
     assert [trial.params["width"] for trial in by_state.completed] == [4, 64, 16]
     assert [trial.number for trial in by_state.retried] == by_state.completed[-1].user_attrs[
-        RETRY_OF
+        "retry_of"
     ]
     assert not by_state.failed
     assert len(by_state.ended) == 3
@@ -164,7 +164,7 @@ def test_a_trial_that_another_program_completes_blocks_nothing(desk: Desk) -> No
     by_state = trials_of(study)
     assert sorted(trial.params["width"] for trial in by_state.completed) == [4, 16, 64]
     assert len(by_state.foreign) == 2
-    assert len({trial.user_attrs[CONFIG] for trial in by_state.completed}) == 3
+    assert len({trial.user_attrs["config_digest"] for trial in by_state.completed}) == 3
     assert winner(study, "weak").value == pytest.approx(0.875)
     assert sum("another program ended it" in note for note in desk.listener.notes) == 2
     assert max(Counter(desk.engine.finished).values()) == 1

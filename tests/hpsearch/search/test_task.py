@@ -22,23 +22,23 @@ from hpsearch.errors import TaskError
 from hpsearch.protocol.folds import Fold, make_folds
 from hpsearch.search.task import Task, TaskContext, run_task
 from hpsearch.storage.results import RECIPE, read_result
-from hpsearch.study.prepare import Prepared
+from hpsearch.study.inputs import StudyInputs
 
-Prepare = Callable[..., Prepared]
-Context = Callable[[Prepared], TaskContext]
+Prepare = Callable[..., StudyInputs]
+Context = Callable[[StudyInputs], TaskContext]
 
 
 @pytest.fixture
-def prepared(tiny_spec: Any, prepare: Prepare) -> Prepared:
+def prepared(tiny_spec: Any, prepare: Prepare) -> StudyInputs:
     return prepare(tiny_spec())
 
 
-def _first(prepared: Prepared, fold: int = 0) -> Task:
+def _first(prepared: StudyInputs, fold: int = 0) -> Task:
     return prepared.task(prepared.space.grid[0], fold)
 
 
 def test_every_image_that_was_not_trained_on_is_scored_once(
-    prepared: Prepared, context: Context
+    prepared: StudyInputs, context: Context
 ) -> None:
     table = prepared.dataset.table
     folds = make_folds(table, n_folds=3, seed=prepared.spec.search.seed)
@@ -56,7 +56,7 @@ def test_every_image_that_was_not_trained_on_is_scored_once(
         assert by_role["test"] == set(table["image_id"][table["split"] == "test"])
 
 
-def test_the_folds_of_files_come_with_the_context(prepared: Prepared, context: Context) -> None:
+def test_the_folds_of_files_come_with_the_context(prepared: StudyInputs, context: Context) -> None:
     """Also folds that leak: a scored normal that was trained on has that one role."""
     table = prepared.dataset.table
     fold = Fold(np.arange(0, 12), np.arange(12, 18), np.arange(6, 21))
@@ -99,7 +99,7 @@ def test_each_normal_of_the_fold_has_a_synthetic_counterpart(
 
 
 def test_synthetic_images_share_no_cached_feature(
-    prepared: Prepared, context: Context, tmp_path: Path
+    prepared: StudyInputs, context: Context, tmp_path: Path
 ) -> None:
     """Pooled features are cached by a view's key: other folds and seeds are other images."""
     params = {**prepared.space.grid[0], "layer": "r12"}
@@ -111,7 +111,7 @@ def test_synthetic_images_share_no_cached_feature(
 
 
 def test_a_result_on_disk_is_read_and_not_computed(
-    prepared: Prepared, context: Context, monkeypatch: pytest.MonkeyPatch
+    prepared: StudyInputs, context: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     task, place = _first(prepared), context(prepared)
     first = run_task(task, place)
@@ -123,7 +123,7 @@ def test_a_result_on_disk_is_read_and_not_computed(
     assert second.seconds == first.seconds
 
 
-def test_what_was_run_is_written_down(prepared: Prepared, context: Context) -> None:
+def test_what_was_run_is_written_down(prepared: StudyInputs, context: Context) -> None:
     task, place = _first(prepared), context(prepared)
     run_task(task, place)
     written = json.loads((place.tasks / task.digest / "task.json").read_text())
@@ -132,7 +132,7 @@ def test_what_was_run_is_written_down(prepared: Prepared, context: Context) -> N
     assert written["data_fingerprint"] == prepared.dataset.fingerprint
 
 
-def test_whatever_changes_the_result_changes_the_digest(prepared: Prepared) -> None:
+def test_whatever_changes_the_result_changes_the_digest(prepared: StudyInputs) -> None:
     task = _first(prepared)
     others = [
         replace(task, fold=1),
@@ -154,7 +154,7 @@ def test_whatever_changes_the_result_changes_the_digest(prepared: Prepared) -> N
 
 
 def test_another_recipe_is_another_task(
-    prepared: Prepared, monkeypatch: pytest.MonkeyPatch
+    prepared: StudyInputs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     task = _first(prepared)
     before = task.digest
@@ -162,13 +162,13 @@ def test_another_recipe_is_another_task(
     assert task.digest != before
 
 
-def test_the_order_of_the_axes_does_not(prepared: Prepared) -> None:
+def test_the_order_of_the_axes_does_not(prepared: StudyInputs) -> None:
     task = _first(prepared)
     assert replace(task, params=dict(reversed(task.params.items()))).digest == task.digest
 
 
 def test_the_final_task_trains_on_all_normals_and_keeps_the_model(
-    prepared: Prepared, context: Context
+    prepared: StudyInputs, context: Context
 ) -> None:
     place, table = context(prepared), prepared.dataset.table
     task = prepared.final_task(prepared.space.grid[0], run=0, steps=0)
@@ -253,7 +253,7 @@ def test_a_failed_training_has_a_reason_and_leaves_nothing(
     assert not place.tasks.exists() or not list(place.tasks.iterdir())
 
 
-def test_what_a_killed_writer_left_is_removed(prepared: Prepared, context: Context) -> None:
+def test_what_a_killed_writer_left_is_removed(prepared: StudyInputs, context: Context) -> None:
     task, place = _first(prepared), context(prepared)
     torn = place.tasks / f".tmp-0123456789ab-{task.digest}"
     torn.mkdir(parents=True)

@@ -7,7 +7,7 @@ from sqlalchemy import create_engine
 
 from hpsearch.config.spec import Values
 from hpsearch.errors import StudyError
-from hpsearch.storage.records import FoldRecord, FoldRecords
+from hpsearch.storage.database import FoldRecord, FoldRecords
 from hpsearch.storage.results import FoldResult
 
 

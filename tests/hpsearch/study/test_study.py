@@ -12,14 +12,14 @@ from PIL import Image
 import hpsearch.search.task
 import hpsearch.study.run
 from hpsearch.errors import NothingCompletedError, SpecError, StudyError
-from hpsearch.evaluation.result import REFERENCES
 from hpsearch.search.engine import Workers
 from hpsearch.search.events import SilentListener
 from hpsearch.search.task import Task, TaskContext
 from hpsearch.storage.database import load_study
 from hpsearch.storage.results import RECIPE, FoldResult, read_result
-from hpsearch.storage.run_dir import StudyDir
-from hpsearch.study.prepare import Prepared
+from hpsearch.storage.run_dir import RunDir
+from hpsearch.study.inputs import StudyInputs
+from hpsearch.study.result import REFERENCES
 from hpsearch.study.run import StudyRun, run_study
 
 Run = Callable[..., StudyRun]
@@ -31,7 +31,7 @@ def run(runs: Path, cache: Path, inline: list[str]) -> Run:
     return lambda spec, **options: run_study(spec, listener=SilentListener(), **where, **options)
 
 
-def _scores(folder: StudyDir) -> dict[str, pd.DataFrame]:
+def _scores(folder: RunDir) -> dict[str, pd.DataFrame]:
     results = {path.name: read_result(folder.tasks, path.name) for path in folder.tasks.iterdir()}
     return {name: result.scores for name, result in results.items() if result is not None}
 
@@ -67,7 +67,7 @@ def test_a_study_from_start_to_answer(run: Run, tiny_spec: Any, inline: list[str
 def test_another_device_is_told(
     began: str, now: tuple[str, ...], says: str | None, tmp_path: Path
 ) -> None:
-    folder = StudyDir(tmp_path)
+    folder = RunDir(tmp_path)
     facts = {"device": began, "backbone_digest": "b", "data_fingerprint": "f"}
     folder.environment_file.write_text(json.dumps(facts))
     told = hpsearch.study.run._on_another_device(folder, Workers(1, 1, now))
@@ -104,7 +104,7 @@ def test_another_seed_gives_other_folds(run: Run, tiny_spec: Any) -> None:
     assert not _scores(one).keys() & set(_scores(two)) - _references(one)
 
 
-def _references(folder: StudyDir) -> set[str]:
+def _references(folder: RunDir) -> set[str]:
     """Reference rows have one seed and no folds, whatever the study's seed."""
     written = {
         path.name: json.loads((path / "task.json").read_text()) for path in folder.tasks.iterdir()
@@ -236,7 +236,7 @@ def test_partition_and_tpe(run: Run, tiny_spec: Any) -> None:
     "space", [{"preprocesing": {"resolution": [16]}}, {"dpaa": {"latent_dim": [4]}}]
 )
 def test_a_section_that_nothing_reads_is_refused(
-    space: Any, tiny_spec: Any, prepare: Callable[..., Prepared]
+    space: Any, tiny_spec: Any, prepare: Callable[..., StudyInputs]
 ) -> None:
     with pytest.raises(SpecError, match=r"^space\.\w+: no such section; there are preprocessing"):
         prepare(tiny_spec(space=space))

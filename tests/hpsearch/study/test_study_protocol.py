@@ -18,7 +18,7 @@ from hpsearch.protocol.labels import LabelBudget, draw_labelled, labelled_for_fo
 from hpsearch.search.events import SilentListener
 from hpsearch.storage.database import load_study
 from hpsearch.storage.results import read_result
-from hpsearch.study.prepare import prepare_study
+from hpsearch.study.inputs import load_inputs
 from hpsearch.study.run import StudyRun, run_study
 
 QUICK = {"features": {"kind": ["knn", "mahalanobis"], "layer": ["colour"]}}
@@ -201,9 +201,9 @@ def test_a_window_reaches_the_pixels(tmp_path: Path, cache: Path, notes: Notes) 
         "space": {"preprocessing": {"resolution": [16]}},
     }
     with pytest.raises(DataError, match="holds more than 8 bits"):
-        prepare_study(build_spec(settings, {}), cache_dir=cache, workers=1, listener=notes)
+        load_inputs(build_spec(settings, {}), cache_dir=cache, workers=1, listener=notes)
     spec = build_spec(settings, {"dataset": {"window": [1000, 3000]}})
-    prepared = prepare_study(spec, cache_dir=cache, workers=1, listener=notes)
+    prepared = load_inputs(spec, cache_dir=cache, workers=1, listener=notes)
     (stored,) = map(np.load, prepared.pixels.values())
     values = np.asarray(Image.open(tmp_path / "0.png")).astype(float)
     expected = np.rint((values - 1000).clip(0, 2000) / 2000 * 255)
@@ -238,7 +238,7 @@ def test_findings_of_x_rays_are_counted_as_asked_and_notes_are_told_once(
 
     def training_types(**dataset: str) -> list[str]:
         spec = build_spec(settings, {"dataset": dataset})
-        made = prepare_study(spec, cache_dir=cache, workers=1, listener=notes).dataset.table
+        made = load_inputs(spec, cache_dir=cache, workers=1, listener=notes).dataset.table
         return made["anomaly_type"][(made["label"] == 1) & (made["split"] == "train")].tolist()
 
     assert training_types() == ["Mass"]

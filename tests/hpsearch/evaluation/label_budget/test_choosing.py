@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 from statistics import fmean
 from typing import get_args
 
@@ -6,7 +7,12 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from hpsearch.evaluation.label_budget.held_out import choose, cross_validated, pool_placements
+from hpsearch.evaluation.label_budget.simulation import (
+    Question,
+    cross_validated,
+    pool_placements,
+    simulate,
+)
 from hpsearch.evaluation.stored_scores import StoredScores
 from hpsearch.protocol.labels import AnomalyUse, LabelledAnomalies, labelled_for_fold
 
@@ -37,9 +43,15 @@ def _auc(normals: np.ndarray, anomalies: np.ndarray) -> float:
     return float(roc_auc_score(labels, np.concatenate([normals, anomalies])))
 
 
-def test_the_earliest_of_equals_is_chosen() -> None:
-    values = np.array([[0.5, 0.9, 0.1], [0.7, 0.9, 0.3], [0.7, 0.2, 0.4]])
-    assert choose(values).tolist() == [1, 0, 2]
+def test_the_earliest_of_equals_is_chosen(made: Callable[..., StoredScores]) -> None:
+    scores = made(configurations=3)
+    twins = replace(
+        scores,
+        normal_scores=tuple(normals[[0, 1, 1]] for normals in scores.normal_scores),
+        pool_scores=scores.pool_scores[[0, 1, 1]],
+    )
+    for choices in simulate(twins, Question(repeats=20), "shared").choices:
+        assert set(choices.configurations) <= {0, 1}
 
 
 def test_equal_placements_in_another_order_are_equal_values() -> None:

@@ -6,8 +6,7 @@ import pytest
 from scipy import stats
 
 from hpsearch.errors import DataError, SpecError
-from hpsearch.evaluation.label_budget.curves import budget_curves, needed_models
-from hpsearch.evaluation.label_budget.held_out import HeldOut
+from hpsearch.evaluation.label_budget.curves import HeldOut, budget_curves, needed_models
 from hpsearch.evaluation.label_budget.simulation import Question, simulate
 from hpsearch.evaluation.stored_scores import StoredScores
 

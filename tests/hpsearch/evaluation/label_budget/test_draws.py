@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hpsearch.evaluation.label_budget.cells import Cell, Orders, plan_cells
+from hpsearch.evaluation.label_budget.cells import BudgetCell, Orders, plan_cells
 from hpsearch.protocol.labels import LabelBudget, draw_labelled
 
 SIZES = {"scratch": 12, "blob": 9, "crack": 15}
@@ -38,21 +38,21 @@ def test_a_draw_is_the_one_that_a_study_would_make(
 
 
 def test_a_draw_passes_over_types_that_hold_too_few(table: pd.DataFrame) -> None:
-    draws = _orders(table).draw(Cell(n_types=1, n_examples=13, n_eligible=1))
+    draws = _orders(table).draw(BudgetCell(n_types=1, n_examples=13, n_eligible=1))
     kinds = table["anomaly_type"].to_numpy()[1:][draws.selected]
     assert set(kinds.ravel()) == {"crack"}
 
 
 def test_of_one_repeat_more_labels_contain_fewer(table: pd.DataFrame) -> None:
     orders = _orders(table)
-    few, many = (orders.draw(Cell(*cell, 3)).selected for cell in ((1, 4), (2, 16)))
+    few, many = (orders.draw(BudgetCell(*cell, 3)).selected for cell in ((1, 4), (2, 16)))
     for fewer, more in zip(few, many, strict=True):
         assert set(fewer) < set(more)
         assert len(set(more)) == 16
 
 
 def test_no_more_images_are_kept_than_are_drawn(table: pd.DataFrame) -> None:
-    cell = Cell(2, 8, 3)
+    cell = BudgetCell(2, 8, 3)
     np.testing.assert_array_equal(
         _orders(table, deepest=4).draw(cell).selected, _orders(table).draw(cell).selected
     )

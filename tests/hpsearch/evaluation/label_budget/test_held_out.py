@@ -5,11 +5,10 @@ import pytest
 
 from hpsearch.errors import DataError
 from hpsearch.evaluation.auroc import auroc
-from hpsearch.evaluation.label_budget.cells import Cell, Orders
-from hpsearch.evaluation.label_budget.held_out import HeldOut
+from hpsearch.evaluation.label_budget.cells import BudgetCell, Orders
+from hpsearch.evaluation.label_budget.curves import HeldOut
 from hpsearch.evaluation.stored_scores import StoredScores
-from hpsearch.protocol.labels import LabelledAnomalies
-from hpsearch.protocol.labels import test_roles as roles_of
+from hpsearch.protocol.labels import LabelledAnomalies, evaluation_roles
 
 Made = Callable[..., StoredScores]
 
@@ -20,9 +19,11 @@ def _orders(scores: StoredScores) -> Orders:
 
 
 @pytest.mark.parametrize("borrowed", [False, True])
-@pytest.mark.parametrize("cell", [Cell(1, 1, 3), Cell(1, 4, 3), Cell(2, 6, 3), Cell(3, 6, 3)])
+@pytest.mark.parametrize(
+    "cell", [BudgetCell(1, 1, 3), BudgetCell(1, 4, 3), BudgetCell(2, 6, 3), BudgetCell(3, 6, 3)]
+)
 def test_a_draw_is_tested_on_what_a_study_would_test_on(
-    borrowed: bool, cell: Cell, made: Made
+    borrowed: bool, cell: BudgetCell, made: Made
 ) -> None:
     scores = made(borrowed=borrowed)
     orders = _orders(scores)
@@ -32,7 +33,9 @@ def test_a_draw_is_tested_on_what_a_study_would_test_on(
     place = {position: column for column, position in enumerate(scores.test)}
     for repeat, drawn in enumerate(draws.selected):
         types = tuple(orders.names[draws.types[repeat]])
-        roles = roles_of(scores.table, LabelledAnomalies(scores.pool[drawn], types, "shared"))
+        roles = evaluation_roles(
+            scores.table, LabelledAnomalies(scores.pool[drawn], types, "shared")
+        )
         normals, anomalies = ([place[p] for p in part] for part in (roles.normals, roles.headline))
         for number, of_test in enumerate(scores.final_test_scores):
             expected = auroc(of_test[normals], of_test[anomalies])
@@ -43,8 +46,8 @@ def test_a_draw_that_leaves_nothing_to_test_on_has_no_figure(made: Made) -> None
     scores = made(borrowed=True, sizes={"a": 4})
     orders = _orders(scores)
     held_out = HeldOut(scores, "folds")
-    assert held_out.aurocs(orders.draw(Cell(1, 1, 1)), orders.type_of) is not None
-    assert held_out.aurocs(orders.draw(Cell(1, 4, 1)), orders.type_of) is None
+    assert held_out.aurocs(orders.draw(BudgetCell(1, 1, 1)), orders.type_of) is not None
+    assert held_out.aurocs(orders.draw(BudgetCell(1, 4, 1)), orders.type_of) is None
 
 
 def test_the_figure_of_the_folds_is_the_mean_over_their_models(made: Made) -> None:

@@ -4,9 +4,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from hpsearch.evaluation.label_budget.answer import curve_records, write_curves
 from hpsearch.evaluation.label_budget.curves import BudgetCurves, budget_curves
 from hpsearch.evaluation.label_budget.simulation import Question, simulate
+from hpsearch.evaluation.label_budget.study_curves import curve_records, write_curves
 from hpsearch.evaluation.stored_scores import StoredScores
 
 

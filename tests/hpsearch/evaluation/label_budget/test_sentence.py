@@ -1,6 +1,6 @@
 import pytest
 
-from hpsearch.evaluation.label_budget.cells import Cell
+from hpsearch.evaluation.label_budget.cells import BudgetCell
 from hpsearch.evaluation.label_budget.curves import BudgetCurves, Point, advice, claim
 from hpsearch.evaluation.label_budget.simulation import Question
 
@@ -9,7 +9,7 @@ BEST = 0.9
 
 def _curves(regrets: dict[tuple[int, int], float], eligible: int = 5) -> BudgetCurves:
     points = tuple(
-        Point(Cell(*cell, eligible), BEST - regret, 0.01, 0.8, 0.9, regret, ((0, 7),))
+        Point(BudgetCell(*cell, eligible), BEST - regret, 0.01, 0.8, 0.9, regret, ((0, 7),))
         for cell, regret in regrets.items()
     )
     return BudgetCurves(points, "final", BEST, 0.5, 4, 4, 5, 30, 20, False, Question())

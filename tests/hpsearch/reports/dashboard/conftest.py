@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from hpsearch.config.spec import StudySpec
-from hpsearch.storage.run_dir import StudyDir
+from hpsearch.storage.run_dir import RunDir
 
 pytest.importorskip("optuna_dashboard")
 
@@ -18,7 +18,7 @@ from hpsearch.reports.dashboard.server import Dashboard, open_dashboard
 
 
 @pytest.fixture
-def finished(tiny_spec: Any, finished_study: Callable[[StudySpec], StudyDir]) -> StudyDir:
+def finished(tiny_spec: Any, finished_study: Callable[[StudySpec], RunDir]) -> RunDir:
     return finished_study(tiny_spec())
 
 
@@ -69,7 +69,7 @@ def serve() -> Serve:
     """A context manager: a browser before a dashboard that answers."""
 
     @contextmanager
-    def serving(folder: StudyDir, *, allow_write: bool = False) -> Iterator[Browser]:
+    def serving(folder: RunDir, *, allow_write: bool = False) -> Iterator[Browser]:
         with open_dashboard(folder, port=0, allow_write=allow_write) as board:
             thread = threading.Thread(target=lambda: board.server.serve_forever(0.02))
             thread.start()

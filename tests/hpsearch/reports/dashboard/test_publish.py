@@ -10,23 +10,22 @@ from optuna_dashboard import get_note, save_note, wsgi
 from PIL import Image
 
 from hpsearch.reports.dashboard import publish as publishing
-from hpsearch.reports.dashboard.internals import artifacts_of
 from hpsearch.reports.dashboard.publish import (
     HEAT,
     publish,
     publish_unless_running,
     trial_curves,
 )
-from hpsearch.storage.database import DATABASE, load_study, sole_writer_of
-from hpsearch.storage.run_dir import StudyDir
-from hpsearch.study.final_store import read_winner
+from hpsearch.storage.database import load_study, sole_writer_of
+from hpsearch.storage.run_dir import DATABASE, RunDir
+from hpsearch.study.result import read_winner
 
 
 def _trial(study: optuna.Study, number: int) -> optuna.Trial:
     return optuna.trial.Trial(study, study.get_trials(deepcopy=False)[number]._trial_id)
 
 
-def test_curves_have_the_areas_that_the_search_found(finished: StudyDir) -> None:
+def test_curves_have_the_areas_that_the_search_found(finished: RunDir) -> None:
     study = load_study(finished.path)
     curves = trial_curves(finished, range(4))
     for trial in study.get_trials():
@@ -35,18 +34,18 @@ def test_curves_have_the_areas_that_the_search_found(finished: StudyDir) -> None
     assert {curve.n_anomaly for curve in curves[0]} == {4}
 
 
-def test_what_is_published_is_shown_and_once(finished: StudyDir, serve: Any) -> None:
+def test_what_is_published_is_shown_and_once(finished: RunDir, serve: Any) -> None:
     examples = finished.final / str(read_winner(finished).trial) / "examples"
     examples.mkdir()
     Image.new("RGB", (8, 8)).save(examples / "00-most_normal.png")
     assert publish_unless_running(finished) == []
     database, files = (
         (finished.path / DATABASE).read_bytes(),
-        sorted(artifacts_of(finished).iterdir()),
+        sorted(finished.artifacts.iterdir()),
     )
     assert publish_unless_running(finished) == []
     assert (finished.path / DATABASE).read_bytes() == database
-    assert sorted(artifacts_of(finished).iterdir()) == files
+    assert sorted(finished.artifacts.iterdir()) == files
     with serve(finished) as browser:
         browser.open_link()
         detail = browser.ask("/api/studies/1").json
@@ -75,7 +74,7 @@ def _tasks(trial: Any) -> list[str]:
     return list(json.loads(attributes["tasks"]))
 
 
-def test_what_somebody_wrote_stays(finished: StudyDir) -> None:
+def test_what_somebody_wrote_stays(finished: RunDir) -> None:
     publish_unless_running(finished)
     study = load_study(finished.path)
     save_note(_trial(study, 1), "mine")
@@ -89,7 +88,7 @@ def test_what_somebody_wrote_stays(finished: StudyDir) -> None:
     finished.record_winner(winner)
 
 
-def test_a_picture_that_cannot_be_made_is_told_and_the_rest_is_there(finished: StudyDir) -> None:
+def test_a_picture_that_cannot_be_made_is_told_and_the_rest_is_there(finished: RunDir) -> None:
     gone = load_study(finished.path).get_trials()[2].user_attrs["tasks"][0]
     (finished.tasks / gone / "scores.csv").write_text("image_id,role,score\n")
     remarks = publish_unless_running(finished)
@@ -98,7 +97,7 @@ def test_a_picture_that_cannot_be_made_is_told_and_the_rest_is_there(finished: S
     assert get_note(load_study(finished.path)) != ""
 
 
-def test_a_running_study_is_left_alone(finished: StudyDir) -> None:
+def test_a_running_study_is_left_alone(finished: RunDir) -> None:
     code = (
         "import sys; from pathlib import Path\n"
         "from hpsearch.storage.database import sole_writer_of\n"
@@ -114,20 +113,20 @@ def test_a_running_study_is_left_alone(finished: StudyDir) -> None:
         (remark,) = publish_unless_running(finished)
         assert f"process {holder.pid} is writing" in remark
         holder.communicate()
-    assert not artifacts_of(finished).exists()
+    assert not finished.artifacts.exists()
 
 
 def test_without_the_extra_nothing_is_written(
-    finished: StudyDir, monkeypatch: pytest.MonkeyPatch
+    finished: RunDir, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(publishing, "is_installed", lambda: False)
     with sole_writer_of(finished.path):
         (remark,) = publish(finished)
     assert "pip install 'hpsearch[dashboard]'" in remark
-    assert not artifacts_of(finished).exists()
+    assert not finished.artifacts.exists()
 
 
-def test_the_plain_dashboard_reads_it_too(finished: StudyDir) -> None:
+def test_the_plain_dashboard_reads_it_too(finished: RunDir) -> None:
     publish_unless_running(finished)
     app = wsgi(f"sqlite:///{finished.path / DATABASE}")
     answers: list[str] = []

@@ -8,10 +8,9 @@ import optuna
 import pytest
 
 from hpsearch.errors import SpecError, StudyError
-from hpsearch.reports.dashboard.internals import artifacts_of
 from hpsearch.reports.dashboard.server import open_dashboard, open_storage
-from hpsearch.storage.database import DATABASE, create_or_load_study, load_study, sole_writer_of
-from hpsearch.storage.run_dir import StudyDir
+from hpsearch.storage.database import create_or_load_study, load_study, sole_writer_of
+from hpsearch.storage.run_dir import DATABASE, RunDir
 
 
 def _empty(folder: Path, n_trials: int = 2) -> optuna.Study:
@@ -23,12 +22,12 @@ def _empty(folder: Path, n_trials: int = 2) -> optuna.Study:
 
 
 @pytest.fixture
-def study_dir(quick_disk: Path) -> StudyDir:
+def study_dir(quick_disk: Path) -> RunDir:
     _empty(quick_disk / "run")
-    return StudyDir(quick_disk / "run")
+    return RunDir(quick_disk / "run")
 
 
-def test_who_is_let_in(study_dir: StudyDir, serve: Any) -> None:
+def test_who_is_let_in(study_dir: RunDir, serve: Any) -> None:
     with serve(study_dir) as browser:
         for path in ("/", "/dashboard", "/api/studies", "/static/bundle.js", "/?token=guess"):
             assert browser.ask(path).status == 401
@@ -44,7 +43,7 @@ def test_who_is_let_in(study_dir: StudyDir, serve: Any) -> None:
         assert (again.status, browser.cookie) == (401, None), "the link works once"
 
 
-def test_pages_of_others_are_refused(study_dir: StudyDir, serve: Any) -> None:
+def test_pages_of_others_are_refused(study_dir: RunDir, serve: Any) -> None:
     with serve(study_dir) as browser:
         browser.open_link()
         port = browser.port
@@ -71,7 +70,7 @@ def test_pages_of_others_are_refused(study_dir: StudyDir, serve: Any) -> None:
         ("PUT", "/api/studies/1/note", {"version": 1, "body": "hello"}),
     ],
 )
-def test_writing(method: str, path: str, body: Any, study_dir: StudyDir, serve: Any) -> None:
+def test_writing(method: str, path: str, body: Any, study_dir: RunDir, serve: Any) -> None:
     database = study_dir.path / DATABASE
     before = database.read_bytes()
     with serve(study_dir) as browser:
@@ -88,14 +87,14 @@ def test_writing(method: str, path: str, body: Any, study_dir: StudyDir, serve: 
     assert len(load_study(study_dir.path).get_trials()) == 2
 
 
-def test_a_read_only_dashboard_cannot_change_a_row(study_dir: StudyDir) -> None:
+def test_a_read_only_dashboard_cannot_change_a_row(study_dir: RunDir) -> None:
     storage = open_storage(study_dir.path, write=False)
     with pytest.raises(optuna.exceptions.StorageInternalError):
         storage.set_study_system_attr(1, "a", 1)
     storage.engine.dispose()
 
 
-def test_it_shows_a_running_study_and_does_not_hold_it_up(study_dir: StudyDir, serve: Any) -> None:
+def test_it_shows_a_running_study_and_does_not_hold_it_up(study_dir: RunDir, serve: Any) -> None:
     with sole_writer_of(study_dir.path), serve(study_dir) as browser:
         browser.open_link()
         study = create_or_load_study(study_dir.path, "study", pruner=optuna.pruners.NopPruner())
@@ -111,10 +110,10 @@ def test_it_shows_a_running_study_and_does_not_hold_it_up(study_dir: StudyDir, s
 
 
 @pytest.mark.parametrize("mimetype", ["text/html", "image/svg+xml", "image/png"])
-def test_a_hostile_artifact_is_inert(mimetype: str, study_dir: StudyDir, serve: Any) -> None:
+def test_a_hostile_artifact_is_inert(mimetype: str, study_dir: RunDir, serve: Any) -> None:
     artifact = str(uuid4())
-    artifacts_of(study_dir).mkdir()
-    (artifacts_of(study_dir) / artifact).write_text("<script>alert(1)</script>")
+    study_dir.artifacts.mkdir()
+    (study_dir.artifacts / artifact).write_text("<script>alert(1)</script>")
     facts = {"artifact_id": artifact, "filename": "<script>", "mimetype": mimetype}
     storage = open_storage(study_dir.path, write=True)
     key = f"dashboard:artifacts:1:{artifact}"
@@ -148,13 +147,13 @@ def test_a_hostile_artifact_is_inert(mimetype: str, study_dir: StudyDir, serve: 
         "http://evil.example/dashboard",
     ],
 )
-def test_no_path_leads_outside(path: str, study_dir: StudyDir, serve: Any) -> None:
+def test_no_path_leads_outside(path: str, study_dir: RunDir, serve: Any) -> None:
     with serve(study_dir) as browser:
         browser.open_link()
         assert browser.ask(path).status == 404
 
 
-def test_a_port_in_use(study_dir: StudyDir) -> None:
+def test_a_port_in_use(study_dir: RunDir) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with (

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from hpsearch.config.spec import StudySpec
-from hpsearch.storage.run_dir import StudyDir
+from hpsearch.storage.run_dir import RunDir
 
 
 @pytest.fixture
-def folder(tiny_spec: Any, finished_study: Callable[[StudySpec], StudyDir]) -> StudyDir:
+def folder(tiny_spec: Any, finished_study: Callable[[StudySpec], RunDir]) -> RunDir:
     return finished_study(tiny_spec(study_name="two", detector="dpa", search={"n_trials": 2}))

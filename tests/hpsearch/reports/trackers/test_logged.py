@@ -10,8 +10,8 @@ from hpsearch.reports.trackers.record import Record, final_record, trial_record
 from hpsearch.search.events import SilentListener
 from hpsearch.storage.database import load_study
 from hpsearch.storage.results import read_result
-from hpsearch.storage.run_dir import StudyDir
-from hpsearch.study.final_store import read_winner
+from hpsearch.storage.run_dir import RunDir
+from hpsearch.study.result import read_winner
 
 
 class ListLogger:
@@ -38,7 +38,7 @@ class Notes(SilentListener):
         self.messages.append(message)
 
 
-def test_a_trial_is_its_settings_folds_and_curves(folder: StudyDir) -> None:
+def test_a_trial_is_its_settings_folds_and_curves(folder: RunDir) -> None:
     (trial, *_) = load_study(folder.path).get_trials(states=(TrialState.COMPLETE,))
     record = trial_record(trial, folder.tasks)
     assert record.name == "trial-0000"
@@ -53,7 +53,7 @@ def test_a_trial_is_its_settings_folds_and_curves(folder: StudyDir) -> None:
     assert steps == stored.curve["step"].tolist() != []
 
 
-def test_the_final_model_is_its_figures_and_its_folder(folder: StudyDir) -> None:
+def test_the_final_model_is_its_figures_and_its_folder(folder: RunDir) -> None:
     result = read_winner(folder)
     record = final_record(result, tasks=folder.tasks, model=folder.final)
     assert record.name == f"final-{result.trial:04d}"
@@ -62,7 +62,7 @@ def test_the_final_model_is_its_figures_and_its_folder(folder: StudyDir) -> None
     assert record.model == folder.final
 
 
-def test_records_are_written_once(folder: StudyDir) -> None:
+def test_records_are_written_once(folder: RunDir) -> None:
     logger = ListLogger()
     write_missing(logger, load_study(folder.path), folder)
     names = [record.name for record in logger.records]
@@ -73,7 +73,7 @@ def test_records_are_written_once(folder: StudyDir) -> None:
 
 
 def test_a_tracker_that_fails_is_told_of_once(
-    folder: StudyDir, monkeypatch: pytest.MonkeyPatch
+    folder: RunDir, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     good, listener = ListLogger(), Notes()
     monkeypatch.setattr(room, "open_loggers", lambda *_: [ListLogger(broken=True), good])
@@ -83,13 +83,13 @@ def test_a_tracker_that_fails_is_told_of_once(
     assert good.has("trial-0000")
 
 
-def test_without_a_name_nothing_is_logged(folder: StudyDir) -> None:
+def test_without_a_name_nothing_is_logged(folder: RunDir) -> None:
     listener = Notes()
     with logged(listener, (), folder.path) as same:
         assert same is listener
 
 
-def test_tensorboard_reads_what_was_written(folder: StudyDir) -> None:
+def test_tensorboard_reads_what_was_written(folder: RunDir) -> None:
     accumulator = pytest.importorskip(
         "tensorboard.backend.event_processing.event_accumulator",
         reason="needs hpsearch[tensorboard]",
@@ -111,7 +111,7 @@ def test_tensorboard_reads_what_was_written(folder: StudyDir) -> None:
 
 @pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")  # in MLflow's own tables
 def test_mlflow_reads_what_was_written(
-    folder: StudyDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folder: RunDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
     mlflow = pytest.importorskip("mlflow", reason="needs hpsearch[mlflow]")
@@ -171,7 +171,7 @@ def test_no_error_of_mlflow_shows_its_password(
     assert "canary" not in caplog.text
 
 
-def test_a_tracker_that_fails_later_shows_no_password(folder: StudyDir) -> None:
+def test_a_tracker_that_fails_later_shows_no_password(folder: RunDir) -> None:
     class Leaky(ListLogger):
         def write(self, record: Record) -> None:
             raise ConnectionError("POST http://user:canary@host/api failed")

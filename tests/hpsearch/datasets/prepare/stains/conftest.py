@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from hpsearch.datasets.histology.stain import Stain, draw_stain, transmit
+from hpsearch.datasets.histology.style import SlideStain, draw_stain, transmit
 
 GLASS = np.full(3, 255.0)
 
@@ -18,7 +18,7 @@ def _field(rng: np.random.Generator, shape: tuple[int, int], size: float) -> np.
     return field / field.std()
 
 
-def mixed(stain: Stain, *, seed: int, shape: tuple[int, int] = (128, 128)) -> np.ndarray:
+def mixed(stain: SlideStain, *, seed: int, shape: tuple[int, int] = (128, 128)) -> np.ndarray:
     """Nuclei full of haematoxylin with some eosin, stroma the other way round, and bare glass."""
     rng = np.random.default_rng(seed)
     nuclei = np.clip(4 * (_field(rng, shape, 3) - 0.8), 0, 1)
@@ -36,6 +36,6 @@ def mix() -> Callable[..., np.ndarray]:
 
 
 @pytest.fixture
-def stains() -> list[Stain]:
+def stains() -> list[SlideStain]:
     """Ten slides' stains."""
     return [draw_stain(np.random.default_rng(seed)) for seed in range(10)]

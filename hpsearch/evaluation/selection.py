@@ -1,0 +1,399 @@
+"""Which configuration the labelled anomalies choose, and which others it could have been.
+
+First as statistics on arrays (`tie_set`, `pick`, `leave_one_type_out`), then of a study on disk
+(`select`), beside what every criterion would have chosen (`compare_choices`).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import optuna
+import pandas as pd
+from numpy.typing import NDArray
+from optuna.trial import FrozenTrial
+
+from hpsearch.config.space import Params, describe
+from hpsearch.config.spec import CRITERIA, Criterion, PickRule
+from hpsearch.errors import DataError
+from hpsearch.evaluation.auroc import Estimate, FloatArray, Interval, estimate, mean_auroc
+from hpsearch.evaluation.delong import (
+    AurocEstimates,
+    FoldScores,
+    auroc_interval,
+    estimate_aurocs,
+)
+from hpsearch.evaluation.stored_scores import StoredScores
+from hpsearch.evaluation.threshold import ConformalThreshold, conformal_threshold, on_one_scale
+from hpsearch.protocol.labels import EvaluationRoles, LabelledAnomalies, labelled_for_fold
+from hpsearch.storage.database import completed_trials, winner
+from hpsearch.storage.results import FoldResult, scores_at
+from hpsearch.storage.trials import facts_of
+
+N_DRAWS = 5000
+"""Of the Monte Carlo: a p-value of 0.05 is then off by 0.003."""
+
+SizeOf = Callable[[Params], float | None]
+"""How much a configuration's bottleneck lets through; None for one without a bottleneck."""
+
+
+class TieSet(NamedTuple):
+    """Which configurations may be the best.
+
+    Attributes:
+        tied: `(C,)`, the set.
+        p_values: `(C,)`, of the hypothesis that a configuration is the best, adjusted for all its
+            comparisons; 1 for the observed best.
+    """
+
+    tied: NDArray[np.bool_]
+    p_values: FloatArray
+
+
+def tie_set(estimates: AurocEstimates, *, level: float = 0.95, seed: int = 0) -> TieSet:
+    """The set that holds the true best with probability `level`; never empty.
+
+    Each configuration is tested on its own for being the best: its largest shortfall behind any
+    other, in standard errors, against what the largest of that many correlated comparisons reaches
+    by chance. The true best fails its own test with probability 1 - level whatever the others are,
+    so the set covers it at the level. Testing against the observed best instead, pair by pair,
+    covers less: that one is the luckiest of many. Sources: Hsu 1981, Annals of Statistics
+    9:1026-1034, and Edwards & Hsu 1983, JASA 78:965-971 (multiple comparisons with the best).
+
+    The joint distribution is Student's t with DeLong's covariance, drawn `N_DRAWS` times, with one
+    more anomaly that counts one half (`AurocEstimates.with_a_draw`). A single anomaly ties all.
+    """
+    drawn = estimates.with_a_draw()
+    draws = _draws(drawn, np.random.default_rng(seed))
+    variances = np.diag(drawn.covariance)
+    p_values = np.ones(len(variances))
+    for configuration, value in enumerate(drawn.values):
+        spread = variances + variances[configuration] - 2.0 * drawn.covariance[configuration]
+        # Rounding leaves a trace of variance between configurations that score alike.
+        differs = spread > 1e-12 * variances.max()
+        if not differs.any():
+            continue
+        error = np.sqrt(spread[differs])
+        shortfall = ((drawn.values[differs] - value) / error).max()
+        by_chance = ((draws[:, differs] - draws[:, [configuration]]) / error).max(axis=1)
+        p_values[configuration] = (1 + np.sum(by_chance >= shortfall)) / (1 + len(draws))
+    p_values[estimates.values.argmax()] = 1.0
+    return TieSet(p_values > 1.0 - level, p_values)
+
+
+@dataclass(frozen=True, eq=False)
+class Pick:
+    """The chosen configuration, by its index among the C.
+
+    Attributes:
+        chosen: `best`, or the smallest of the tie set.
+        best: of the highest value, the first of several.
+        ties: the tie set with a p-value for each configuration.
+        values: `(C,)`, cross-validated AUCs.
+        interval: 95 % interval, or that of the level, of the chosen one's value.
+        sentence: the choice in one plain sentence.
+    """
+
+    chosen: int
+    best: int
+    ties: TieSet
+    values: FloatArray
+    interval: Interval
+    sentence: str
+
+
+def pick(
+    scores: FoldScores,
+    names: Sequence[str],
+    *,
+    sizes: Sequence[float | None],
+    rule: PickRule = "parsimonious",
+    level: float = 0.95,
+    seed: int = 0,
+) -> Pick:
+    """Choose by the rule.
+
+    `parsimonious` takes the smallest bottleneck of the tie set, of several the one of the highest
+    value, then the first; one without a size counts as larger than any that has one. `names` and
+    `sizes` are of the C configurations.
+    """
+    if not len(names) == len(sizes) == len(scores.anomalies):
+        raise ValueError(f"{len(names)} names and {len(sizes)} sizes, not {len(scores.anomalies)}")
+    estimates = estimate_aurocs(scores)
+    ties = tie_set(estimates, level=level, seed=seed)
+    best = int(estimates.values.argmax())
+    size = np.array([np.inf if given is None else given for given in sizes])
+    chosen = best
+    if rule == "parsimonious":
+        order = np.lexsort((-estimates.values, size))
+        chosen = int(order[ties.tied[order]][0])
+    interval = auroc_interval(estimates, chosen, level=level)
+    figures = (
+        f"validation AUC {estimates.values[chosen]:.3f}, {100 * level:g} % interval "
+        f"{interval.low:.3f} to {interval.high:.3f}"
+        + ("" if chosen == best else f"; the best {estimates.values[best]:.3f}")
+    )
+    reason = _reason(
+        ties, scores.anomalies.shape[2], smallest=bool(size[chosen] < np.inf), rule=rule
+    )
+    sentence = f"{names[chosen]} {reason} ({figures})"
+    return Pick(chosen, best, ties, estimates.values, interval, sentence)
+
+
+class UnseenType(NamedTuple):
+    """One type left out.
+
+    Attributes:
+        name: of the type.
+        n_anomalies: how many labelled anomalies are of it.
+        chosen: index of the configuration that the other types choose.
+        auroc: cross-validated, of the chosen one on the type left out.
+        best: the highest of any configuration on the type left out, which no one could have known.
+    """
+
+    name: str
+    n_anomalies: int
+    chosen: int
+    auroc: float
+    best: float
+
+
+def highest(scores: FoldScores) -> int:
+    """Index of the configuration of the highest value, the first of several."""
+    return int(estimate_aurocs(scores).values.argmax())
+
+
+def leave_one_type_out(
+    scores: FoldScores,
+    types: NDArray[np.generic],
+    *,
+    choose: Callable[[FoldScores], int] = highest,
+) -> tuple[UnseenType, ...]:
+    """For each of the anomalies' types `(A,)`: choose by the others, score on the one left out.
+
+    They come in the order of their names.
+
+    Raises:
+        DataError: there are fewer than two types.
+    """
+    names = np.unique(types)
+    if names.size < 2:
+        raise DataError(
+            f"anomaly types: leaving one out needs at least two, there is {names.size}; "
+            "label another type"
+        )
+    left_out_types = []
+    for name in names:
+        left_out = np.asarray(types == name)
+        chosen = choose(scores.with_anomalies(~left_out))
+        values = estimate_aurocs(scores.with_anomalies(left_out)).values
+        left_out_types.append(
+            UnseenType(
+                str(name), int(left_out.sum()), chosen, float(values[chosen]), float(values.max())
+            )
+        )
+    return tuple(left_out_types)
+
+
+@dataclass(frozen=True)
+class LeftOutType:
+    """A labelled type that the others chose for: `auroc` of their choice on it, and the `best`."""
+
+    name: str
+    n_anomalies: int
+    trial: int
+    auroc: float
+    best: float
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What was chosen by the labelled anomalies.
+
+    Attributes:
+        trial: number of the chosen trial.
+        sentence: the choice explained.
+        tied: numbers of the trials that cannot be told from the best, the highest value first.
+        left_out_types: each labelled type left out of the choice in turn; empty for a single type.
+    """
+
+    trial: int
+    sentence: str
+    tied: tuple[int, ...]
+    left_out_types: tuple[LeftOutType, ...]
+
+
+@dataclass(frozen=True)
+class CriterionChoice:
+    """What one criterion would have chosen; the figures are of the models of the folds.
+
+    Attributes:
+        criterion: by which it is the best.
+        trial: number of the chosen trial.
+        value: its mean over folds by that criterion, higher = better.
+        test: its test ROC AUC, the mean over the folds' models.
+        regret: how far `test` is below that of the trial whose `test` is the highest.
+    """
+
+    criterion: Criterion
+    trial: int
+    value: float
+    test: Estimate
+    regret: float
+
+
+def compare_choices(
+    study: optuna.Study,
+    folds_of: Callable[[FrozenTrial], Sequence[FoldResult]],
+    *,
+    table: pd.DataFrame,
+    roles: EvaluationRoles,
+    seed: int,
+) -> tuple[CriterionChoice, ...]:
+    """The choice of every criterion, with its test figure and regret.
+
+    No choice is made by these figures: they say, after the fact, what a choice was worth. Nothing
+    is trained for them; `folds_of` gives the stored results of a trial's folds.
+
+    Raises:
+        StudyError: no trial has been completed.
+    """
+    images = (table, roles.normals, roles.headline)
+    aurocs = [mean_auroc(folds_of(trial), *images) for trial in completed_trials(study)]
+    winners = {criterion: winner(study, criterion) for criterion in CRITERIA}
+    tests = {
+        trial.number: estimate(folds_of(trial), *images, seed=seed)
+        for trial in {trial.number: trial for trial in winners.values()}.values()
+    }
+    return tuple(
+        CriterionChoice(
+            criterion,
+            trial.number,
+            facts_of(trial).criteria[criterion],
+            test := tests[trial.number],
+            regret=max(aurocs) - test.auroc,
+        )
+        for criterion, trial in winners.items()
+    )
+
+
+def select(
+    stored: StoredScores,
+    labelled: LabelledAnomalies,
+    *,
+    size_of: SizeOf,
+    rule: PickRule,
+    seed: int,
+) -> Selection:
+    """Choose among the completed trials by the labelled anomalies, see `pick`."""
+    scores = fold_scores(stored, labelled)
+    names = []
+    for trial in stored.trials:
+        varied = describe(trial.params, axes) if (axes := varied_axes(trial)) else ""
+        names.append(f"trial {trial.number} ({varied})" if varied else f"trial {trial.number}")
+    sizes = [size_of(trial.params) for trial in stored.trials]
+
+    def picked(of: FoldScores) -> Pick:
+        return pick(of, names, sizes=sizes, rule=rule, seed=seed)
+
+    chosen = picked(scores)
+    numbers = [trial.number for trial in stored.trials]
+    by_value = np.argsort(-chosen.values, kind="stable")
+    left_out: tuple[LeftOutType, ...] = ()
+    if len(labelled.types) > 1:
+        types = stored.table["anomaly_type"].to_numpy(dtype=object)[labelled.positions]
+        found = leave_one_type_out(scores, types.astype(str), choose=lambda of: picked(of).chosen)
+        left_out = tuple(
+            LeftOutType(one.name, one.n_anomalies, numbers[one.chosen], one.auroc, one.best)
+            for one in found
+        )
+    return Selection(
+        trial=numbers[chosen.chosen],
+        sentence=chosen.sentence,
+        tied=tuple(numbers[index] for index in by_value if chosen.ties.tied[index]),
+        left_out_types=left_out,
+    )
+
+
+def fold_scores(stored: StoredScores, labelled: LabelledAnomalies) -> FoldScores:
+    """The scores that the choice is made from: the labelled anomalies alone, by image and group."""
+    columns = _columns(stored, labelled)
+    n_folds = len(stored.normals)
+    groups = stored.table["group"].to_numpy(dtype=object).astype(str)
+    return FoldScores(
+        normals=stored.normal_scores,
+        anomalies=stored.pool_scores[:, :, columns],
+        scored=np.stack(
+            [
+                np.isin(labelled.positions, labelled_for_fold(labelled, fold, n_folds))
+                for fold in range(n_folds)
+            ]
+        ),
+        normal_groups=tuple(groups[positions] for positions in stored.normals),
+        anomaly_groups=groups[labelled.positions],
+    )
+
+
+def held_out_scores(
+    stored: StoredScores, trial: int, labelled: LabelledAnomalies, final: FoldResult
+) -> FloatArray:
+    """Scores `(n,)` of all normals by the model of a trial's fold that was not trained on them.
+
+    They are on the scale of the trial's final model (`hpsearch.evaluation.threshold.on_one_scale`).
+    """
+    index = [one.number for one in stored.trials].index(trial)
+    columns = _columns(stored, labelled)
+    return on_one_scale(
+        [of_fold[index] for of_fold in stored.normal_scores],
+        [of_fold[columns] for of_fold in stored.pool_scores[index]],
+        scores_at(final, stored.table, labelled.positions),
+    )
+
+
+def threshold_of(calibration: FloatArray, *, rate: float) -> ConformalThreshold | None:
+    """The threshold for a false-positive rate, None where there are too few normals for it."""
+    if (len(calibration) + 1) * rate < 1:
+        return None
+    return conformal_threshold(calibration, rate=rate)
+
+
+def varied_axes(trial: FrozenTrial) -> tuple[str, ...]:
+    """The axes with more than one choice, in the order of the space."""
+    return tuple(
+        axis for axis, distribution in trial.distributions.items() if not distribution.single()
+    )
+
+
+def _reason(ties: TieSet, n_anomalies: int, *, smallest: bool, rule: PickRule) -> str:
+    n_tied, n = int(ties.tied.sum()), ties.tied.size
+    if n == 1:
+        return "is the only configuration"
+    anomalies = "1 anomaly" if n_anomalies == 1 else f"{n_anomalies} anomalies"
+    if n_tied == 1:
+        return f"is the only one of {n} configurations that {anomalies} leave as the best"
+    if rule == "parsimonious" and smallest:
+        return (
+            f"is the smallest of {n_tied} configurations that {anomalies} cannot tell from the best"
+        )
+    return (
+        f"has the highest value, but {anomalies} cannot tell it from {n_tied - 1} "
+        f"other{'' if n_tied == 2 else 's'} of {n} configurations"
+    )
+
+
+def _draws(estimates: AurocEstimates, rng: np.random.Generator) -> FloatArray:
+    """Chance departures `(N_DRAWS, C)` of all values, Student's t with their covariance."""
+    n = len(estimates.values)
+    size, axes = np.linalg.eigh(estimates.covariance)
+    root = axes * np.sqrt(np.maximum(size, 0.0))
+    freedom = estimates.degrees_of_freedom(np.eye(n) - 1.0 / n)
+    scale = np.sqrt(rng.chisquare(freedom, size=(N_DRAWS, 1)) / freedom)
+    departures: FloatArray = rng.normal(size=(N_DRAWS, n)) @ root.T / scale
+    return departures
+
+
+def _columns(stored: StoredScores, labelled: LabelledAnomalies) -> list[int]:
+    """Where the labelled anomalies are in the pool."""
+    column = {position: index for index, position in enumerate(stored.pool)}
+    return [column[position] for position in labelled.positions]

@@ -1,0 +1,273 @@
+"""Everything that a study reads, checked before anything is written for it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from hpsearch.config.space import (
+    AXIS,
+    NATURAL,
+    PREPROCESSING,
+    PREPROCESSING_AXES,
+    Params,
+    SearchSpace,
+    build_space,
+    preprocessing_of,
+)
+from hpsearch.config.spec import MAX_SEED, DatasetSpec, StudySpec, TrainingSpec
+from hpsearch.datasets.pixels import Preprocessing, load_pixels
+from hpsearch.datasets.registry import DatasetRequest, load_dataset
+from hpsearch.datasets.table import Dataset
+from hpsearch.detectors.backbones.backbone import Backbone, load_backbone, read_statistics
+from hpsearch.detectors.backbones.statistics import natural_statistics, statistics_of_folder
+from hpsearch.detectors.base import detector_names, faults_of, load_detector
+from hpsearch.errors import SpecError, StudyError
+from hpsearch.io.files import printable
+from hpsearch.protocol.fold_files import OfficialFolds
+from hpsearch.protocol.folds import Fold
+from hpsearch.protocol.labels import EvaluationRoles, LabelledAnomalies, evaluation_roles
+from hpsearch.protocol.protocol import StudySplit, split_images
+from hpsearch.search.events import Listener
+from hpsearch.search.task import Task, TaskContext
+from hpsearch.storage.results import RECIPE
+from hpsearch.storage.run_dir import RunDir, identity_of
+from hpsearch.study.result import REFERENCES
+
+
+@dataclass(frozen=True, eq=False)
+class StudyInputs:
+    """A study whose every input has been checked and is in memory or in the cache.
+
+    Attributes:
+        spec: what was asked for, with the numbers of folds and labels that there are.
+        space: the configurations.
+        dataset, backbone: what tasks read.
+        labelled: the anomalies that the search may see.
+        roles: what the test images can tell.
+        statistics_file: of the channel statistics, None for those that come with the backbone.
+        pixels: file of each stored image variant.
+        folds: what the normals are cross-validated on.
+        official: the fold files that they were read from, None where they were drawn.
+        warnings: what is wrong with the folds, a line each.
+    """
+
+    spec: StudySpec
+    space: SearchSpace
+    dataset: Dataset
+    backbone: Backbone
+    statistics_file: Path | None
+    labelled: LabelledAnomalies
+    roles: EvaluationRoles
+    pixels: Mapping[Preprocessing, Path]
+    folds: tuple[Fold, ...]
+    official: OfficialFolds | None
+    warnings: tuple[str, ...]
+
+    def in_words(self) -> str:
+        """What is searched, for whom, in a line."""
+        spec = self.spec
+        return (
+            f"study {spec.study_name}: {spec.detector} on {self.dataset.name}, "
+            f"{len(self.space.grid)} configurations x {spec.search.n_folds} folds"
+            f"{f' of {spec.search.folds}' if self.official else ''}; "
+            f"{len(self.labelled.positions)} labelled anomalies of type "
+            f"{', '.join(self.labelled.types)}; chosen by the {spec.search.criterion} criterion"
+        )
+
+    def task(self, params: Params, fold: int) -> Task:
+        """The task of one fold of a configuration."""
+        return self._task(self.spec.detector, params, fold=fold, seed=self.spec.search.seed)
+
+    def final_task(self, params: Params, *, run: int, steps: int) -> Task:
+        """The task that trains a configuration on all normals."""
+        seed = (self.spec.search.seed + run) % (MAX_SEED + 1)
+        return self._task(self.spec.detector, params, fold=None, seed=seed, steps=steps)
+
+    def reference_tasks(self, params: Params) -> dict[str, Task]:
+        """The reference rows, at the preprocessing of `params`."""
+        same = {axis: params[axis] for axis in PREPROCESSING_AXES}
+        plain = TrainingSpec()
+        return {
+            name: self._task("features", {**same, **own}, fold=None, seed=0, training=plain)
+            for name, own in REFERENCES.items()
+        }
+
+    def context(self, tasks: Path, cache_dir: Path) -> TaskContext:
+        """Where its tasks find what they name, with results in `tasks`; engines set the device."""
+        return TaskContext(
+            table=self.dataset.table,
+            pixels=self.pixels,
+            backbone=self.spec.backbone.name,
+            backbone_weights=self.spec.backbone.weights,
+            tasks=tasks,
+            cache_dir=cache_dir,
+            device="cpu",
+            folds=self.folds,
+            backbone_statistics=self.statistics_file,
+        )
+
+    def _task(
+        self,
+        detector: str,
+        params: Params,
+        *,
+        fold: int | None,
+        seed: int,
+        steps: int | None = None,
+        training: TrainingSpec | None = None,
+    ) -> Task:
+        return Task(
+            detector=detector,
+            params=params,
+            training=training or self.spec.training,
+            backbone_digest=self.backbone.digest,
+            data_fingerprint=self.dataset.fingerprint,
+            fold=fold,
+            n_folds=self.spec.search.n_folds,
+            split_seed=self.spec.search.seed,
+            seed=seed,
+            steps=steps,
+            fold_digest=None if fold is None else self.folds[fold].digest,
+            statistics_digest=(
+                self.backbone.statistics_digest if params.get(AXIS) == NATURAL else None
+            ),
+        )
+
+
+def load_inputs(
+    spec: StudySpec,
+    *,
+    cache_dir: Path,
+    workers: int,
+    listener: Listener,
+    folder: RunDir | None = None,
+) -> StudyInputs:
+    """Check every setting and every image before anything is written for the study.
+
+    Args:
+        spec: what was asked for.
+        cache_dir: folder of what can be computed again.
+        workers: processes that decode images.
+        listener: told of progress.
+        folder: the run directory; of a study that is there already, what differs is refused
+            before images are rendered or decoded, and images that were moved are known again.
+
+    Raises:
+        UserError: whatever is wrong, in one line.
+    """
+    detector = load_detector(spec.detector)
+    sections = (PREPROCESSING, *detector_names())
+    for section in spec.space:
+        if section not in sections:
+            raise SpecError(
+                f"space.{section:.60}: no such section; there are {', '.join(sections)}"
+            )
+    with faults_of(spec.detector, "axes"):
+        space = build_space(spec, detector.axes)
+    if folder is not None:
+        folder.require_same_settings(spec, recipe=RECIPE)
+    dataset = load_dataset(
+        request_of(spec.dataset), cache_dir=cache_dir, progress=listener.progress
+    )
+    if folder is not None:
+        dataset = folder.known_images(dataset)
+    split = split_images(spec, dataset.table)
+    roles = evaluation_roles(dataset.table, split.labelled)
+    backbone, statistics_file = backbone_of(spec, space, cache_dir, listener)
+    for params in space.grid:
+        with faults_of(spec.detector, "check"):
+            detector.check(params, backbone.architecture, spec.training)
+    if folder is not None:
+        digest = split.official.digest if split.official else None
+        identity = identity_of(dataset, backbone, folds_digest=digest)
+        folder.require_same(split.spec, dataset.table, identity)
+        _require_same_folds(folder, split, dataset)
+    shown: dict[str, None] = {}  # a line each, once for all variants
+    files: dict[Preprocessing, Path] = {}
+    for variant in sorted({preprocessing_of(params) for params in space.grid}, key=repr):
+        pixels = load_pixels(
+            dataset,
+            variant,
+            cache_dir=cache_dir,
+            workers=workers,
+            progress=listener.progress,
+            note=shown.setdefault,
+        )
+        if not isinstance(pixels, np.memmap) or pixels.filename is None:
+            raise TypeError("load_pixels must return a memory map of a file")
+        files[variant] = Path(pixels.filename)
+    for line in (*dataset.notes, *shown, *(f"warning: {line}" for line in split.warnings)):
+        listener.note(line)
+    return StudyInputs(
+        spec=split.spec,
+        space=space,
+        dataset=dataset,
+        backbone=backbone,
+        statistics_file=statistics_file,
+        labelled=split.labelled,
+        roles=roles,
+        pixels=files,
+        folds=split.folds,
+        official=split.official,
+        warnings=split.warnings,
+    )
+
+
+def _require_same_folds(folder: RunDir, split: StudySplit, dataset: Dataset) -> None:
+    """Refuse labelled anomalies for which a study's folds would leave out other normals.
+
+    Raises:
+        StudyError: all trainings of the study would have to be repeated.
+    """
+    if not folder.spec_file.exists() or folder.spec().labels == split.spec.labels:
+        return
+    if not split.has_folds_of(split_images(folder.spec(), dataset.table)):
+        raise StudyError(
+            f"study {folder.path.name} in {printable(folder.path)}: these labelled anomalies share "
+            "groups with other training normals than those before, so no fold would be the same "
+            "and every training is repeated; give another --study-name"
+        )
+
+
+def backbone_of(
+    spec: StudySpec, space: SearchSpace, cache_dir: Path, listener: Listener
+) -> tuple[Backbone, Path | None]:
+    """A study's network, and the file of its channel statistics where it names a folder of images.
+
+    Raises:
+        UserError: the weights or the images are gone or damaged, or no statistics are there for
+            configurations that take them.
+    """
+    backbone = load_backbone(spec.backbone.name, weights_file=spec.backbone.weights)
+    folder, path = spec.backbone.statistics, None
+    if NATURAL not in space.axes.get(AXIS, ()):
+        if folder is not None:
+            raise SpecError(
+                f"backbone.statistics: is read by detectors with {AXIS}={NATURAL} alone, and this "
+                "study has none such; leave it out"
+            )
+        return backbone, None
+    if folder is not None:
+        path = statistics_of_folder(
+            backbone, folder, cache_dir=cache_dir, progress=listener.progress
+        )
+        statistics, images = read_statistics(path)
+        backbone = replace(backbone, statistics=statistics, statistics_source=images)
+    natural_statistics(backbone)
+    listener.note(f"channel statistics: {backbone.statistics_source}")
+    return backbone, path
+
+
+def request_of(asked: DatasetSpec) -> DatasetRequest:
+    """The request that a study's settings stand for."""
+    return DatasetRequest(
+        asked.name,
+        root=asked.root,
+        normal_class=asked.normal_class,
+        seed=asked.seed,
+        multi_label=asked.multi_label,
+        window=asked.window,
+        links=asked.links,
+    )
