@@ -52,7 +52,7 @@ def test_a_study_is_read_as_it_was_written(
 
 
 @pytest.fixture
-def folder(quick_disk: Path) -> RunDir:
+def random_study(quick_disk: Path) -> RunDir:
     """A study of random scores, a failed trial before the completed ones."""
     folder = RunDir(quick_disk / "random")
     spec = StudySpec(study_name="random", search={"n_folds": N_FOLDS})
@@ -91,9 +91,9 @@ def _write(folder: RunDir, digest: str, trial: int, *, fold: int | None, **own: 
     write_result(folder.tasks, task, result)
 
 
-def test_arrays_hold_the_scores_of_the_task_directories(folder: RunDir) -> None:
+def test_arrays_hold_the_scores_of_the_task_directories(random_study: RunDir) -> None:
     seen: list[int] = []
-    scores = read_scores(folder, progress=lambda what, done, total: seen.append(done))
+    scores = read_scores(random_study, progress=lambda what, done, total: seen.append(done))
     assert [trial.number for trial in scores.trials] == [1, 2, 3]
     assert seen == [1, 2, 3]
     assert scores.pool.tolist() == list(POOL)
@@ -101,7 +101,7 @@ def test_arrays_hold_the_scores_of_the_task_directories(folder: RunDir) -> None:
     assert [list(found) for found in scores.normals] == [[0, 2, 4], [1, 3, 5]]
     for number, trial in enumerate(scores.trials):
         for fold, digest in enumerate(trial.user_attrs["tasks"]):
-            result = read_result(folder.tasks, digest)
+            result = read_result(random_study.tasks, digest)
             assert result is not None
             for found, positions in (
                 (scores.normal_scores[fold][number], scores.normals[fold]),
@@ -112,26 +112,30 @@ def test_arrays_hold_the_scores_of_the_task_directories(folder: RunDir) -> None:
                 np.testing.assert_array_equal(found, expected)
 
 
-def test_a_final_model_is_one_of_the_same_settings_and_steps(folder: RunDir) -> None:
-    scores = read_scores(folder)
+def test_a_final_model_is_one_of_the_same_settings_and_steps(random_study: RunDir) -> None:
+    scores = read_scores(random_study)
     assert not scores.has_final.any()
-    _write(folder, "a" * 16, 1, fold=None)
-    _write(folder, "b" * 16, 0, fold=None, steps=None)
-    _write(folder, "c" * 16, 0, fold=None, recipe=1)
-    _write(folder, "d" * 16, 0, fold=None, seed=1)
-    _write(folder, "e" * 16, 2, fold=None, steps=STEPS + 1)
-    found = with_finals(scores, folder)
+    _write(random_study, "a" * 16, 1, fold=None)
+    _write(random_study, "b" * 16, 0, fold=None, steps=None)
+    _write(random_study, "c" * 16, 0, fold=None, recipe=1)
+    _write(random_study, "d" * 16, 0, fold=None, seed=1)
+    _write(random_study, "e" * 16, 2, fold=None, steps=STEPS + 1)
+    found = with_finals(scores, random_study)
     assert found.final_tasks == (None, "a" * 16, None)
     assert np.isnan(found.final_test_scores).all(axis=1).tolist() == [True, False, True]
 
 
-def test_tasks_of_before_recipes_had_a_number_are_read(folder: RunDir) -> None:
-    _write(folder, "a" * 16, 1, fold=None)
-    for file in folder.tasks.glob("*/task.json"):
+def test_tasks_of_before_recipes_had_a_number_are_read(random_study: RunDir) -> None:
+    _write(random_study, "a" * 16, 1, fold=None)
+    for file in random_study.tasks.glob("*/task.json"):
         task = json.loads(file.read_text())
         del task["recipe"]
         file.write_text(json.dumps(task | {"version": 2}))
-    assert with_finals(read_scores(folder), folder).final_tasks == (None, "a" * 16, None)
+    assert with_finals(read_scores(random_study), random_study).final_tasks == (
+        None,
+        "a" * 16,
+        None,
+    )
 
 
 def _drop_a_fold(folder: RunDir) -> None:
@@ -170,11 +174,11 @@ def _add_a_trial_of_one_fold(folder: RunDir) -> None:
     ],
 )
 def test_what_is_gone_or_damaged_is_one_line(
-    break_it: Callable[[RunDir], None], message: str, folder: RunDir
+    break_it: Callable[[RunDir], None], message: str, random_study: RunDir
 ) -> None:
-    break_it(folder)
+    break_it(random_study)
     with pytest.raises(StudyError, match=rf"^[^\n]*{message}[^\n]*$"):
-        read_scores(folder)
+        read_scores(random_study)
 
 
 def test_a_study_without_a_completed_trial_is_one_line(quick_disk: Path) -> None:

@@ -52,7 +52,7 @@ def table(tiny: Path) -> pd.DataFrame:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def fold_folder(tmp_path: Path) -> Path:
     return tmp_path / "folds"
 
 
@@ -80,10 +80,10 @@ def leaky_parts(table: pd.DataFrame) -> list[tuple[Positions, ...]]:
 
 
 def test_files_that_list_what_a_clean_study_draws_give_its_scores(
-    run: Any, tiny_spec: Any, table: pd.DataFrame, folder: Path
+    run: Any, tiny_spec: Any, table: pd.DataFrame, fold_folder: Path
 ) -> None:
-    write(folder, table, clean_parts(table))
-    search = {"protocol": "official", "folds": folder}
+    write(fold_folder, table, clean_parts(table))
+    search = {"protocol": "official", "folds": fold_folder}
     clean = run(tiny_spec(space=QUICK))
     official = run(tiny_spec(space=QUICK, study_name="official", search=search))
     one, two = (load_study(ran.folder.path).get_trials() for ran in (clean, official))
@@ -102,10 +102,10 @@ def test_files_that_list_what_a_clean_study_draws_give_its_scores(
 
 
 def test_an_allowed_leak_is_told_first_kept_and_scored(
-    run: Any, tiny_spec: Any, table: pd.DataFrame, folder: Path, notes: Notes, runs: Path
+    run: Any, tiny_spec: Any, table: pd.DataFrame, fold_folder: Path, notes: Notes, runs: Path
 ) -> None:
-    write(folder, table, leaky_parts(table))
-    search = {"protocol": "official", "folds": folder}
+    write(fold_folder, table, leaky_parts(table))
+    search = {"protocol": "official", "folds": fold_folder}
     with pytest.raises(DataError, match="fold 0: 24 of 36 scored normals were used before"):
         run(tiny_spec(search=search))
     assert not runs.exists()
@@ -115,7 +115,7 @@ def test_an_allowed_leak_is_told_first_kept_and_scored(
     assert len(warnings) == 3
     assert notes.said[:3] == [f"warning: {line}" for line in warnings]
     assert "4 labelled anomalies" in notes.said[3]
-    assert f"3 folds of {folder}" in notes.said[3]
+    assert f"3 folds of {fold_folder}" in notes.said[3]
     trial = load_study(ran.folder.path).get_trials()[0]
     result = read_result(ran.folder.tasks, trial.user_attrs["tasks"][0])
     assert result is not None
@@ -125,13 +125,13 @@ def test_an_allowed_leak_is_told_first_kept_and_scored(
 
 
 def test_the_run_directory_holds_the_numbers_of_the_files(
-    run: Any, tiny_spec: Any, table: pd.DataFrame, folder: Path
+    run: Any, tiny_spec: Any, table: pd.DataFrame, fold_folder: Path
 ) -> None:
-    write(folder, table, clean_parts(table, n_folds=2))
+    write(fold_folder, table, clean_parts(table, n_folds=2))
     ran = run(
         tiny_spec(
             labels={"n_anomaly_types": 2, "n_examples": 6},
-            search={"protocol": "official", "folds": folder},
+            search={"protocol": "official", "folds": fold_folder},
             space=QUICK,
         )
     )
@@ -141,34 +141,36 @@ def test_the_run_directory_holds_the_numbers_of_the_files(
 
 
 def test_another_protocol_or_other_files_are_another_study_and_moved_files_are_not(
-    run: Any, tiny_spec: Any, table: pd.DataFrame, folder: Path
+    run: Any, tiny_spec: Any, table: pd.DataFrame, fold_folder: Path
 ) -> None:
     parts = clean_parts(table)
     train, held, scored, found = parts[1]
-    write(folder, table, parts)
-    write(folder.with_name("moved"), table, parts)
+    write(fold_folder, table, parts)
+    write(fold_folder.with_name("moved"), table, parts)
     write(
-        folder.with_name("others"), table, [parts[0], (train[:-3], held, scored, found), parts[2]]
+        fold_folder.with_name("others"),
+        table,
+        [parts[0], (train[:-3], held, scored, found), parts[2]],
     )
-    official = {"protocol": "official", "folds": folder}
+    official = {"protocol": "official", "folds": fold_folder}
     ran = run(tiny_spec(space=QUICK, search=official))
-    moved = official | {"folds": folder.with_name("moved")}
+    moved = official | {"folds": fold_folder.with_name("moved")}
     assert run(tiny_spec(space=QUICK, search=moved)).result == ran.result
     with pytest.raises(StudyError, match=r"labels|search"):
         run(tiny_spec(space=QUICK))
     with pytest.raises(StudyError, match="the fold files list other images than when it began"):
-        run(tiny_spec(space=QUICK, search=official | {"folds": folder.with_name("others")}))
+        run(tiny_spec(space=QUICK, search=official | {"folds": fold_folder.with_name("others")}))
 
 
 def test_the_fold_of_a_file_decides_the_digest_of_its_tasks_alone(
-    tiny_spec: Any, prepare: Any, table: pd.DataFrame, folder: Path
+    tiny_spec: Any, prepare: Any, table: pd.DataFrame, fold_folder: Path
 ) -> None:
     parts = clean_parts(table)
-    write(folder, table, parts)
-    spec = tiny_spec(search={"protocol": "official", "folds": folder})
+    write(fold_folder, table, parts)
+    spec = tiny_spec(search={"protocol": "official", "folds": fold_folder})
     first = prepare(spec)
     train, held, scored, found = parts[1]
-    write(folder, table, [parts[0], (train[:-3], held, scored, found), parts[2]])
+    write(fold_folder, table, [parts[0], (train[:-3], held, scored, found), parts[2]])
     second, clean = prepare(spec), prepare(tiny_spec())
     other_seed = prepare(tiny_spec(search={"seed": 1}))
     params = clean.space.grid[0]
@@ -249,13 +251,13 @@ def test_findings_of_x_rays_are_counted_as_asked_and_notes_are_told_once(
 
 
 def test_files_that_were_changed_are_refused(
-    run: Any, tiny_spec: Any, table: pd.DataFrame, folder: Path
+    run: Any, tiny_spec: Any, table: pd.DataFrame, fold_folder: Path
 ) -> None:
     parts = clean_parts(table)
-    write(folder, table, parts)
-    spec = tiny_spec(space=QUICK, search={"protocol": "official", "folds": folder})
+    write(fold_folder, table, parts)
+    spec = tiny_spec(space=QUICK, search={"protocol": "official", "folds": fold_folder})
     run(spec)
     train, held, scored, found = parts[1]
-    write(folder, table, [parts[0], (train[:-3], held, scored, found), parts[2]])
+    write(fold_folder, table, [parts[0], (train[:-3], held, scored, found), parts[2]])
     with pytest.raises(StudyError, match="the fold files list other images than when it began"):
         run(spec)

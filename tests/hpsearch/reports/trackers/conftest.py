@@ -10,5 +10,5 @@ from hpsearch.storage.run_dir import RunDir
 
 
 @pytest.fixture
-def folder(tiny_spec: Any, finished_study: Callable[[StudySpec], RunDir]) -> RunDir:
+def two_trials(tiny_spec: Any, finished_study: Callable[[StudySpec], RunDir]) -> RunDir:
     return finished_study(tiny_spec(study_name="two", detector="dpa", search={"n_trials": 2}))

@@ -38,70 +38,70 @@ class Notes(SilentListener):
         self.messages.append(message)
 
 
-def test_a_trial_is_its_settings_folds_and_curves(folder: RunDir) -> None:
-    (trial, *_) = load_study(folder.path).get_trials(states=(TrialState.COMPLETE,))
-    record = trial_record(trial, folder.tasks)
+def test_a_trial_is_its_settings_folds_and_curves(two_trials: RunDir) -> None:
+    (trial, *_) = load_study(two_trials.path).get_trials(states=(TrialState.COMPLETE,))
+    record = trial_record(trial, two_trials.tasks)
     assert record.name == "trial-0000"
     assert record.settings == trial.params
     assert record.metrics["criterion/weak"] == trial.value
     assert [record.metrics[f"fold-{fold}/auroc"] for fold in range(3)] == trial.user_attrs[
         "fold_aurocs"
     ]
-    stored = read_result(folder.tasks, trial.user_attrs["tasks"][2])
+    stored = read_result(two_trials.tasks, trial.user_attrs["tasks"][2])
     assert stored is not None
     steps = [step for step, _ in record.curves["fold-2/train_loss"]]
     assert steps == stored.curve["step"].tolist() != []
 
 
-def test_the_final_model_is_its_figures_and_its_folder(folder: RunDir) -> None:
-    result = read_winner(folder)
-    record = final_record(result, tasks=folder.tasks, model=folder.final)
+def test_the_final_model_is_its_figures_and_its_folder(two_trials: RunDir) -> None:
+    result = read_winner(two_trials)
+    record = final_record(result, tasks=two_trials.tasks, model=two_trials.final)
     assert record.name == f"final-{result.trial:04d}"
     assert record.metrics["test/auroc"] == result.test.auroc
     assert record.metrics["test/auroc_low"] <= record.metrics["test/auroc_high"]
-    assert record.model == folder.final
+    assert record.model == two_trials.final
 
 
-def test_records_are_written_once(folder: RunDir) -> None:
+def test_records_are_written_once(two_trials: RunDir) -> None:
     logger = ListLogger()
-    write_missing(logger, load_study(folder.path), folder)
+    write_missing(logger, load_study(two_trials.path), two_trials)
     names = [record.name for record in logger.records]
     assert names[:2] == ["trial-0000", "trial-0001"]
     assert names[-1].startswith("final-")
-    write_missing(logger, load_study(folder.path), folder)
+    write_missing(logger, load_study(two_trials.path), two_trials)
     assert [record.name for record in logger.records] == names
 
 
 def test_a_tracker_that_fails_is_told_of_once(
-    folder: RunDir, monkeypatch: pytest.MonkeyPatch
+    two_trials: RunDir, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     good, listener = ListLogger(), Notes()
     monkeypatch.setattr(room, "open_loggers", lambda *_: [ListLogger(broken=True), good])
-    with logged(listener, ["either"], folder.path) as both:
+    with logged(listener, ["either"], two_trials.path) as both:
         both.catch_up()  # type: ignore[attr-defined]
     assert listener.messages == ["ListLogger failed, it is left out from here on: no route to host"]
     assert good.has("trial-0000")
 
 
-def test_without_a_name_nothing_is_logged(folder: RunDir) -> None:
+def test_without_a_name_nothing_is_logged(two_trials: RunDir) -> None:
     listener = Notes()
-    with logged(listener, (), folder.path) as same:
+    with logged(listener, (), two_trials.path) as same:
         assert same is listener
 
 
-def test_tensorboard_reads_what_was_written(folder: RunDir) -> None:
+def test_tensorboard_reads_what_was_written(two_trials: RunDir) -> None:
     accumulator = pytest.importorskip(
         "tensorboard.backend.event_processing.event_accumulator",
         reason="needs hpsearch[tensorboard]",
     )
-    (logger,) = open_loggers(["tensorboard"], folder.path)
-    write_missing(logger, load_study(folder.path), folder)
-    written = sorted(path.name for path in (folder.path / "tensorboard").iterdir())
+    (logger,) = open_loggers(["tensorboard"], two_trials.path)
+    write_missing(logger, load_study(two_trials.path), two_trials)
+    written = sorted(path.name for path in (two_trials.path / "tensorboard").iterdir())
     assert written[-2:] == ["trial-0000", "trial-0001"]
-    events = accumulator.EventAccumulator(str(folder.path / "tensorboard" / "trial-0001"))
+    events = accumulator.EventAccumulator(str(two_trials.path / "tensorboard" / "trial-0001"))
     events.Reload()
-    trial = load_study(folder.path).trials[1]
-    record = trial_record(trial, folder.tasks)
+    trial = load_study(two_trials.path).trials[1]
+    record = trial_record(trial, two_trials.tasks)
     found = [(event.step, event.value) for event in events.Scalars("fold-0/train_loss")]
     assert found == [
         (step, pytest.approx(value)) for step, value in record.curves["fold-0/train_loss"]
@@ -111,26 +111,28 @@ def test_tensorboard_reads_what_was_written(folder: RunDir) -> None:
 
 @pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")  # in MLflow's own tables
 def test_mlflow_reads_what_was_written(
-    folder: RunDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    two_trials: RunDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
     mlflow = pytest.importorskip("mlflow", reason="needs hpsearch[mlflow]")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
-    (logger,) = open_loggers(["mlflow"], folder.path)
+    (logger,) = open_loggers(["mlflow"], two_trials.path)
     for _ in range(2):
-        write_missing(logger, load_study(folder.path), folder)
+        write_missing(logger, load_study(two_trials.path), two_trials)
     client = mlflow.MlflowClient()
-    experiment = client.get_experiment_by_name(folder.path.name)
+    experiment = client.get_experiment_by_name(two_trials.path.name)
     runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
-    trials = load_study(folder.path).get_trials(states=(TrialState.COMPLETE,))
+    trials = load_study(two_trials.path).get_trials(states=(TrialState.COMPLETE,))
     assert len(client.search_runs([experiment.experiment_id])) == len(runs) == len(trials) + 1
     first = runs["trial-0000"]
     assert first.data.params == {name: str(value) for name, value in trials[0].params.items()}
     assert first.data.metrics["criterion/weak"] == trials[0].value
     history = client.get_metric_history(first.info.run_id, "fold-0/train_loss")
-    assert len(history) == len(trial_record(trials[0], folder.tasks).curves["fold-0/train_loss"])
-    final = runs[f"final-{read_winner(folder).trial:04d}"]
+    assert len(history) == len(
+        trial_record(trials[0], two_trials.tasks).curves["fold-0/train_loss"]
+    )
+    final = runs[f"final-{read_winner(two_trials).trial:04d}"]
     names = {item.path for item in client.list_artifacts(final.info.run_id, "model")}
     assert "model/model.json" in names
 
@@ -171,13 +173,13 @@ def test_no_error_of_mlflow_shows_its_password(
     assert "canary" not in caplog.text
 
 
-def test_a_tracker_that_fails_later_shows_no_password(folder: RunDir) -> None:
+def test_a_tracker_that_fails_later_shows_no_password(two_trials: RunDir) -> None:
     class Leaky(ListLogger):
         def write(self, record: Record) -> None:
             raise ConnectionError("POST http://user:canary@host/api failed")
 
     notes = Notes()
-    LoggingListener(notes, [Leaky()], folder).catch_up()
+    LoggingListener(notes, [Leaky()], two_trials).catch_up()
     assert notes.messages == [
         "Leaky failed, it is left out from here on: POST http://***@host/api failed"
     ]
