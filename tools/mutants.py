@@ -101,8 +101,8 @@ MUTANTS = (
     ),
     Mutant(
         "a trial that equals the best so far is not called the best",
-        "all(value > before for before in self._completed_values())",
-        "all(value >= before for before in self._completed_values())",
+        "value > before.value for before in completed if before.value is not None",
+        "value >= before.value for before in completed if before.value is not None",
         "test_a_tie_is_not_called_the_best",
     ),
 )
