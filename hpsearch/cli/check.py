@@ -33,7 +33,7 @@ from hpsearch.cli.options import (
 from hpsearch.cli.run_options import ExamplesOption, TypesOption, refuse_draw, settings_of
 from hpsearch.cli.screen import Screen
 from hpsearch.config.spec import StudySpec, build_spec
-from hpsearch.datasets.catalogue import DatasetInfo, dataset_infos
+from hpsearch.datasets.catalogue import dataset_infos
 from hpsearch.datasets.registry import load_dataset
 from hpsearch.errors import SpecError
 from hpsearch.io.cache import cache_dir
@@ -77,7 +77,11 @@ def check(
     with listener_for(json=json) as listener:
         found = _audit(spec, listener)
     if report is not None:
-        _write(report, found)
+        try:
+            write_text_atomic(report, json_format.dumps(found.to_json(), indent=1) + "\n")
+        except OSError as error:
+            what = f"cannot be written ({error.strerror})"
+            raise SpecError(f"--report {printable(report)}: {what}; give another file") from error
     if json:
         print(json_format.dumps(found.to_json()))
     else:
@@ -106,14 +110,6 @@ def _audit(spec: StudySpec, reporter: Reporter) -> Audit:
         workers=joblib.cpu_count(),
         progress=reporter.progress,
     )
-
-
-def _write(report: Path, found: Audit) -> None:
-    try:
-        write_text_atomic(report, json_format.dumps(found.to_json(), indent=1) + "\n")
-    except OSError as error:
-        what = f"cannot be written ({error.strerror})"
-        raise SpecError(f"--report {printable(report)}: {what}; give another file") from error
 
 
 def _print(found: Audit) -> None:
@@ -177,7 +173,14 @@ def datasets(json: JsonOption = False) -> None:
         return
     console = Console(highlight=False)
     for info in infos:
-        console.print(f"[bold]{info.name}[/bold]  {_counts(info)}; {_on_disk(info)}")
+        counts = "counts unknown until it is there"
+        if info.n_normals is not None:
+            anomalies = f"{info.n_anomalies:,} anomalous of {info.n_types} types"
+            counts = f"{info.n_normals:,} normal, {anomalies}"
+        where = "on disk" if info.on_disk else "not on disk"
+        if info.on_disk and info.size_bytes:
+            where += f", {info.size_bytes / 2**20:.0f} MB"
+        console.print(f"[bold]{info.name}[/bold]  {counts}; {where}")
         console.print(Padding(f"{info.summary}\n{info.how}", (0, 0, 1, 4)), markup=False)
     console.print(
         "Your own images: --dataset DIR (train/good, test/good and test/<type> as in MVTec AD; or "
@@ -186,15 +189,3 @@ def datasets(json: JsonOption = False) -> None:
         highlight=False,
         markup=False,
     )
-
-
-def _counts(info: DatasetInfo) -> str:
-    if info.n_normals is None:
-        return "counts unknown until it is there"
-    return f"{info.n_normals:,} normal, {info.n_anomalies:,} anomalous of {info.n_types} types"
-
-
-def _on_disk(info: DatasetInfo) -> str:
-    if not info.on_disk:
-        return "not on disk"
-    return f"on disk, {info.size_bytes / 2**20:.0f} MB" if info.size_bytes else "on disk"

@@ -81,7 +81,12 @@ def reproduce(
     if what not in REPRODUCIBLE:
         there = ", ".join(REPRODUCIBLE)
         raise SpecError(f"reproduce {what!r:.60}: not there yet; what can be reproduced: {there}")
-    _require_fit(what, classes=classes, rows=rows, normal_class=normal_class)
+    if rows is not None and what != "table4":
+        raise SpecError(f"--rows: is for table4, not {what}; leave it out")
+    if classes is not None and what not in _BY_CLASS:
+        raise SpecError(f"--classes: is for {', '.join(_BY_CLASS)}, not {what}; leave it out")
+    if normal_class is not None and what in _BY_CLASS:
+        raise SpecError(f"--normal-class: {what} takes each class in turn; use --classes")
     if published:
         _require_searched_nothing(what, context.params)
     name = dataset or DEFAULT_DATASET
@@ -148,17 +153,6 @@ def parse_classes(text: str | None) -> tuple[str, ...] | None:
     if not all(names) or len(set(names)) < len(names):
         raise SpecError(f"--classes {text!r:.60}: write different names, e.g. car,ship")
     return names
-
-
-def _require_fit(
-    what: str, *, classes: str | None, rows: str | None, normal_class: str | None
-) -> None:
-    if rows is not None and what != "table4":
-        raise SpecError(f"--rows: is for table4, not {what}; leave it out")
-    if classes is not None and what not in _BY_CLASS:
-        raise SpecError(f"--classes: is for {', '.join(_BY_CLASS)}, not {what}; leave it out")
-    if normal_class is not None and what in _BY_CLASS:
-        raise SpecError(f"--normal-class: {what} takes each class in turn; use --classes")
 
 
 def _require_searched_nothing(what: str, given: Mapping[str, Any]) -> None:

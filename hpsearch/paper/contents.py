@@ -192,13 +192,12 @@ def _classes(table: PaperTable, dataset: str, wanted: Sequence[str] | None) -> t
         return CLASSES_OF[dataset]
     if dataset not in CLASSES_OF:
         return tuple(wanted)
-    return tuple(dict.fromkeys(_class(dataset, name) for name in wanted))
-
-
-def _class(dataset: str, name: str) -> str:
+    known = CLASSES_OF[dataset]
     aliases = _TORCHVISION[dataset].aliases if dataset in _TORCHVISION else {}
-    found = aliases.get(name.lower(), name.lower())
-    if found not in CLASSES_OF[dataset]:
-        there = ", ".join(CLASSES_OF[dataset])
-        raise SpecError(f"--classes {name:.60}: no class of {dataset}; it has {there}")
-    return found
+    names = []
+    for name in wanted:
+        names.append(aliases.get(name.lower(), name.lower()))
+        if names[-1] not in known:
+            there = ", ".join(known)
+            raise SpecError(f"--classes {name:.60}: no class of {dataset}; it has {there}")
+    return tuple(dict.fromkeys(names))
