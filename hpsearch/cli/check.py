@@ -43,7 +43,7 @@ from hpsearch.protocol.audit.report import Audit, audit
 from hpsearch.protocol.fold_files import read_fold_files
 from hpsearch.protocol.protocol import Finding
 
-LISTED = 10  # findings of one kind on screen
+_LISTED = 10  # findings of one kind on screen
 ReportOption = Annotated[
     Path | None, typer.Option("--report", help="File for everything found, as JSON.")
 ]
@@ -113,8 +113,21 @@ def _audit(spec: StudySpec, reporter: Reporter) -> Audit:
 
 
 def _print(found: Audit) -> None:
+    table = Table(title="images by class")
+    for column in ("split", "class", "type"):
+        table.add_column(column)
+    for column in ("images", "groups"):
+        table.add_column(column, justify="right")
+    for row in found.classes:
+        table.add_row(
+            row.split,
+            row.kind,
+            row.anomaly_type,
+            f"{row.images:,}",
+            f"{row.groups:,}",
+        )
     console = Screen()
-    console.print(_classes(found))
+    console.print(table)
     for kind, counts in found.formats.items():
         shown = ", ".join(f"{count:,} of {value}" for value, count in list(counts.items())[:3])
         rest = f" and {len(counts) - 3:,} other {kind}" if len(counts) > 3 else ""
@@ -136,32 +149,15 @@ def _print(found: Audit) -> None:
     )
 
 
-def _classes(found: Audit) -> Table:
-    table = Table(title="images by class")
-    for column in ("split", "class", "type"):
-        table.add_column(column)
-    for column in ("images", "groups"):
-        table.add_column(column, justify="right")
-    for row in found.classes:
-        table.add_row(
-            row.split,
-            row.kind,
-            row.anomaly_type,
-            f"{row.images:,}",
-            f"{row.groups:,}",
-        )
-    return table
-
-
 def _finding_lines(findings: Iterable[Finding]) -> Iterable[str]:
     """A line a finding, errors first; of many of one kind the first few and a count."""
     kinds: dict[tuple[str, str], list[Finding]] = defaultdict(list)
     for finding in findings:
         kinds[finding.severity, finding.check].append(finding)
     for (severity, kind), alike in kinds.items():
-        yield from (f"{severity}: {kind}: {finding.message}" for finding in alike[:LISTED])
-        if len(alike) > LISTED:
-            more = len(alike) - LISTED
+        yield from (f"{severity}: {kind}: {finding.message}" for finding in alike[:_LISTED])
+        if len(alike) > _LISTED:
+            more = len(alike) - _LISTED
             yield f"{severity}: {kind}: and {more:,} more; --report FILE lists all"
 
 

@@ -76,7 +76,12 @@ def label_budget(
 
 @dataclass(frozen=True)
 class Report:
-    """Where the figure and its numbers were written."""
+    """Where the figure and its numbers were written.
+
+    Attributes:
+        html: page of the figure.
+        csv: its numbers.
+    """
 
     html: Path
     csv: Path
@@ -130,15 +135,6 @@ def report_json(folder: RunDir, curves: BudgetCurves, report: Report) -> dict[st
 
 def print_curves(folder: RunDir, curves: BudgetCurves, report: Report) -> None:
     """Print the points as a table, and what its figures are."""
-    console = Screen()
-    console.print()
-    console.print(_table(folder, curves))
-    for line in _remarks(curves):
-        console.print(line, soft_wrap=True)
-    say(f"figure: {report.html}", f"numbers: {report.csv}")
-
-
-def _table(folder: RunDir, curves: BudgetCurves) -> Table:
     table = Table(
         title=f"{folder.path.name}: test ROC AUC of what few labels choose",
         caption=f"mean ± standard deviation over {curves.question.repeats} draws; interval: 95 %, "
@@ -158,7 +154,12 @@ def _table(folder: RunDir, curves: BudgetCurves) -> Table:
             f"{point.regret:.3f}",
             ", ".join(chosen),
         )
-    return table
+    console = Screen()
+    console.print()
+    console.print(table)
+    for line in _remarks(curves):
+        console.print(line, soft_wrap=True)
+    say(f"figure: {report.html}", f"numbers: {report.csv}")
 
 
 def _remarks(curves: BudgetCurves) -> list[str]:

@@ -117,7 +117,13 @@ class TableData:
 
 @dataclass(frozen=True)
 class Part:
-    """What one study of a table is about; `normal_class` is "" where the data set has none."""
+    """What one study of a table is about.
+
+    Attributes:
+        dataset: its name.
+        normal_class: "" where the data set has none.
+        growing: whether its networks grow.
+    """
 
     dataset: str
     normal_class: str

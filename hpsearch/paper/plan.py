@@ -137,7 +137,12 @@ def plan_studies(
 
 @dataclass(frozen=True)
 class _Stored:
-    """A training on the disk."""
+    """A training on the disk.
+
+    Attributes:
+        of_search: whether it is a fold of a trial, not a final training.
+        seconds: of training and scoring.
+    """
 
     of_search: bool
     seconds: float

@@ -18,7 +18,14 @@ _COLUMNS = ("layers", "layer")
 
 
 class HeatCell(NamedTuple):
-    """The best trial at one row and column: its value and that of its lowest and highest fold."""
+    """The best trial at one row and column.
+
+    Attributes:
+        trial: its number.
+        value: the mean over its folds.
+        low, high: of its lowest and highest fold.
+        n_trials: among which it is the best.
+    """
 
     trial: int
     value: float
@@ -28,7 +35,14 @@ class HeatCell(NamedTuple):
 
 
 class Heat(NamedTuple):
-    """Cells by row and column; a pair that no trial has tried has none."""
+    """The best values at the choices of two axes.
+
+    Attributes:
+        row_axes, column_axis: names of axes.
+        rows, columns: names of what was tried on them.
+        cells: by row and column; a pair that no trial has tried has none.
+        value_name: what a value is.
+    """
 
     row_axes: tuple[str, ...]
     column_axis: str

@@ -50,7 +50,13 @@ class RocCurve(NamedTuple):
 
 
 class NamedCurve(NamedTuple):
-    """A curve of some of the test anomalies, and the area under it."""
+    """A curve of some of the test anomalies, and the area under it.
+
+    Attributes:
+        name: of the anomalies.
+        curve: theirs.
+        estimate: of the area under it.
+    """
 
     name: str
     curve: RocCurve

@@ -21,7 +21,13 @@ EACH = 4
 
 
 class Chosen(NamedTuple):
-    """An image, by its row of the image table."""
+    """An image that is to be drawn.
+
+    Attributes:
+        kind: why it was chosen.
+        position: its row of the image table.
+        score: of the first final model.
+    """
 
     kind: Kind
     position: int
