@@ -12,7 +12,6 @@ __all__ = [
     "fit",
     "growth",
     "loss",
-    "precision",
     "score",
     "tensor_files",
 ]

@@ -1,6 +1,6 @@
 """The autoencoder g of the Deep Perceptual Autoencoder (paper, Figs. 2 and 3, section 4.3).
 
-The pre-activation residual block and the initialisation that all networks share.
+Its pre-activation residual block and its initialisation are the critic's too.
 """
 
 import torch

@@ -1,10 +1,10 @@
 """Settings of the network, of its loss and of its training, checked where they enter."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from dpa_core.errors import ConfigError
-from dpa_core.precision import PRECISIONS, Precision
+from dpa_core.features import PRECISIONS, Precision
 
 _POSITIVE = (
     "learning_rate",
@@ -22,16 +22,24 @@ _POSITIVE = (
 class AutoencoderConfig:
     """Shape of the autoencoder.
 
+    Attributes:
+        image_size: px, a power of two from 16 to 256.
+        channels: of the image, 1 or 3.
+        latent_dim: channels of the bottleneck.
+        latent_res: side of the bottleneck, 1 or a power of two below `image_size`.
+        start_resolution: px at which growing begins; None: it does not grow.
+        uncapped: growing with `latent_dim` channels throughout, as older models did.
+
     Raises:
         ConfigError: a size that cannot be halved down to the bottleneck, or out of range.
     """
 
-    image_size: int  # px, a power of two from 16 to 256
-    channels: int  # of the image: 1 or 3
-    latent_dim: int  # channels of the bottleneck
-    latent_res: int = 1  # side of the bottleneck: 1 or a power of two below image_size
-    start_resolution: int | None = None  # px at which growing begins; None: it does not grow
-    uncapped: bool = False  # growing with `latent_dim` channels throughout, as older models did
+    image_size: int
+    channels: int
+    latent_dim: int
+    latent_res: int = 1
+    start_resolution: int | None = None
+    uncapped: bool = False
 
     def __post_init__(self) -> None:
         if not (_is_power_of_two(self.image_size) and 16 <= self.image_size <= 256):
@@ -65,7 +73,8 @@ class AutoencoderConfig:
     def resolutions(self) -> tuple[int, ...]:
         """Sides in px of the images that the network is trained on, the smallest first."""
         start = self.image_size if self.start_resolution is None else self.start_resolution
-        return tuple(_doublings(start, self.image_size))
+        doublings = (self.image_size // start).bit_length() - 1
+        return tuple(start << doubling for doubling in range(doublings + 1))
 
     @property
     def grows(self) -> bool:
@@ -89,14 +98,20 @@ class LossConfig:
 
     The sum without its adversarial part is the anomaly score.
 
+    Attributes:
+        layers: layers and their weights by the resolution (px) from which on they hold.
+        perceptual: weight of the relative perceptual L1 loss.
+        l1: weight of the mean absolute difference of pixels.
+        adversarial: weight of what the Wasserstein critic says.
+
     Raises:
         ConfigError: a negative weight, no reconstruction loss, or no layer.
     """
 
-    layers: Mapping[int, Mapping[str, float]]  # from this resolution (px) on: layer and its weight
-    perceptual: float = 1.0  # weight of the relative perceptual L1 loss
-    l1: float = 0.0  # weight of the mean absolute difference of pixels
-    adversarial: float = 0.0  # weight of the Wasserstein critic's verdict
+    layers: Mapping[int, Mapping[str, float]]
+    perceptual: float = 1.0
+    l1: float = 0.0
+    adversarial: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("perceptual", "l1", "adversarial"):
@@ -131,23 +146,39 @@ class LossConfig:
 class FitConfig:
     """How the autoencoder is trained; the defaults are the paper's (`check_every`: its code's).
 
+    Attributes:
+        learning_rate: of Adam.
+        batch_size: images a step.
+        max_steps: in all, the cap where early stopping does not come first.
+        steps_per_phase: of each transition and each stabilisation while growing.
+        check_every: steps between two validations on held-out normals.
+        patience: validations in a row without improvement that end the training.
+        min_improvement: of the held-out loss, less does not count as better.
+        flips: random horizontal and vertical flips.
+        seed: of initialisation, batches, crops and flips.
+        feature_cache_bytes: budget on the device for features of the input.
+        compile: both networks by torch.compile.
+        precision: of the frozen network while training.
+        critic_steps: of the adversarial critic, for each step of the autoencoder.
+        critic_learning_rate: of the critic's Adam.
+
     Raises:
         ConfigError: a number that is not positive, or negative where 0 has a meaning.
     """
 
-    learning_rate: float = 1e-3  # of Adam
-    batch_size: int = 128  # images a step
-    max_steps: int = 100_000  # steps in all, the cap where early stopping does not come first
-    steps_per_phase: int = 20_000  # steps of each transition and each stabilisation while growing
-    check_every: int = 1_000  # steps between two validations on held-out normals
-    patience: int = 3  # validations in a row without improvement that end the training
-    min_improvement: float = 1e-3  # of the held-out loss, less does not count as better
-    flips: bool = False  # random horizontal and vertical flips
-    seed: int = 0  # of initialisation, batches, crops and flips
-    feature_cache_bytes: int = 1 << 30  # budget on the device for features of the input
-    compile: bool = False  # torch.compile both networks
-    precision: Precision = "float32"  # of the frozen network while training
-    critic_steps: int = 2  # of the adversarial critic, for each step of the autoencoder
+    learning_rate: float = 1e-3
+    batch_size: int = 128
+    max_steps: int = 100_000
+    steps_per_phase: int = 20_000
+    check_every: int = 1_000
+    patience: int = 3
+    min_improvement: float = 1e-3
+    flips: bool = False
+    seed: int = 0
+    feature_cache_bytes: int = 1 << 30
+    compile: bool = False
+    precision: Precision = "float32"
+    critic_steps: int = 2
     critic_learning_rate: float = 2e-4
 
     def __post_init__(self) -> None:
@@ -161,12 +192,6 @@ class FitConfig:
         for name in ("min_improvement", "seed", "feature_cache_bytes"):
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"{name} must not be negative, got {getattr(self, name)}")
-
-
-def _doublings(first: int, last: int) -> Iterator[int]:
-    while first <= last:
-        yield first
-        first *= 2
 
 
 def _is_power_of_two(value: int) -> bool:

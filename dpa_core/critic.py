@@ -3,8 +3,6 @@
 It learns to tell images from reconstructions; the autoencoder is then also trained to please it.
 Losses: Gulrajani et al. 2017 (arXiv 1704.00028), equation 3; the drift term is that of Karras et
 al. 2018 (arXiv 1710.10196), appendix A.1, over images and reconstructions.
-
-A critic in training beside the autoencoder, and what it holds against reconstructions.
 """
 
 from collections.abc import Callable
@@ -43,11 +41,11 @@ class Critic(nn.Module):
         return verdicts.flatten()
 
 
-Verdict = Callable[[Tensor], Tensor]
-"""A critic in its phase: images `(N, C, R, R)` to `(N,)`."""
+CriticInPhase = Callable[[Tensor], Tensor]
+"""A critic that has its phase: images `(N, C, R, R)` to `(N,)`."""
 
 
-def critic_loss(critic: Verdict, real: Tensor, fake: Tensor, mix: Tensor) -> Tensor:
+def critic_loss(critic: CriticInPhase, real: Tensor, fake: Tensor, mix: Tensor) -> Tensor:
     """What the critic minimises: it parts the two kinds, and its slope stays near 1.
 
     Args:
@@ -66,7 +64,7 @@ def critic_loss(critic: Verdict, real: Tensor, fake: Tensor, mix: Tensor) -> Ten
     return of_fake.mean() - of_real.mean() + GRADIENT_PENALTY * penalty + DRIFT_PENALTY * drift
 
 
-def gradient_penalty(critic: Verdict, real: Tensor, fake: Tensor, mix: Tensor) -> Tensor:
+def gradient_penalty(critic: CriticInPhase, real: Tensor, fake: Tensor, mix: Tensor) -> Tensor:
     """Mean of `(‖∇D‖₂ - 1)²` over points between real and fake images; arguments as above."""
     between = torch.lerp(fake, real, mix.view(-1, 1, 1, 1)).detach().requires_grad_()
     (gradient,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
@@ -74,7 +72,7 @@ def gradient_penalty(critic: Verdict, real: Tensor, fake: Tensor, mix: Tensor) -
     return ((slope - 1) ** 2).mean()
 
 
-def adversarial_loss(critic: Verdict, fake: Tensor) -> Tensor:
+def adversarial_loss(critic: CriticInPhase, fake: Tensor) -> Tensor:
     """What the autoencoder minimises to please the critic, a scalar."""
     return -critic(fake).mean()
 
@@ -111,12 +109,14 @@ class Adversary:
         self, step: int, phase: Phase, reconstruct: Callable[[Tensor, Phase], Tensor]
     ) -> None:
         """The critic's steps before step number `step` of the autoencoder."""
-        verdict = partial(self.critic, phase=phase)
+        critic = partial(self.critic, phase=phase)
         for number in range(step * self.steps, (step + 1) * self.steps):
             real = images_at(self.batches.at(number).images, phase)
             with torch.no_grad():
                 fake = reconstruct(real, phase)
-            self.learner.descend(critic_loss(verdict, real, fake, self._mix(number, len(real))))
+            seed_generator(self._generator, self.seed, "mix", number)
+            mix = torch.rand(len(real), generator=self._generator, device=real.device)
+            self.learner.descend(critic_loss(critic, real, fake, mix))
 
     def loss(self, reconstruction: Tensor, phase: Phase) -> Tensor:
         """The critic's verdict as a scalar for the autoencoder to minimise."""
@@ -124,7 +124,3 @@ class Adversary:
         loss = adversarial_loss(partial(self.critic, phase=phase), reconstruction)
         self.critic.requires_grad_(True)
         return loss
-
-    def _mix(self, number: int, count: int) -> Tensor:
-        seed_generator(self._generator, self.seed, "mix", number)
-        return torch.rand(count, generator=self._generator, device=self._generator.device)

@@ -4,18 +4,22 @@ Layers are named `rBC`: the ReLU after convolution C of block B, e.g. `r42` = co
 """
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
-from torchvision.models.vgg import make_layers
 
 from dpa_core.errors import ConfigError, WeightsError
-from dpa_core.precision import Precision
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+
+Precision = Literal["float32", "bfloat16"]
+"""What the network computes in: as its caller asks, the same on every device."""
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 LayerStatistics = Mapping[str, tuple[Tensor, Tensor]]
 """Per layer: mean and standard deviation of each channel, both of shape `(C,)`."""
@@ -23,10 +27,15 @@ LayerStatistics = Mapping[str, tuple[Tensor, Tensor]]
 
 @dataclass(frozen=True)
 class VGGArchitecture:
-    """A plain VGG: 3x3 convolutions with ReLU, a 2x2 max pooling after each block."""
+    """A plain VGG: 3x3 convolutions with ReLU, a 2x2 max pooling after each block.
+
+    Attributes:
+        name: by which it is asked for.
+        blocks: output channels of each convolution, block by block.
+    """
 
     name: str
-    blocks: tuple[tuple[int, ...], ...]  # output channels of each convolution, block by block
+    blocks: tuple[tuple[int, ...], ...]
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -55,11 +64,15 @@ class VGGArchitecture:
 
     def build(self, deepest: str) -> nn.Sequential:
         """Torchvision's `features`, freshly initialised and cut after layer `deepest`."""
-        plan: list[str | int] = []
+        # Not by torchvision's `make_layers`: importing its models takes longer than torch itself.
+        modules: list[nn.Module] = []
+        channels = 3
         for widths in self.blocks:
-            plan += [*widths, "M"]
-        features: nn.Sequential = make_layers(plan)
-        return features[: self.depth(deepest)]
+            for width in widths:
+                modules += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU(inplace=True)]
+                channels = width
+            modules.append(nn.MaxPool2d(2))
+        return nn.Sequential(*modules[: self.depth(deepest)])
 
     def _position(self, layer: str) -> tuple[int, int]:
         match = re.fullmatch(r"r([1-9])([1-9])", layer)
@@ -145,12 +158,10 @@ class FeatureExtractor(nn.Module):
             for layer, depth in zip(self.layers, self._depths, strict=True):
                 if layers is None or layer in layers:
                     x = self.features[start:depth](x)
-                    found[layer] = self._normalise(x, layer)
+                    mean, std = self.get_buffer(f"mean_{layer}"), self.get_buffer(f"std_{layer}")
+                    found[layer] = (x - mean) / std
                     start = depth
         return found
-
-    def _normalise(self, x: Tensor, layer: str) -> Tensor:
-        return (x - self.get_buffer(f"mean_{layer}")) / self.get_buffer(f"std_{layer}")
 
 
 def _load_weights(features: nn.Sequential, weights: Mapping[str, Tensor], name: str) -> None:
@@ -189,3 +200,15 @@ def layer_statistics(
     if not (torch.isfinite(mean).all() and torch.isfinite(std).all() and (std > 0).all()):
         raise WeightsError(f"channel statistics: layer {layer!r} must be finite with std > 0")
     return mean, std
+
+
+@contextmanager
+def full_float32() -> Iterator[None]:
+    """Convolutions of float32 tensors in float32 on CUDA too, where cuDNN would take TF32."""
+    convolutions = torch.backends.cudnn.conv  # type: ignore[attr-defined]
+    before = convolutions.fp32_precision
+    convolutions.fp32_precision = "ieee"
+    try:
+        yield
+    finally:
+        convolutions.fp32_precision = before

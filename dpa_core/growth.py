@@ -2,8 +2,7 @@
 
 Training begins with a stabilisation at a low resolution. Each doubling is a transition, in which
 the new layers are faded in, and a stabilisation; the last, at full size, has no end of its own.
-
-Images `(N, C, H, W)` at the resolutions that a growing network sees (paper, section 3.2).
+Images `(N, C, H, W)` are shrunk to the resolutions that the network sees.
 """
 
 from dataclasses import dataclass
@@ -16,7 +15,12 @@ from dpa_core.config import AutoencoderConfig, FitConfig
 
 @dataclass(frozen=True)
 class Phase:
-    """Resolution in px, and the weight α in [0, 1] of the newest resolution's layers."""
+    """Where in its growth a network is.
+
+    Attributes:
+        resolution: px, side of its images.
+        alpha: weight α in [0, 1] of the newest resolution's layers.
+    """
 
     resolution: int
     alpha: float = 1.0
@@ -29,7 +33,13 @@ class Phase:
 
 @dataclass(frozen=True)
 class GrowthSchedule:
-    """When a network grows: from `start` to `end` px, `steps` in every stage but the last."""
+    """When a network grows.
+
+    Attributes:
+        start: px, at first.
+        end: px, at last.
+        steps: of every stage but the last.
+    """
 
     start: int
     end: int

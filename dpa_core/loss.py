@@ -8,12 +8,11 @@ from typing import cast
 
 import torch
 from torch import Tensor
-from torch.nn import functional
+from torch.nn.functional import interpolate
 
 from dpa_core.config import LossConfig
-from dpa_core.features import FeatureExtractor
+from dpa_core.features import FeatureExtractor, Precision
 from dpa_core.growth import Phase, halve
-from dpa_core.precision import Precision
 
 _SMALLEST_NORM = 1e-8  # keeps an image without any feature response from dividing by zero
 
@@ -109,21 +108,20 @@ class ReconstructionLoss:
         target, found = self.features(x), self.features(reconstruction)
         for layer, share in self._shares(target, x.shape[-1]).items():
             errors = relative_l1_map(target[layer], found[layer])
-            total = total + share * _upsample(errors, x.shape[-1])
+            size = x.shape[-2:]
+            total = total + share * interpolate(errors[:, None], size=size, mode="bilinear")[:, 0]
         return total
 
     def _settled(self, x: Tensor, reconstruction: Tensor, target: Features | None) -> Tensor:
-        target = self._target(x) if target is None else target
+        if target is None:
+            with torch.no_grad():
+                target = self.features(x)
         total = self.config.l1 * pixel_l1(x, reconstruction) if self.config.l1 else 0
         found = self.features(reconstruction)
         for layer, share in self._shares(target, x.shape[-1]).items():
             total = total + share * relative_l1(target[layer], found[layer])
         assert isinstance(total, Tensor)  # the configuration has at least one of the two losses
         return total
-
-    @torch.no_grad()
-    def _target(self, x: Tensor) -> Features:
-        return self.features(x)
 
     def _shares(self, target: Features, resolution: int) -> dict[str, float]:
         """Weight of each layer's loss: together they are the weight of the perceptual loss."""
@@ -134,9 +132,3 @@ class ReconstructionLoss:
 
 def _norm(target: Tensor) -> Tensor:
     return target.detach().abs().mean(dim=(1, 2, 3)).clamp_min(_SMALLEST_NORM)
-
-
-def _upsample(maps: Tensor, size: int) -> Tensor:
-    """`(N, H, W)` to `(N, size, size)`, bilinear."""
-    resized = functional.interpolate(maps[:, None], size=(size, size), mode="bilinear")
-    return resized[:, 0]

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from dpa_core.autoencoder import Autoencoder
 from dpa_core.batches import as_input, centre_crop, to_device
+from dpa_core.features import full_float32
 from dpa_core.growth import final_phase
 from dpa_core.loss import ReconstructionLoss
-from dpa_core.precision import full_float32
 
 _CHUNK = 128  # images a pass
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from dpa_core.errors import TensorFileError
 
-MAX_BYTES = 8 * 1024**3  # of a file; VGG-19 with its classifier has 0.6 GB
+MAX_TENSOR_BYTES = 8 * 1024**3  # of a file; VGG-19 with its classifier has 0.6 GB
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32)
 _TYPES = {
@@ -54,8 +54,8 @@ def check_size(path: Path) -> None:
     size = path.stat().st_size
     if not path.is_file():
         raise TensorFileError("is not a file")
-    if size > MAX_BYTES:
-        raise TensorFileError(f"has more than {MAX_BYTES >> 30} GB")
+    if size > MAX_TENSOR_BYTES:
+        raise TensorFileError(f"has more than {MAX_TENSOR_BYTES >> 30} GB")
 
 
 def read_header(path: Path) -> dict[str, Form]:

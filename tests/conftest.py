@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
-if "PYTEST_XDIST_WORKER" in os.environ:  # each process of the suite has a core to itself
-    torch.set_num_threads(1)
-    os.environ["OMP_NUM_THREADS"] = "1"  # of processes that a test starts
+# Each process of the suite has a core to itself, and so have the processes that a test starts:
+# threads of several on a busy machine wait for each other.
+torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["LOKY_MAX_CPU_COUNT"] = "1"  # of joblib: small images are decoded where they are
 
 BESIDE_THE_PROJECT = Path(__file__).parents[1] / "../shared/data"
 

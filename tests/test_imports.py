@@ -2,6 +2,9 @@
 
 import ast
 import importlib
+import re
+import subprocess
+import sys
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -22,20 +25,20 @@ ABOVE_THE_CORE = {
     "joblib",
 }
 CORE_ORDER = (
-    ("errors", "precision"),
-    ("config", "tensor_files"),
-    ("growth", "features", "batches", "checkpoint", "learner"),
+    "errors",
+    ("features", "tensor_files"),
+    "config",
+    ("growth", "batches", "learner"),
     ("autoencoder", "loss", "training_state"),
-    ("critic", "targets", "score"),
-    "trainer",
+    ("critic", "score"),
     "fit",
 )
 
 
 FLOORS = (
     ("dpa_core",),
-    ("hpsearch/io", "hpsearch/datasets/prepare/stains"),
-    ("hpsearch/datasets/histology",),
+    ("hpsearch/io",),
+    ("hpsearch/datasets/histology", "hpsearch/datasets/prepare/stains"),
     ("hpsearch/datasets",),
     ("hpsearch/config", "hpsearch/datasets/prepare"),
     ("hpsearch/protocol", "hpsearch/detectors/backbones"),
@@ -113,7 +116,7 @@ def test_only_rooms_that_train_import_torch() -> None:
         "hpsearch.search.task",
         "hpsearch.model.model",
         "hpsearch.model.export",
-        "hpsearch.reports.trackers.backends",
+        "hpsearch.reports.trackers.logged",
     )
     assert not {name for name in importers if not _under(name, *allowed)}
 
@@ -153,6 +156,11 @@ def test_every_folder_of_code_has_a_floor() -> None:
     assert {name for name in MODULES if _room(name) == "hpsearch"} == GROUND
 
 
+def test_the_reading_order_names_every_room_from_the_ground_up() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    assert re.findall(r"^\| `([a-z_0-9/]+)` \|", text, re.MULTILINE) == list(ROOMS)
+
+
 @pytest.mark.parametrize("room", ROOMS)
 def test_a_room_imports_from_lower_floors_alone(room: str) -> None:
     for module in (name for name in MODULES if _room(name) == room):
@@ -182,6 +190,14 @@ PUBLIC = {
     "hpsearch/model": {"hpsearch.model.estimator"},  # for scikit-learn
 }
 """What users and entry points import, and no other room."""
+
+
+def test_importing_the_package_imports_nothing_heavy() -> None:
+    heavy = {"torch", "pandas", "optuna", "numpy", "sklearn", "pydantic", "PIL"}
+    code = "import sys, hpsearch; print(*(name.split('.')[0] for name in sys.modules))"
+    command = [sys.executable, "-c", code]
+    imported = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT).stdout
+    assert not heavy & set(imported.split())
 
 
 @pytest.mark.parametrize("package", PACKAGES)
@@ -215,3 +231,11 @@ def test_studies_holds_no_code() -> None:
     assert [name for name in MODULES if _under(name, "studies")] == ["studies"]
     body = ast.parse(MODULES["studies"].read_text()).body
     assert all(isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) for node in body)
+
+
+def test_a_worker_does_not_wait_for_what_it_does_not_use() -> None:
+    """Each is a second or more of every process that trains."""
+    names = {"optuna", "sqlalchemy", "plotly", "torchvision", "torch._dynamo"}
+    program = f"import sys, hpsearch.search.task; print({names} & sys.modules.keys())"
+    ran = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert (ran.stdout, ran.stderr) == ("set()\n", "")

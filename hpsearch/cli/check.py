@@ -33,13 +33,12 @@ from hpsearch.cli.options import (
 from hpsearch.cli.run_options import ExamplesOption, TypesOption, refuse_draw, settings_of
 from hpsearch.cli.screen import Screen
 from hpsearch.config.spec import StudySpec, build_spec
-from hpsearch.datasets.catalogue import dataset_infos
-from hpsearch.datasets.registry import load_dataset
+from hpsearch.datasets.registry import dataset_infos, load_dataset
 from hpsearch.errors import SpecError
 from hpsearch.io.cache import cache_dir
 from hpsearch.io.files import printable, write_text_atomic
-from hpsearch.io.progress import Reporter
-from hpsearch.protocol.audit.report import Audit, audit
+from hpsearch.io.processes import Reporter
+from hpsearch.protocol.audit.audit import Audit, audit
 from hpsearch.protocol.fold_files import read_fold_files
 from hpsearch.protocol.protocol import Finding
 

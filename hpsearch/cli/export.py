@@ -50,4 +50,5 @@ def export(
         f"checked on {written.n_checked} images against predict: largest relative difference "
         f"of a score {written.difference:.1e}"
     )
-    say(f"graph: {written.folder / written.file}")
+    before = ", as an earlier run wrote it" if written.was_there else ""
+    say(f"graph: {written.folder / written.file}{before}")

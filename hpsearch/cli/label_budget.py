@@ -91,7 +91,7 @@ def trainer(folder: RunDir, listener: Listener, device: str, workers: int | None
     """Trains final models that are missing; importing torch waits until one is."""
 
     def train(trials: Sequence[FrozenTrial]) -> None:
-        from hpsearch.study.run import train_final_models
+        from hpsearch.study.finish import train_final_models
 
         train_final_models(
             folder,

@@ -12,10 +12,11 @@ from hpsearch.cli.listeners import listener_for
 from hpsearch.cli.options import JsonOption
 from hpsearch.cli.screen import say
 from hpsearch.datasets.nih import MULTI_LABELS, NIH_SETS, finding_counts, parse_multi_label
-from hpsearch.datasets.nih_copies import SIDE
+from hpsearch.datasets.nih_copies import NIH_SIDE
 from hpsearch.datasets.prepare.camelyon16 import prepare_camelyon16
 from hpsearch.datasets.prepare.patches import WHAT_IS_LOST, PreparedTiles, prepare_patches
-from hpsearch.datasets.prepare.settings import MAGNIFICATIONS, STAINS, TilingSettings, parse_stain
+from hpsearch.datasets.prepare.settings import MAGNIFICATIONS, TilingSettings
+from hpsearch.datasets.prepare.stains.normaliser import STAINS, parse_stain
 from hpsearch.datasets.registry import DatasetRequest, load_dataset
 from hpsearch.datasets.table import ANOMALY, NORMAL, SPLITS, Dataset
 from hpsearch.errors import SpecError
@@ -135,7 +136,7 @@ def _print_findings(loaded: Dataset, request: DatasetRequest, *, json: bool) -> 
         say(f"{finding:<{width}}" + "".join(f"{numbers[split]:>9,}" for split in SPLITS))
     for note in loaded.notes:
         say(note)
-    say(f"copies of {SIDE} px are in {loaded.root}; now:")
+    say(f"copies of {NIH_SIDE} px are in {loaded.root}; now:")
     ways = "" if request.multi_label == MULTI_LABELS[0] else f" --multi-label {request.multi_label}"
     command = f"hpsearch run --dataset {request.name} --root {quote(str(request.root))}{ways}"
     say(f"{command} --n-anomaly-types 1 --n-examples 20")

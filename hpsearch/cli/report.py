@@ -16,7 +16,7 @@ from hpsearch.storage.database import sole_writer_of
 from hpsearch.storage.run_dir import find_study
 
 if TYPE_CHECKING:
-    from hpsearch.io.progress import Progress
+    from hpsearch.io.processes import Progress
     from hpsearch.reports.examples.store import Example
     from hpsearch.reports.study_data import StudyData
 

@@ -12,8 +12,7 @@ from hpsearch.cli.options import data_name
 from hpsearch.cli.run import QUICKSTART, default_study
 from hpsearch.cli.screen import say
 from hpsearch.cli.table_print import print_plan, print_table, print_table4
-from hpsearch.config.library import read_study
-from hpsearch.config.spec import DatasetSpec, StudySpec, build_spec, merged
+from hpsearch.config.spec import DatasetSpec, StudySpec, build_spec, merged, read_study
 from hpsearch.errors import SpecError
 from hpsearch.evaluation.label_budget.curves import claim
 from hpsearch.evaluation.label_budget.simulation import Question

@@ -27,8 +27,7 @@ from hpsearch.cli.options import (
     parse_axes,
 )
 from hpsearch.cli.summary import print_summary
-from hpsearch.config.library import read_study, shipped_studies
-from hpsearch.config.spec import StudySpec, build_spec
+from hpsearch.config.spec import StudySpec, build_spec, read_study, shipped_studies
 from hpsearch.datasets.registry import NAMES
 from hpsearch.errors import SpecError
 from hpsearch.io.cache import cache_dir

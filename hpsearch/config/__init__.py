@@ -3,4 +3,4 @@
 Answers: what does the user ask for?
 """
 
-__all__ = ["library", "space", "spec"]
+__all__ = ["space", "spec"]

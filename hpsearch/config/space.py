@@ -1,19 +1,18 @@
-"""The search space: named axes of choices, as a grid or as an Optuna distribution.
-
-Over which images the channel statistics of a configuration are taken; without torch.
-"""
+"""The search space: named axes of choices, as a grid or as an Optuna distribution."""
 
 import hashlib
 import itertools
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-
-import optuna
+from typing import TYPE_CHECKING
 
 from hpsearch.config.spec import AxisChoices, AxisValue, StudySpec
-from hpsearch.datasets.pixels import FITS, Preprocessing
+from hpsearch.datasets.pixels import STEPS, Preprocessing
 from hpsearch.errors import SpecError
+
+if TYPE_CHECKING:  # workers import this file, and need not wait for Optuna
+    import optuna
 
 Params = Mapping[str, AxisValue]
 """One configuration: a value for every axis of the space."""
@@ -22,10 +21,8 @@ PREPROCESSING = "preprocessing"
 PREPROCESSING_AXES: Mapping[str, AxisChoices] = {
     "resolution": (32,),  # px, side of the image that the detector sees
     "random_crop": (1.0,),  # side of a training crop as a fraction of the stored image
-    "central_crop": (1.0,),  # central part of the original that is kept, as a fraction of its side
-    "fit": ("stretch",),  # how an image that is not square becomes one, or `crop`
-    "greyscale": (False,),
-    "equalize": (False,),  # histogram equalisation
+    # The switches stand last, for the last axis varies fastest in a grid.
+    **{name: (STEPS[name],) for name in sorted(STEPS, key=lambda name: STEPS[name] is False)},
 }
 """Axes that every detector has, with the choice where a study names none."""
 
@@ -57,7 +54,7 @@ class SearchSpace:
         """Axes with more than one choice."""
         return tuple(name for name, choices in self.axes.items() if len(choices) > 1)
 
-    def suggest(self, trial: optuna.Trial) -> Params:
+    def suggest(self, trial: "optuna.Trial") -> Params:
         """Draw, or read back, the trial's configuration."""
         params: dict[str, AxisValue] = {}
         for name, choices in self.axes.items():
@@ -108,22 +105,15 @@ def preprocessing_of(params: Params) -> Preprocessing:
         SpecError: a value out of its range.
     """
     resolution, crop = int(params["resolution"]), float(params["random_crop"])
-    central = float(params["central_crop"])
     if not 8 <= resolution <= 1024:
         raise SpecError(f"space: resolution must be from 8 to 1024 px, got {resolution}")
-    for name, fraction in (("random_crop", crop), ("central_crop", central)):
-        if not 0.1 <= fraction <= 1:
+    for name, fraction in (("random_crop", crop), ("central_crop", params["central_crop"])):
+        if not 0.1 <= float(fraction) <= 1:
             raise SpecError(f"space: {name} must be from 0.1 to 1, got {fraction}")
-    fit = params.get("fit", "crop")  # older studies have no such axis
-    if fit not in FITS:
-        raise SpecError(f"space: fit must be {' or '.join(FITS)}, got {fit!r:.40}")
-    return Preprocessing(
-        size=round(resolution / crop),
-        greyscale=bool(params["greyscale"]),
-        equalize=bool(params["equalize"]),
-        central_crop=central,
-        fit=fit,
-    )
+    try:
+        return Preprocessing.of(round(resolution / crop), params)
+    except SpecError as error:
+        raise SpecError(f"space: {error}") from None
 
 
 def config_digest(params: Params) -> str:

@@ -1,9 +1,14 @@
-"""The whole study as one checked value: defaults < study YAML < options."""
+"""The whole study as one checked value: defaults < study YAML < options.
+
+Study files are found and read here too: those that ship with the project, and the user's own.
+"""
 
 from collections.abc import Iterator, Mapping
+from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
+import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -23,6 +28,8 @@ AxisChoices = tuple[AxisValue, ...]
 
 Criterion = Literal["weak", "unsupervised", "synthetic"]
 """By what a configuration is chosen; see `hpsearch.search.trial`."""
+CRITERIA: tuple[Criterion, ...] = get_args(Criterion)
+Values = Mapping[Criterion, float]
 
 PickRule = Literal["best", "parsimonious"]
 """Which of the configurations that the labels cannot tell apart: the highest value, or the smallest
@@ -62,6 +69,8 @@ PLACES = frozenset(
 
 MAX_SEED = 2**32 - 1  # what numpy and scikit-learn take
 
+_LARGEST = 64 * 1024  # bytes of a study file; a study is a page
+_PACKAGE = "studies"
 _DEPTH_OF_CHOICE = 5  # space, section, axis, position, and the type that pydantic tried first
 
 
@@ -240,17 +249,23 @@ def first_difference(old: StudySpec, new: StudySpec) -> str | None:
     Two places may hold the same content, which these settings cannot tell.
     """
     before, after = (dict(_flatten(spec.model_dump(mode="json"))) for spec in (old, new))
-    for key in sorted(before.keys() | after.keys(), key=_reading_order):
-        there, now = before.get(key), after.get(key)
-        if key in EXECUTION_FIELDS or there == now or (key in PLACES and _may_be_same(there, now)):
+    sections = list(StudySpec.model_fields)
+
+    def in_order(key: str) -> tuple[int, str]:
+        return sections.index(key.split(".")[0]), key
+
+    for key in sorted(before.keys() | after.keys(), key=in_order):
+        value, now = before.get(key), after.get(key)
+        if key in EXECUTION_FIELDS or value == now:
             continue
-        return f"{key} is {there!r} there and {now!r} now"
+        # Two paths may be the same content, or a path and the usual place; a data set's own name
+        # means its content.
+        if key in PLACES and all(
+            place is None or "/" in place or place.endswith(".csv") for place in (value, now)
+        ):
+            continue
+        return f"{key} is {value!r} there and {now!r} now"
     return None
-
-
-def _may_be_same(*places: str | None) -> bool:
-    """Whether both are paths or the usual place, for a data set's own name means its content."""
-    return all(place is None or "/" in place or place.endswith(".csv") for place in places)
 
 
 def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -261,11 +276,56 @@ def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
             yield f"{prefix}{key}", value
 
 
-def _reading_order(key: str) -> tuple[int, str]:
-    return list(StudySpec.model_fields).index(key.split(".")[0]), key
+def shipped_studies() -> tuple[str, ...]:
+    """Names of the studies that come with the project."""
+    names = (entry.name for entry in files(_PACKAGE).iterdir())
+    return tuple(sorted(name.removesuffix(".yaml") for name in names if name.endswith(".yaml")))
 
 
-CRITERIA: tuple[Criterion, ...] = get_args(Criterion)
+def read_study(name: str) -> dict[str, Any]:
+    """The mapping of a study: a shipped name, or the path of a YAML file.
+
+    Raises:
+        SpecError: no such study, or a file that is not a plain YAML mapping.
+    """
+    if name in shipped_studies():
+        return parse_study((files(_PACKAGE) / f"{name}.yaml").read_text(encoding="utf-8"), name)
+    path = Path(name)
+    if not path.is_file():
+        raise SpecError(f"study {name!r}: neither a file nor one of {', '.join(shipped_studies())}")
+    if path.stat().st_size > _LARGEST:
+        raise SpecError(f"{path}: a study has at most {_LARGEST} bytes; is this the right file?")
+    try:
+        return parse_study(path.read_text(encoding="utf-8"), str(path))
+    except UnicodeDecodeError:
+        raise SpecError(f"{path}: a study is UTF-8 text; save it as UTF-8") from None
 
 
-Values = Mapping[Criterion, float]
+def parse_study(text: str, source: str) -> dict[str, Any]:
+    """The mapping in a YAML text; `source` names it in errors."""
+    try:
+        # A safe loader: it builds plain values only, and the subclass only narrows it.
+        study = yaml.load(text, Loader=_PlainLoader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a bad date, deep nesting
+        reason = " ".join(str(error).split())
+        raise SpecError(f"{source}: not a plain YAML file: {reason:.200}") from None
+    if not isinstance(study, Mapping):
+        raise SpecError(f"{source}: a study is a mapping of settings, got {type(study).__name__}")
+    return dict(study)
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """Refuses aliases, with which a page can grow to gigabytes, and a key that comes twice."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("aliases (*name) are not allowed in a study; write the value out")
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        mapping = super().construct_mapping(node, deep)
+        keys = [self.construct_object(key) for key, _ in node.value]
+        if len(mapping) < len(keys):
+            twice = next(key for key in keys if keys.count(key) > 1)
+            raise yaml.YAMLError(f"{twice!r:.60} comes twice in one mapping; keep one of them")
+        return mapping

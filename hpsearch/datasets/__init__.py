@@ -4,15 +4,12 @@ Answers: which images are there, what is each of them, and what does a viewer sh
 """
 
 __all__ = [
-    "catalogue",
     "cutpaste",
     "digits",
-    "each_image",
-    "mvtec",
+    "folders",
+    "manifest",
     "nih",
     "nih_copies",
-    "nih_entries",
-    "pillow_formats",
     "pixels",
     "reading",
     "registry",

@@ -9,8 +9,8 @@ from math import ceil, exp, log, pi, sqrt
 import numpy as np
 from numpy.typing import NDArray
 
-Pixels = NDArray[np.uint8]
-Mask = NDArray[np.bool_]
+_Pixels = NDArray[np.uint8]
+_Mask = NDArray[np.bool_]
 
 _PATCH_AREA = (0.02, 0.15)  # of the image
 _PATCH_ASPECT = (0.3, 3.3)
@@ -23,7 +23,7 @@ _JITTER = 0.1  # brightness, contrast and saturation, as factors around 1
 
 
 def counterparts(
-    pixels: Pixels, positions: NDArray[np.intp], *, size: int, seed: int
+    pixels: _Pixels, positions: NDArray[np.intp], *, size: int, seed: int
 ) -> NDArray[np.uint8]:
     """The synthetic counterpart of each image, a pure function of image, row and seed.
 
@@ -45,7 +45,7 @@ def counterparts(
     return images
 
 
-def cut_paste(image: Pixels, rng: np.random.Generator) -> Pixels:
+def cut_paste(image: _Pixels, rng: np.random.Generator) -> _Pixels:
     """A copy of uint8 `(S, S, C)` with one defect: with equal chance a patch or a thin scar.
 
     The piece is never pasted where it was cut, and some pixel changes; only an image of one colour,
@@ -54,20 +54,19 @@ def cut_paste(image: Pixels, rng: np.random.Generator) -> Pixels:
     if (image == image[0, 0]).all():
         return image.copy()
     while True:  # a piece that happens to equal what it covers is drawn anew
-        shape = _patch(len(image), rng) if rng.random() < 0.5 else _scar(len(image), rng)
+        if rng.random() < 0.5:  # an upright rectangle
+            area = rng.uniform(*_PATCH_AREA) * len(image) ** 2
+            aspect = exp(rng.uniform(log(_PATCH_ASPECT[0]), log(_PATCH_ASPECT[1])))
+            height, width = (max(1, int(sqrt(extent))) for extent in (area * aspect, area / aspect))
+            shape = np.ones((height, width), np.bool_)
+        else:
+            shape = _scar(len(image), rng)
         pasted = _move(image, shape, rng)
         if not np.array_equal(pasted, image):
             return pasted
 
 
-def _patch(side: int, rng: np.random.Generator) -> Mask:
-    """An upright rectangle `(h, w)`, all True."""
-    area = rng.uniform(*_PATCH_AREA) * side**2
-    aspect = exp(rng.uniform(log(_PATCH_ASPECT[0]), log(_PATCH_ASPECT[1])))
-    return np.ones((max(1, int(sqrt(area * aspect))), max(1, int(sqrt(area / aspect)))), np.bool_)
-
-
-def _scar(side: int, rng: np.random.Generator) -> Mask:
+def _scar(side: int, rng: np.random.Generator) -> _Mask:
     """A thin rectangle at any angle, True within its bounding box `(h, w)`."""
     length = max(_SHORTEST_SCAR, rng.uniform(*_SCAR_LENGTH) * side)
     width = max(1.0, rng.uniform(*_SCAR_WIDTH) * side)
@@ -76,11 +75,11 @@ def _scar(side: int, rng: np.random.Generator) -> Mask:
     rows, columns = np.mgrid[-reach : reach + 1, -reach : reach + 1]
     along = np.abs(columns * np.cos(angle) + rows * np.sin(angle))
     across = np.abs(rows * np.cos(angle) - columns * np.sin(angle))
-    inside: Mask = (along <= length / 2) & (across <= width / 2)
+    inside: _Mask = (along <= length / 2) & (across <= width / 2)
     return inside[np.ix_(inside.any(axis=1), inside.any(axis=0))]
 
 
-def _move(image: Pixels, shape: Mask, rng: np.random.Generator) -> Pixels:
+def _move(image: _Pixels, shape: _Mask, rng: np.random.Generator) -> _Pixels:
     """Cut `shape` out at one place, shift its colours, and paste it at another."""
     height, width = shape.shape
     rows, columns = (len(image) - extent + 1 for extent in shape.shape)
@@ -88,7 +87,7 @@ def _move(image: Pixels, shape: Mask, rng: np.random.Generator) -> Pixels:
     source = int(rng.integers(places))
     target = (source + int(rng.integers(1, places))) % places
 
-    def window(pixels: Pixels, place: int) -> Pixels:
+    def window(pixels: _Pixels, place: int) -> _Pixels:
         top, left = divmod(place, columns)
         return pixels[top : top + height, left : left + width]
 
@@ -97,12 +96,12 @@ def _move(image: Pixels, shape: Mask, rng: np.random.Generator) -> Pixels:
     return pasted
 
 
-def _jitter(colours: Pixels, rng: np.random.Generator) -> Pixels:
+def _jitter(colours: _Pixels, rng: np.random.Generator) -> _Pixels:
     """Shift brightness, contrast and saturation of pixels `(n, C)`."""
     brightness, contrast, saturation = rng.uniform(1 - _JITTER, 1 + _JITTER, 3)
     values = colours.astype(np.float64)
     grey = values.mean(axis=1, keepdims=True)
     values = grey + saturation * (values - grey)
     values = values.mean() + contrast * (values - values.mean())
-    shifted: Pixels = np.rint(brightness * values).clip(0, 255).astype(np.uint8)
+    shifted: _Pixels = np.rint(brightness * values).clip(0, 255).astype(np.uint8)
     return shifted

@@ -1,6 +1,5 @@
 """DICOM images, one frame each, as a viewer would show them through a given window."""
 
-import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,26 +13,11 @@ from hpsearch.datasets.window import Window, no_own_window, windowed
 from hpsearch.errors import DataError
 from hpsearch.io.files import bad_file, reason, undecoded
 
-GREY = ("MONOCHROME1", "MONOCHROME2")  # low values are white; low values are black
-COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")  # pydicom makes them RGB
+_GREY = ("MONOCHROME1", "MONOCHROME2")  # low values are white; low values are black
+_COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")  # pydicom makes them RGB
 
-_MAGIC_AT, _MAGIC = 128, b"DICM"
-# Without preamble a file begins with an element of group 2 or 8, its value's kind or length.
-_FIRST_ELEMENT = re.compile(
-    rb"(?:[\x02\x08]\x00.\x00|\x00[\x02\x08]\x00.)(?:[A-Z]{2}|..\x00\x00)", re.DOTALL
-)
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
 _LARGE = 2**16  # bytes; larger elements are left in the file until they are asked for
-
-
-def is_dicom(path: Path) -> bool:
-    """Whether the file at `path` says that it is DICOM, or begins as DICOM without preamble."""
-    try:
-        with path.open("rb") as file:
-            start = file.read(_MAGIC_AT + len(_MAGIC))
-    except OSError:
-        return False
-    return start[_MAGIC_AT:] == _MAGIC or _FIRST_ELEMENT.match(start) is not None
 
 
 def read_dicom(
@@ -59,7 +43,7 @@ def read_dicom(
         _check_image(path, header, min_side, max_pixels)
         frames = int(_value(header, "NumberOfFrames") or 1)
         stored = _first_frame(path, header)
-        if header.PhotometricInterpretation in COLOUR:
+        if header.PhotometricInterpretation in _COLOUR:
             return stored.astype(np.uint8), frames
         grey = _grey(path, header, stored, window)
         inverted = header.PhotometricInterpretation == "MONOCHROME1"
@@ -73,7 +57,7 @@ def dicom_mode(path: Path) -> Literal["L", "RGB"]:
         DataError: the header cannot be read.
     """
     with _reading(path):
-        colour = _header(path).get("PhotometricInterpretation") in COLOUR
+        colour = _header(path).get("PhotometricInterpretation") in _COLOUR
     return "RGB" if colour else "L"
 
 
@@ -89,8 +73,8 @@ def _reading(path: Path) -> Iterator[None]:
         except ModuleNotFoundError as error:
             if error.name != "pydicom":
                 raise
-            mend = "pip install 'hpsearch[medical]', or convert it"
-            raise bad_file(path, "is a DICOM file, which needs pydicom", mend) from error
+            remedy = "pip install 'hpsearch[medical]', or convert it"
+            raise bad_file(path, "is a DICOM file, which needs pydicom", remedy) from error
         except Exception as error:  # a parser may raise anything
             raise undecoded(path, "DICOM file", error) from error
 
@@ -98,25 +82,20 @@ def _reading(path: Path) -> Iterator[None]:
 def _header(path: Path) -> Any:
     """All elements; the large ones stay in the file."""
     import pydicom  # of the extra [medical], which most users do without
+    from pydicom import uid
 
     with path.open("rb") as file:
         if _DEFLATED in file.read(1024):  # would unpack to any size before it can be looked at
             raise bad_file(path, "is deflated DICOM", "save it without that compression")
     header = pydicom.dcmread(path, defer_size=_LARGE, force=True)
     if "TransferSyntaxUID" not in header.file_meta:  # lost with the preamble
-        header.file_meta.TransferSyntaxUID = _plain_syntax(*header.original_encoding)
+        is_implicit, is_little = header.original_encoding
+        explicit = uid.ExplicitVRLittleEndian if is_little else uid.ExplicitVRBigEndian
+        header.file_meta.TransferSyntaxUID = uid.ImplicitVRLittleEndian if is_implicit else explicit
     for name, neutral in (("RescaleSlope", 1), ("RescaleIntercept", 0)):
         if name in header and _value(header, name) is None:
             setattr(header, name, neutral)
     return header
-
-
-def _plain_syntax(is_implicit: bool, is_little: bool) -> Any:
-    from pydicom import uid
-
-    if is_implicit:
-        return uid.ImplicitVRLittleEndian
-    return uid.ExplicitVRLittleEndian if is_little else uid.ExplicitVRBigEndian
 
 
 def _value(header: Any, name: str) -> Any:
@@ -141,8 +120,8 @@ def _first_frame(path: Path, header: Any) -> NDArray[Any]:
     try:
         return pixel_array(header, index=0)
     except RuntimeError as error:  # all decoders that are installed gave up
-        told = str(error).rpartition("plugins:")[2].strip()
-        what = f"holds {syntax.name} that no installed decoder can read ({reason(Exception(told))})"
+        said = str(error).rpartition("plugins:")[2].strip()
+        what = f"holds {syntax.name} that no installed decoder can read ({reason(Exception(said))})"
         raise bad_file(path, what, f"{_install(syntax)}, or save it uncompressed") from error
 
 
@@ -157,9 +136,9 @@ def _check_image(path: Path, header: Any, min_side: int, max_pixels: int) -> Non
     kind = _value(header, "PhotometricInterpretation")
     if _value(header, "Rows") is None or kind is None:
         raise bad_file(path, "is DICOM without an image", "remove it")
-    if kind not in GREY + COLOUR:
+    if kind not in _GREY + _COLOUR:
         raise bad_file(path, f"is colour DICOM ({kind})", "convert it to PNG")
-    if kind in COLOUR and header.BitsAllocated != 8:
+    if kind in _COLOUR and header.BitsAllocated != 8:
         what = f"is colour DICOM of {header.BitsAllocated} bits a channel"
         raise bad_file(path, what, "convert it to 8 bits")
     height, width = int(header.Rows), int(header.Columns)
@@ -191,9 +170,16 @@ def _grey(
 
 
 def _own_window(path: Path, header: Any, values: NDArray[Any]) -> tuple[float, float]:
-    """The ends of the first window of the file (PS3.3 C.11.2.1.2)."""
+    """The ends of the first window of the file (PS3.3 C.11.2.1.2).
+
+    Not by pydicom's `apply_windowing`, whose output spans the range of the stored bits: brought to
+    256 grey levels, every 14th window has values halfway between two that are rounded otherwise.
+    """
     function = str(header.get("VOILUTFunction") or "LINEAR").upper()
-    centre, width = (_first(header[name]) for name in ("WindowCenter", "WindowWidth"))
+    centre, width = (
+        float(element.value[0] if element.VM > 1 else element.value)
+        for element in (header["WindowCenter"], header["WindowWidth"])
+    )
     if function == "LINEAR":  # whole values, of which the ends belong to the window
         centre, width = centre - 0.5, width - 1
     elif function != "LINEAR_EXACT":
@@ -201,7 +187,3 @@ def _own_window(path: Path, header: Any, values: NDArray[Any]) -> tuple[float, f
     if not width > 0:
         raise no_own_window(path, values, "has an empty window")
     return centre - width / 2, centre + width / 2
-
-
-def _first(element: Any) -> float:
-    return float(element.value[0] if element.VM > 1 else element.value)

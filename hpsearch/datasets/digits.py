@@ -1,9 +1,6 @@
 """scikit-learn's handwritten digits: 1797 grey images of 8x8, embedded in that package."""
 
-from typing import cast
-
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 from sklearn.datasets import load_digits as sklearn_digits
 from sklearn.model_selection import train_test_split
@@ -12,8 +9,8 @@ from hpsearch.datasets.table import Dataset, class_table
 from hpsearch.errors import SpecError
 from hpsearch.io.files import printable
 
-NAME = "digits"
-CLASSES = tuple("0123456789")
+DIGITS_NAME = "digits"
+DIGIT_CLASSES = tuple("0123456789")
 SIDE = 32  # pixels; the smallest side that four halvings and an autoencoder can work with
 TEST_FRACTION = 0.4
 
@@ -29,11 +26,15 @@ def load_digits(normal_class: str | None = None, *, seed: int = 0) -> Dataset:
         SpecError: `normal_class` is not a digit.
     """
     normal_class = "0" if normal_class is None else normal_class
-    if normal_class not in CLASSES:
+    if normal_class not in DIGIT_CLASSES:
         raise SpecError(f"--normal-class {printable(normal_class)} is not a digit; give one of 0-9")
     data = sklearn_digits()
     digits = data.target.astype(str)
-    arrays = np.stack([_enlarged(image) for image in data.images])[..., np.newaxis]
+    grey = np.rint(data.images * (255 / _MAX_INTENSITY)).astype(np.uint8)
+    large = [
+        Image.fromarray(image).resize((SIDE, SIDE), Image.Resampling.BILINEAR) for image in grey
+    ]
+    arrays = np.stack([np.asarray(image) for image in large])[..., np.newaxis]
     _, test = train_test_split(
         np.arange(len(digits)), test_size=TEST_FRACTION, stratify=digits, random_state=seed
     )
@@ -41,10 +42,4 @@ def load_digits(normal_class: str | None = None, *, seed: int = 0) -> Dataset:
     split[test] = "test"
     ids = [f"digit-{position:04d}" for position in range(len(digits))]
     table = class_table(ids, digits, split, normal=normal_class)
-    return Dataset(NAME, table, arrays=arrays)
-
-
-def _enlarged(image: NDArray[np.float64]) -> NDArray[np.uint8]:
-    grey = Image.fromarray(np.rint(image * (255 / _MAX_INTENSITY)).astype(np.uint8))
-    large = grey.resize((SIDE, SIDE), Image.Resampling.BILINEAR)
-    return cast(NDArray[np.uint8], np.asarray(large))
+    return Dataset(DIGITS_NAME, table, arrays=arrays)

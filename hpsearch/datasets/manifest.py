@@ -1,6 +1,7 @@
 """A CSV manifest: `image_path,label_index,split` and optional columns, one row an image.
 
-Sets that the user obtains and prepares: read from their manifest, or told how to get them.
+It is also how sets are read that the user obtains and prepares; where they are missing, the error
+says how to get them.
 """
 
 import csv
@@ -15,11 +16,11 @@ from typing import Literal
 import pandas as pd
 
 from hpsearch.datasets.reading import check_regular_file
-from hpsearch.datasets.table import ANOMALY, COLUMNS, NORMAL, SPLITS, Dataset
+from hpsearch.datasets.table import ANOMALY, IMAGE_COLUMNS, NORMAL, SPLITS, Dataset
 from hpsearch.errors import DataError
 from hpsearch.io.files import printable
 
-MAX_BYTES = 256 * 1024**2  # about two million rows
+MAX_MANIFEST_BYTES = 256 * 1024**2  # about two million rows
 REQUIRED = ("image_path", "label_index", "split")
 OPTIONAL: Mapping[str, str] = {
     "anomaly_type": "all anomalies are of one type",
@@ -27,6 +28,8 @@ OPTIONAL: Mapping[str, str] = {
     "mask_path": "no masks are read",
 }
 """Columns that may be left out, and what that means."""
+
+MANIFEST = "manifest.csv"  # of a folder
 
 Links = Literal["follow", "refuse"]
 """What is done with an image that is a link to a file outside of the root."""
@@ -64,25 +67,29 @@ def load_manifest(
         raise DataError(f"{printable(manifest)}: {what}; mend or export it again") from error
     if not rows:
         raise DataError(f"{printable(manifest)}: has a header and no rows; add a row an image")
-    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    table = pd.DataFrame(rows, columns=list(IMAGE_COLUMNS))
     notes = (*_column_notes(header), *reader.notes())
-    return Dataset(name or _name(manifest), table, root=reader.root, notes=notes)
-
-
-def _name(manifest: Path) -> str:
-    return manifest.resolve().parent.name if manifest.stem == "manifest" else manifest.stem
+    place = manifest.resolve().parent.name if manifest.stem == "manifest" else manifest.stem
+    return Dataset(name or place, table, root=reader.root, notes=notes)
 
 
 def _lines(manifest: Path) -> Iterator[tuple[int, dict[str, str]]]:
     """Each row's first line number and its cells by column name."""
     check_regular_file(manifest)
-    if (size := manifest.stat().st_size) > MAX_BYTES:
-        what = f"has {size // 1024**2} MB, more than {MAX_BYTES // 1024**2}"
+    if (size := manifest.stat().st_size) > MAX_MANIFEST_BYTES:
+        what = f"has {size // 1024**2} MB, more than {MAX_MANIFEST_BYTES // 1024**2}"
         raise DataError(f"{printable(manifest)}: {what}; split the dataset")
     with manifest.open(encoding="utf-8-sig", newline="") as file:
         lines = csv.reader(file, strict=True)
         header = [cell.strip() for cell in next(lines, [])]
-        _check_header(manifest, header)
+        missing = [column for column in REQUIRED if column not in header]
+        if missing:
+            begins = printable(",".join(header)[:100] or "nothing")
+            what = f"lacks {', '.join(missing)} (found: {begins})"
+            rule = f"begin it with {','.join(REQUIRED)}"
+            raise DataError(f"{printable(manifest)} row 1: {what}; {rule}")
+        if len(set(header)) < len(header):
+            raise DataError(f"{printable(manifest)} row 1: a column comes twice; rename one")
         line = lines.line_num + 1
         for cells in lines:
             if cells and len(cells) != len(header):
@@ -91,17 +98,6 @@ def _lines(manifest: Path) -> Iterator[tuple[int, dict[str, str]]]:
             if cells:
                 yield line, dict(zip(header, cells, strict=True))
             line = lines.line_num + 1
-
-
-def _check_header(manifest: Path, header: list[str]) -> None:
-    missing = [column for column in REQUIRED if column not in header]
-    if missing:
-        found = ",".join(header)[:100] or "nothing"
-        what = f"lacks {', '.join(missing)} (found: {printable(found)})"
-        rule = f"begin it with {','.join(REQUIRED)}"
-        raise DataError(f"{printable(manifest)} row 1: {what}; {rule}")
-    if len(set(header)) < len(header):
-        raise DataError(f"{printable(manifest)} row 1: a column comes twice; rename one")
 
 
 def _column_notes(header: Sequence[str]) -> Iterator[str]:
@@ -130,12 +126,23 @@ def _alike(column: str, optional: str) -> bool:
 
 @dataclass
 class _Reader:
+    """Rows of a manifest to rows of the image table.
+
+    Attributes:
+        manifest: its file.
+        given: the root as it was given, absolute: absolute paths are written with it.
+        root: with its own links followed.
+        links: what is done with links to files outside of the root.
+        seen: each file, and the row that named it.
+        outside: each link that leads out of the root, and where.
+    """
+
     manifest: Path
-    given: Path  # the root as it was given, absolute: absolute paths are written with it
-    root: Path  # with its own links followed
+    given: Path
+    root: Path
     links: Links
-    seen: dict[Path, int] = field(default_factory=dict)  # file, and the row that named it
-    outside: dict[Path, Path] = field(default_factory=dict)  # link, and the file that it leads to
+    seen: dict[Path, int] = field(default_factory=dict)
+    outside: dict[Path, Path] = field(default_factory=dict)
 
     def row(self, line: int, cells: Mapping[str, str]) -> tuple[str | int, ...]:
         image_path = cells["image_path"]
@@ -179,7 +186,10 @@ class _Reader:
             what = f"{column} is empty" if not text else f"{column} holds a NUL character"
             raise self._error(line, what, "write a file's path")
         try:
-            file = self._place(text)
+            # By its name alone, below the root where it can be; else the root by another name.
+            written = Path(os.path.normpath(self.given / text))
+            roots = [root for root in (self.given, self.root) if written.is_relative_to(root)]
+            file = self.root / written.relative_to(roots[0]) if roots else written.resolve()
             exists, target = file.exists(), file.resolve()
         except (OSError, RuntimeError) as error:  # a loop of links, a name that is too long
             what = f"{column} {self._quoted(text)} cannot be opened"
@@ -196,37 +206,41 @@ class _Reader:
         if not target.is_relative_to(self.root):
             if self.links == "refuse":
                 what = f"{column} {self._quoted(text)} is a link that leads out of"
-                mend = "copy the file there, or give --links follow"
-                raise self._error(line, f"{what} {printable(self.root)}", mend)
+                remedy = "copy the file there, or give --links follow"
+                raise self._error(line, f"{what} {printable(self.root)}", remedy)
             self.outside[file] = target
         return file
-
-    def _place(self, text: str) -> Path:
-        """Where a path lies by its name alone, below the root where it can be."""
-        written = Path(os.path.normpath(self.given / text))
-        for root in (self.given, self.root):
-            if written.is_relative_to(root):
-                return self.root / written.relative_to(root)
-        return written.resolve()  # the root by another name, or outside
 
     def _quoted(self, text: str) -> str:
         return f"'{printable(text if len(text) <= 200 else text[:200] + '…')}'"
 
-    def _error(self, line: int, what: str, mend: str) -> DataError:
-        return DataError(f"{printable(self.manifest)} row {line}: {what}; {mend}")
-
-
-MANIFEST = "manifest.csv"
+    def _error(self, line: int, what: str, remedy: str) -> DataError:
+        return DataError(f"{printable(self.manifest)} row {line}: {what}; {remedy}")
 
 
 @dataclass(frozen=True)
 class ObtainedSet:
-    """A set that the user obtains from its source."""
+    """A set that the user obtains from its source.
+
+    Attributes:
+        name: that it is asked for by.
+        summary: what it is, in a line.
+        source: where it is obtained.
+        preparation: what to make of what the source gives.
+    """
 
     name: str
     summary: str
     source: str
-    preparation: str  # what to make of what the source gives
+    preparation: str
+
+    @property
+    def how_to_get(self) -> str:
+        """The ways to get on without the images, on one line."""
+        return (
+            f"either download it from {self.source}, {self.preparation}, or list images of your "
+            f"own with --dataset FILE.csv, or start now with --dataset synthetic-histology"
+        )
 
 
 OBTAINED_SETS = (
@@ -249,12 +263,4 @@ def load_obtained(source: ObtainedSet, *, root: Path | None) -> Dataset:
     if root is not None and (root / MANIFEST).is_file():
         return load_manifest(root / MANIFEST, name=source.name)
     missing = "no images here" if root is None else f"{printable(root)} holds no {MANIFEST}"
-    raise DataError(f"{source.name}: {missing}; {how_to_get(source)}")
-
-
-def how_to_get(source: ObtainedSet) -> str:
-    """The ways to get on without the images, on one line."""
-    return (
-        f"either download it from {source.source}, {source.preparation}, or list images of your "
-        f"own with --dataset FILE.csv, or start now with --dataset synthetic-histology"
-    )
+    raise DataError(f"{source.name}: {missing}; {source.how_to_get}")

@@ -10,30 +10,30 @@ import zlib
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 import joblib
-from joblib import Parallel, delayed
 from PIL import Image
 
 from hpsearch.datasets.reading import read_image
 from hpsearch.errors import DataError
-from hpsearch.io.cache import check_room, sole_writer
+from hpsearch.io.cache import check_disk_space, sole_writer
 from hpsearch.io.files import atomic_path, printable
-from hpsearch.io.progress import Progress
+from hpsearch.io.processes import Progress, in_order
 
-SIDE = 300  # pixels
+NIH_SIDE = 300  # pixels
 FOLDERS = ("images", "images_*/images", "images_*")
 ARCHIVES = ("images*.tar.gz", "images*.tar")
 MAX_MEMBER = 64 * 1024**2  # bytes; an original has less than one MB
 
-_CHUNK = 16  # images a task: about 7 MB on the way to a worker
+_IMAGES_A_JOB = 16  # about 7 MB on the way to a worker
 
 Source = tuple[Path, bytes | None]
 """An image file, or the place and the content of an archive's member."""
 
 
 def nih_copies(root: Path, names: set[str], *, cache_dir: Path, progress: Progress) -> Path:
-    """The folder that holds, under its name, a grey PNG of `SIDE` px of each image in `names`.
+    """The folder that holds, under its name, a grey PNG of `NIH_SIDE` px of each image in `names`.
 
     What is there already is not made again, so that a run that was killed goes on where it was.
     A copy is not renewed when its original changes: delete the folder for that.
@@ -47,20 +47,24 @@ def nih_copies(root: Path, names: set[str], *, cache_dir: Path, progress: Progre
     Raises:
         DataError: an image is missing or damaged, or an archive is, or the cache has no room.
     """
-    folder = cache_dir / f"nih-{SIDE}px" / hashlib.sha256(bytes(root.resolve())).hexdigest()[:16]
+    folder = (
+        cache_dir / f"nih-{NIH_SIDE}px" / hashlib.sha256(bytes(root.resolve())).hexdigest()[:16]
+    )
     if not names <= _stored(folder):
         with sole_writer(folder):
             folder.mkdir(exist_ok=True)
             for leftover in folder.glob(".tmp-*"):
                 leftover.unlink()
             to_make = names - _stored(folder)
-            check_room(folder, len(to_make) * SIDE**2)  # a PNG is hardly larger than its pixels
+            check_disk_space(
+                folder, len(to_make) * NIH_SIDE**2
+            )  # a PNG is hardly larger than its pixels
             _store_all(root, to_make, folder, progress)
     missing = names - _stored(folder)
     if missing:
         what = f"{len(missing)} of {len(names)} images are missing ({printable(min(missing))})"
-        mend = f"put all archives images_*.tar.gz there, or the files in {FOLDERS[0]}/"
-        raise DataError(f"{printable(root)}: {what}; {mend}")
+        remedy = f"put all archives images_*.tar.gz there, or the files in {FOLDERS[0]}/"
+        raise DataError(f"{printable(root)}: {what}; {remedy}")
     return folder
 
 
@@ -68,42 +72,50 @@ def _stored(folder: Path) -> set[str]:
     return {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
 
 
+class _Job(NamedTuple):
+    """Images to reduce."""
+
+    sources: list[Source]
+    folder: Path
+
+    def __str__(self) -> str:
+        return f"{printable(self.sources[0][0])} and {len(self.sources) - 1} more"
+
+
 def _store_all(root: Path, names: set[str], folder: Path, progress: Progress) -> None:
     bad: list[str] = []
     sources = _sources(root, set(names), bad)
-    chunks = iter(lambda: list(islice(sources, _CHUNK)), [])
-    tasks = (delayed(_store)(chunk, folder) for chunk in chunks)
+    jobs = (_Job(some, folder) for some in iter(lambda: list(islice(sources, _IMAGES_A_JOB)), []))
     done = 0
-    for results in Parallel(n_jobs=joblib.cpu_count(), return_as="generator")(tasks):
-        bad += [message for message in results if message]
-        done += len(results)
-        progress(f"reducing to {SIDE} px", done, len(names))
+    for messages in in_order(_store, jobs, workers=joblib.cpu_count()):
+        bad += [message for message in messages if message]
+        done += len(messages)
+        progress(f"reducing to {NIH_SIDE} px", done, len(names))
     if bad:
         more = f" (and {len(bad) - 1} more such files)" if len(bad) > 1 else ""
         raise DataError(f"{bad[0]}{more}")
 
 
-def _store(sources: list[Source], folder: Path) -> list[str]:
+def _store(job: _Job) -> list[str]:
     """What is wrong with each image, "" where its copy was made."""
-    return [_store_one(path, content, folder) for path, content in sources]
-
-
-def _store_one(path: Path, content: bytes | None, folder: Path) -> str:
-    try:
-        image = read_image(path, content=content).convert("L")
-    except DataError as error:
-        return str(error)
-    copy = image.resize((SIDE, SIDE), Image.Resampling.BILINEAR)
-    with atomic_path(folder / path.name) as temporary:
-        copy.save(temporary, format="PNG")
-    return ""
+    messages = []
+    for path, content in job.sources:
+        try:
+            image = read_image(path, content=content).convert("L")
+        except DataError as error:
+            messages.append(str(error))
+            continue
+        copy = image.resize((NIH_SIDE, NIH_SIDE), Image.Resampling.BILINEAR)
+        with atomic_path(job.folder / path.name) as temporary:
+            copy.save(temporary, format="PNG")
+        messages.append("")
+    return messages
 
 
 def _sources(root: Path, wanted: set[str], bad: list[str]) -> Iterator[Source]:
     """Each wanted image that is there, once; loose files go before archives.
 
-    What is wrong with an archive is added to `bad`: joblib reads these in a thread of its own,
-    where an exception would be lost.
+    What is wrong with an archive is added to `bad`, for the others are read all the same.
     """
     for pattern in FOLDERS:
         for directory in sorted(path for path in root.glob(pattern) if path.is_dir()):

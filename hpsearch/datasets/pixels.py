@@ -4,31 +4,42 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO, Literal, cast, get_args
+from typing import Any, Literal, TypeVar, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from hpsearch.datasets.each_image import BadImage, each_image
-from hpsearch.datasets.reading import Shown, ShownCounts, count_shown, read_mode
+from hpsearch.datasets.reading import (
+    Shown,
+    ShownCounts,
+    count_shown,
+    image_of,
+    read_image,
+    read_mode,
+)
 from hpsearch.datasets.table import Dataset
+from hpsearch.datasets.window import Window
 from hpsearch.errors import DataError, SpecError
-from hpsearch.io.cache import check_room, read_or_make
+from hpsearch.io.cache import check_disk_space, read_or_make
 from hpsearch.io.files import atomic_path, printable, write_text_atomic
-from hpsearch.io.progress import Progress, silent
+from hpsearch.io.processes import Progress, in_order, silent
 
 VERSION = 2  # raise it with every change to the pixels that one preprocessing gives
-LISTED = 5  # bad images that a message names
+IMAGES_A_JOB = 64  # of a process that decodes
+
+_LISTED = 5  # bad images that a message names
 
 Fit = Literal["crop", "stretch"]
 FITS: tuple[Fit, ...] = get_args(Fit)
 
 Pixels = NDArray[np.uint8]
+
+_KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a name"}
 
 
 @dataclass(frozen=True)
@@ -38,17 +49,35 @@ class Preprocessing:
     What is kept is the central part. With `fit` crop it is a square of the shorter side, with
     stretch it has the image's own shape and is stretched to a square.
 
+    Every field but the size is an axis of the search space of that name, with its default as the
+    only choice where a study names none, and stands in a model's `model.json`. A field that is
+    added needs `metadata={"before": ...}`: what it is in studies and models that lack it.
+
+    Attributes:
+        size: px, side of the stored square.
+        greyscale: whether colours are given up for their luminance.
+        equalize: whether the histogram of the luminance is flattened.
+        central_crop: kept fraction of the side.
+        fit: how an image that is not square becomes one.
+
     Raises:
-        SpecError: a value is out of its range.
+        SpecError: a value is of another kind or out of its range.
     """
 
-    size: int  # stored side, in pixels
+    size: int
     greyscale: bool = False
-    equalize: bool = False  # flatten the histogram of the luminance
-    central_crop: float = 1.0  # kept fraction of the side
-    fit: Fit = "stretch"  # how an image that is not square becomes one
+    equalize: bool = False
+    central_crop: float = 1.0
+    fit: Fit = field(default="stretch", metadata={"before": "crop"})
 
     def __post_init__(self) -> None:
+        for step in fields(self):
+            value, kind = (
+                getattr(self, step.name),
+                int if step.name == "size" else type(step.default),
+            )
+            if type(value) is not kind and not (kind is float and type(value) is int):
+                raise SpecError(f"{step.name} must be {_KINDS[kind]}, got {value!r:.40}")
         if self.size < 1:
             raise SpecError(f"the stored side must be at least 1 px, got {self.size}")
         if not 0 < self.central_crop <= 1:
@@ -56,9 +85,27 @@ class Preprocessing:
         if self.fit not in FITS:
             raise SpecError(f"fit must be {' or '.join(FITS)}, got {self.fit!r:.40}")
 
+    @classmethod
+    def of(cls, size: int, values: Mapping[str, Any]) -> "Preprocessing":
+        """Of a configuration, or of what a model's file says, among other values.
 
-def _ignore(line: str) -> None:
-    """Tell nobody."""
+        Raises:
+            SpecError: a step is missing, of another kind or out of its range.
+        """
+        steps: dict[str, Any] = {}
+        for step in fields(cls):
+            if step.name in STEPS:
+                value = values.get(step.name, step.metadata.get("before"))
+                # A whole number may stand for a fraction, and means the same file of the cache.
+                is_whole = type(step.default) is float and type(value) is int
+                steps[step.name] = float(value) if is_whole else value
+        return cls(size, **steps)
+
+
+STEPS: Mapping[str, Any] = {
+    step.name: step.default for step in fields(Preprocessing) if step.name != "size"
+}
+"""The fields that are axes of the search space, with their defaults."""
 
 
 def load_pixels(
@@ -68,7 +115,7 @@ def load_pixels(
     cache_dir: Path,
     workers: int = 1,
     progress: Progress = silent,
-    note: Callable[[str], None] = _ignore,
+    note: Callable[[str], None] = lambda line: None,
 ) -> Pixels:
     """Memory map `(N, size, size, C)`, read-only, rows as in the table.
 
@@ -81,22 +128,18 @@ def load_pixels(
         DataError: some images cannot be read (the first few are named, the others counted), or the
             cache folder has no room.
     """
-    target = cache_dir / "pixels" / f"{_key(dataset, preprocessing)}.npy"
+    what = [VERSION, dataset.fingerprint, asdict(preprocessing)]
+    key = hashlib.sha256(json.dumps(what).encode()).hexdigest()[:32]
+    target = cache_dir / "pixels" / f"{key}.npy"
     pixels = read_or_make(
         target, _read, lambda path: _write(path, dataset, preprocessing, workers, progress)
     )
-    for line in _read_counts(target).lines:
+    counts = ShownCounts()
+    # Only told: not worth decoding all again.
+    with contextlib.suppress(OSError, ValueError, TypeError):
+        counts = ShownCounts(**json.loads(_counts_file(target).read_text(encoding="utf-8")))
+    for line in counts.lines:
         note(line)
-    return pixels
-
-
-def _read(path: Path) -> Pixels:
-    """The array, whose SHA-256 stands behind it in the file."""
-    pixels = cast(Pixels, np.load(path, mmap_mode="r", allow_pickle=False))
-    with path.open("rb") as file:
-        file.seek(-hashlib.sha256().digest_size, os.SEEK_END)
-        if file.read() != hashlib.sha256(pixels.data).digest():
-            raise ValueError("the pixels are not those that were written")
     return pixels
 
 
@@ -104,17 +147,13 @@ def preprocess(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
     """The image in mode "L" or "RGB" as it is stored, a square of side `size`."""
     if preprocessing.greyscale:
         image = image.convert("L")
-    if preprocessing.equalize:
-        image = _equalized(image)
+    if preprocessing.equalize and image.mode == "L":
+        image = ImageOps.equalize(image)
+    elif preprocessing.equalize:
+        luminance, blue, red = image.convert("YCbCr").split()
+        image = Image.merge("YCbCr", (ImageOps.equalize(luminance), blue, red)).convert("RGB")
     image = image.crop(central_part(*image.size, preprocessing))
     return image.resize((preprocessing.size, preprocessing.size), Image.Resampling.BILINEAR)
-
-
-def _equalized(image: Image.Image) -> Image.Image:
-    if image.mode == "L":
-        return ImageOps.equalize(image)
-    luminance, blue, red = image.convert("YCbCr").split()
-    return Image.merge("YCbCr", (ImageOps.equalize(luminance), blue, red)).convert("RGB")
 
 
 def central_part(
@@ -130,9 +169,92 @@ def central_part(
     return left, upper, left + across, upper + down
 
 
-def _key(dataset: Dataset, preprocessing: Preprocessing) -> str:
-    parts = [VERSION, dataset.fingerprint, asdict(preprocessing)]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+_Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True)
+class BadImage:
+    """An image that cannot be read; takes the place of its result.
+
+    Attributes:
+        message: why.
+    """
+
+    message: str
+
+
+@dataclass(frozen=True, eq=False)
+class _Job:
+    """Some images of a dataset, files or arrays, from one position on."""
+
+    start: int
+    images: list[Path] | NDArray[np.uint8]
+    window: Window | None
+
+    def __str__(self) -> str:
+        return f"images {self.start + 1} to {self.start + len(self.images)}"
+
+
+def each_image(
+    dataset: Dataset,
+    function: Callable[[Image.Image], _Result],
+    *,
+    workers: int = 1,
+    what: str,
+    progress: Progress = silent,
+) -> Iterator[list[_Result | BadImage]]:
+    """`function` of every image, in the order of the table, in lists of up to `IMAGES_A_JOB`.
+
+    Args:
+        dataset: its files are opened in the workers.
+        function: can be sent to another process.
+        workers: processes.
+        what: the work, as the progress names it.
+        progress: told after each list.
+
+    Raises:
+        HpsearchError: a worker died.
+    """
+    n = len(dataset.table)
+    jobs = (
+        _Job(
+            start,
+            [dataset.file(position) for position in range(start, min(start + IMAGES_A_JOB, n))]
+            if dataset.arrays is None
+            else np.asarray(dataset.arrays[start : start + IMAGES_A_JOB]),
+            dataset.window,
+        )
+        for start in range(0, n, IMAGES_A_JOB)
+    )
+    done = 0
+    for results in in_order(partial(_apply, function), jobs, workers=workers):
+        yield results
+        done += len(results)
+        progress(what, done, n)
+
+
+def _apply(function: Callable[[Image.Image], _Result], job: _Job) -> list[_Result | BadImage]:
+    results: list[_Result | BadImage] = []
+    for image in job.images:
+        try:
+            opened = (
+                read_image(image, window=job.window) if isinstance(image, Path) else image_of(image)
+            )
+        except DataError as error:
+            results.append(BadImage(str(error)))
+        else:
+            results.append(function(opened))
+    return results
+
+
+def _read(path: Path) -> Pixels:
+    """The array, whose SHA-256 stands behind it in the file."""
+    pixels = cast(Pixels, np.load(path, mmap_mode="r", allow_pickle=False))
+    with path.open("rb") as file:
+        file.seek(-hashlib.sha256().digest_size, os.SEEK_END)
+        if file.read() != hashlib.sha256(pixels.data).digest():
+            raise ValueError("the pixels are not those that were written")
+    return pixels
 
 
 def _write(
@@ -142,60 +264,42 @@ def _write(
     workers: int,
     progress: Progress,
 ) -> None:
+    """Write all images and their SHA-256, or read on to the end to know all that are bad."""
     channels = _n_channels(dataset, preprocessing)
     shape = (len(dataset.table), preprocessing.size, preprocessing.size, channels)
-    check_room(target.parent, int(np.prod(shape)))
+    check_disk_space(target.parent, int(np.prod(shape)))
     stored = partial(_stored, preprocessing=preprocessing, mode="L" if channels == 1 else "RGB")
+    bad: list[str] = []
+    facts: list[Shown] = []
+    digest = hashlib.sha256()
     with atomic_path(target) as temporary, temporary.open("wb") as file:
         # A full disk makes these writes raise; through a memory map it would kill the process.
         header = {"descr": "|u1", "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(file, header)
-        counts = _append(
-            file,
-            each_image(dataset, stored, workers=workers, what="decoding", progress=progress),
-            dataset.name,
-        )
-        write_text_atomic(_counts_file(target), json.dumps(asdict(counts)))
+        for chunk in each_image(
+            dataset, stored, workers=workers, what="decoding", progress=progress
+        ):
+            bad += [result.message for result in chunk if isinstance(result, BadImage)]
+            if not bad:
+                good = [result for result in chunk if not isinstance(result, BadImage)]
+                pixels = b"".join(image for image, _ in good)
+                digest.update(pixels)
+                file.write(pixels)
+                facts += [shown for _, shown in good]
+        if len(bad) == 1:
+            raise DataError(bad[0])
+        if bad:
+            listed = " | ".join(bad[:_LISTED])
+            more = f" | and {len(bad) - _LISTED} more" if len(bad) > _LISTED else ""
+            what = f"{len(bad)} images cannot be used: {listed}{more}"
+            raise DataError(f"{printable(dataset.name)}: {what}")
+        file.write(digest.digest())
+        write_text_atomic(_counts_file(target), json.dumps(asdict(count_shown(facts))))
 
 
 def _counts_file(target: Path) -> Path:
+    """Where it is told how many images of the file `target` are not taken as they are stored."""
     return target.with_suffix(".json")
-
-
-def _read_counts(target: Path) -> ShownCounts:
-    try:
-        return ShownCounts(**json.loads(_counts_file(target).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):  # only told: not worth decoding all again
-        return ShownCounts()
-
-
-def _append(
-    file: BinaryIO, chunks: Iterator[list[tuple[bytes, Shown] | BadImage]], name: str
-) -> ShownCounts:
-    """Write all images and their SHA-256, or read on to the end to know all that are bad."""
-    bad: list[str] = []
-    facts: list[Shown] = []
-    digest = hashlib.sha256()
-    for chunk in chunks:
-        bad += [result.message for result in chunk if isinstance(result, BadImage)]
-        if not bad:
-            good = [result for result in chunk if not isinstance(result, BadImage)]
-            pixels = b"".join(image for image, _ in good)
-            digest.update(pixels)
-            file.write(pixels)
-            facts += [shown for _, shown in good]
-    if bad:
-        raise DataError(_bad_images(name, bad))
-    file.write(digest.digest())
-    return count_shown(facts)
-
-
-def _bad_images(name: str, messages: list[str]) -> str:
-    if len(messages) == 1:
-        return messages[0]
-    shown = " | ".join(messages[:LISTED])
-    more = f" | and {len(messages) - LISTED} more" if len(messages) > LISTED else ""
-    return f"{printable(name)}: {len(messages)} images cannot be used: {shown}{more}"
 
 
 def _stored(image: Image.Image, preprocessing: Preprocessing, mode: str) -> tuple[bytes, Shown]:

@@ -11,9 +11,9 @@ from hpsearch.datasets.table import Dataset
 from hpsearch.errors import DataError
 from hpsearch.io.cache import sole_writer
 from hpsearch.io.files import printable, write_directory_atomic
-from hpsearch.io.progress import Progress, silent
+from hpsearch.io.processes import Progress, silent
 
-NAME = "synthetic-histology"
+SYNTHETIC_NAME = "synthetic-histology"
 GENERATOR_VERSION = 1  # raise it with every change to the pixels that one seed gives
 
 _IMAGES, _TABLE = "images.npy", "table.csv"
@@ -31,23 +31,21 @@ def load_synthetic_histology(
     if not folder.exists():
         with sole_writer(folder):
             if not folder.exists():
-                _generate(folder, seed, progress)
+                table, arrays = histology.generate(
+                    seed=seed, workers=joblib.cpu_count(), progress=progress
+                )
+                with write_directory_atomic(folder) as temporary:
+                    table.to_csv(temporary / _TABLE, index=False)
+                    np.save(temporary / _IMAGES, arrays)
     try:
         table = pd.read_csv(folder / _TABLE, keep_default_na=False, dtype={"anomaly_type": str})
         arrays = np.load(folder / _IMAGES, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         what = f"is damaged ({printable(error)})"
         raise DataError(f"{printable(folder)}: {what}; delete it to generate it again") from error
-    return Dataset(NAME, table, arrays=arrays)
+    return Dataset(SYNTHETIC_NAME, table, arrays=arrays)
 
 
 def stored_at(cache_dir: Path, seed: int) -> Path:
     """The folder of the generated tiles; it exists when they are whole."""
-    return cache_dir / NAME / f"v{GENERATOR_VERSION}-seed{seed}"
-
-
-def _generate(folder: Path, seed: int, progress: Progress) -> None:
-    table, arrays = histology.generate(seed=seed, workers=joblib.cpu_count(), progress=progress)
-    with write_directory_atomic(folder) as temporary:
-        table.to_csv(temporary / _TABLE, index=False)
-        np.save(temporary / _IMAGES, arrays)
+    return cache_dir / SYNTHETIC_NAME / f"v{GENERATOR_VERSION}-seed{seed}"

@@ -9,8 +9,6 @@
 | group        | str  | slide, patient or object; never straddles a split                  |
 | split        | str  | "train": to search with; "test": for the final figure only         |
 | mask_path    | str  | file of the anomaly's mask, relative to the root; "" where none is |
-
-The image table of a set of classes: one class is normal, every other is a type of anomaly.
 """
 
 import hashlib
@@ -19,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -30,14 +29,24 @@ from hpsearch.datasets.window import Window
 from hpsearch.errors import DataError
 from hpsearch.io.files import printable
 
-COLUMNS = ("image_id", "path", "label", "anomaly_type", "group", "split", "mask_path")
-SPLITS = ("train", "test")
+IMAGE_COLUMNS = ("image_id", "path", "label", "anomaly_type", "group", "split", "mask_path")
+Split = Literal["train", "test"]
+SPLITS: tuple[Split, Split] = get_args(Split)
 NORMAL, ANOMALY = 0, 1
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """Images with labels: a table, and the folder or the array that holds the pixels.
+
+    Attributes:
+        name: of the set.
+        table: as this module describes it.
+        root: folder of the files; None for images in memory.
+        arrays: `(N, H, W, 1 or 3)` of images in memory, in the order of the table.
+        window: through which files of more than 8 bits a channel are seen.
+        notes: what the user should be told of how the table was made.
+        began_as: the table of a study that began where the files lay once.
 
     Raises:
         DataError: the table breaks a rule of `validate_table`.
@@ -46,10 +55,10 @@ class Dataset:
     name: str
     table: pd.DataFrame
     root: Path | None = None
-    arrays: NDArray[np.uint8] | None = None  # (N, H, W, 1 or 3), row i of the table is arrays[i]
-    window: Window | None = None  # through which files of more than 8 bits a channel are seen
-    notes: tuple[str, ...] = ()  # what the user should be told of how the table was made
-    began_as: pd.DataFrame | None = None  # the table of a study that began where the files lay once
+    arrays: NDArray[np.uint8] | None = None
+    window: Window | None = None
+    notes: tuple[str, ...] = ()
+    began_as: pd.DataFrame | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "table", validate_table(self.table, self.name))
@@ -126,13 +135,13 @@ def validate_table(table: pd.DataFrame, name: str) -> pd.DataFrame:
         DataError: no rows, a column is missing, an id comes twice, or a label, a type or a split is
             not as in this module's description.
     """
-    missing = [column for column in COLUMNS if column not in table.columns]
+    missing = [column for column in IMAGE_COLUMNS if column not in table.columns]
     if missing:
         raise DataError(f"{name}: the image table lacks {', '.join(missing)}; add it")
     if table.empty:
         raise DataError(f"{name}: holds no images; give a dataset with at least two")
-    table = table.loc[:, list(COLUMNS)].reset_index(drop=True)
-    strings = [column for column in COLUMNS if column != "label"]
+    table = table.loc[:, list(IMAGE_COLUMNS)].reset_index(drop=True)
+    strings = [column for column in IMAGE_COLUMNS if column != "label"]
     table[strings] = table[strings].fillna("").astype(str)
     _refuse(name, table, table["image_id"].duplicated(), "comes twice", "keep one row an image")
     _refuse(name, table, ~table["label"].isin([NORMAL, ANOMALY]), "has another label", "use 0 or 1")
@@ -147,10 +156,10 @@ def validate_table(table: pd.DataFrame, name: str) -> pd.DataFrame:
     return table
 
 
-def _refuse(name: str, table: pd.DataFrame, bad: "pd.Series[bool]", what: str, mend: str) -> None:
+def _refuse(name: str, table: pd.DataFrame, bad: "pd.Series[bool]", what: str, remedy: str) -> None:
     if bad.any():
         image_id = printable(table.loc[bad, "image_id"].iloc[0])
-        raise DataError(f"{name}: image {image_id} {what} ({bad.sum()} such rows); {mend}")
+        raise DataError(f"{name}: image {image_id} {what} ({bad.sum()} such rows); {remedy}")
 
 
 def class_table(
@@ -161,13 +170,13 @@ def class_table(
     normal: str,
     paths: Sequence[str] | None = None,
 ) -> pd.DataFrame:
-    """One row an image, which is its own group.
+    """The image table of a set of classes: each image is its own group.
 
     Args:
         ids: of N images.
         classes: their classes, N strings.
         splits: "train" or "test", N strings.
-        normal: the normal class.
+        normal: the normal class; every other is a type of anomaly.
         paths: of their files; None for images in memory.
     """
     named = np.asarray(classes)

@@ -1,11 +1,10 @@
 """CIFAR-10 and SVHN through torchvision's own classes: downloaded once, checked by their hashes.
 
-CIFAR-10 and SVHN as others hand them on: image files in folders of classes.
+Or as others hand them on, image files in folders of classes, which have the sets' own names of the
+classes or their aliases:
 
     <root>/train/<class>/**/*
     <root>/test/<class>/**/*
-
-with the classes' names of `hpsearch.datasets.torchvision_sets` or their aliases.
 """
 
 import os
@@ -14,30 +13,37 @@ from http.client import HTTPException
 from pathlib import Path
 from tarfile import TarError
 from tempfile import TemporaryDirectory
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from hpsearch.datasets.class_folders import class_images
-from hpsearch.datasets.table import Dataset, class_table
+from hpsearch.datasets.folders import class_images
+from hpsearch.datasets.table import SPLITS, Dataset, Split, class_table
 from hpsearch.errors import DataError, SpecError
 from hpsearch.io.cache import sole_writer
 from hpsearch.io.files import printable
 
-Split = Literal["train", "test"]
-SPLITS: tuple[Split, Split] = ("train", "test")
-
 
 @dataclass(frozen=True)
 class TorchvisionSet:
-    """What the adapter must know of one of torchvision's sets."""
+    """What the adapter must know of one of torchvision's sets.
+
+    Attributes:
+        name: that it is asked for by.
+        classes: as the paper names them, by label.
+        aliases: other names of a class.
+        payload: what lies in the root when it is downloaded.
+        download_megabytes: that this takes.
+        n_images: of both splits.
+        n_first_class: of them of the first class.
+    """
 
     name: str
-    classes: tuple[str, ...]  # as the paper names them, by label
-    aliases: dict[str, str]  # other names of a class
-    payload: tuple[str, ...]  # what lies in the root when it is downloaded
+    classes: tuple[str, ...]
+    aliases: dict[str, str]
+    payload: tuple[str, ...]
     download_megabytes: int
     n_images: int
     n_first_class: int
@@ -91,18 +97,25 @@ def load_torchvision(source: TorchvisionSet, normal_class: str | None, *, root: 
     normal = class_named(source, normal_class)
     if not source.on_disk(root):
         _download(source, root)
+    images: list[NDArray[np.uint8]] = []
+    tables = []
     try:
-        parts = [_read(source, root, split) for split in SPLITS]
+        for split in SPLITS:
+            data = _open(source, root, split, download=False)
+            if source is CIFAR10:
+                images.append(data.data)
+                labels = np.asarray(data.targets)
+            else:
+                images.append(data.data.transpose(0, 2, 3, 1))
+                labels = data.labels
+            ids = [f"{split}-{position:05d}" for position in range(len(labels))]
+            classes = np.asarray(source.classes)[labels]
+            tables.append(class_table(ids, classes, np.full(len(ids), split), normal=normal))
     except (RuntimeError, OSError, ValueError, EOFError) as error:
         where = printable(", ".join(map(str, source.files(root))))
         what = f"{where} does not match torchvision's hashes"
         raise DataError(f"{source.name}: {what}; delete it to download it again") from error
-    tables = [
-        _table(source, labels, normal, split)
-        for (_, labels), split in zip(parts, SPLITS, strict=True)
-    ]
-    arrays = np.concatenate([images for images, _ in parts])
-    return Dataset(source.name, pd.concat(tables), arrays=arrays)
+    return Dataset(source.name, pd.concat(tables), arrays=np.concatenate(images))
 
 
 def class_named(source: TorchvisionSet, text: str | None) -> str:
@@ -128,24 +141,6 @@ def _open(source: TorchvisionSet, root: Path, split: Split, *, download: bool) -
     if source is CIFAR10:
         return datasets.CIFAR10(root, train=split == "train", download=download)
     return datasets.SVHN(root, split=split, download=download)
-
-
-def _read(
-    source: TorchvisionSet, root: Path, split: Split
-) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Images `(N, 32, 32, 3)` and labels `(N,)`."""
-    data = _open(source, root, split, download=False)
-    if source is CIFAR10:
-        return data.data, np.asarray(data.targets)
-    return data.data.transpose(0, 2, 3, 1), data.labels
-
-
-def _table(
-    source: TorchvisionSet, labels: NDArray[np.int64], normal: str, split: Split
-) -> pd.DataFrame:
-    ids = [f"{split}-{position:05d}" for position in range(len(labels))]
-    classes = np.asarray(source.classes)[labels]
-    return class_table(ids, classes, np.full(len(ids), split), normal=normal)
 
 
 def _download(source: TorchvisionSet, root: Path) -> None:
@@ -193,7 +188,13 @@ def load_torchvision_folders(
         lambda folder: source.aliases.get(folder.lower(), folder.lower())
     )
     for split, classes in images.groupby("split")["class"].agg(set).items():
-        _check_classes(source, root / str(split), classes)
+        other = sorted(classes.difference(source.classes))
+        missing = sorted(set(source.classes) - classes)
+        if other or missing:
+            name = printable(root / str(split) / (other or missing)[0])
+            what = f"{name} is {'no class of it' if other else 'a class without images'}"
+            remedy = f"give a folder for each of {', '.join(source.classes)}"
+            raise DataError(f"{source.name}: {what}; {remedy}")
     paths = images["path"].tolist()
     table = class_table(paths, images["class"], images["split"], normal=normal, paths=paths)
     note = (
@@ -201,11 +202,3 @@ def load_torchvision_folders(
         "those of the files, which need not be those of torchvision's archive"
     )
     return Dataset(source.name, table, root=root, notes=(note, *passed_over))
-
-
-def _check_classes(source: TorchvisionSet, folder: Path, found: set[str]) -> None:
-    other = sorted(found.difference(source.classes)) or sorted(set(source.classes) - found)
-    if other:
-        kind = "no class of it" if other[0] in found else "a class without images"
-        what = f"{source.name}: {printable(folder / other[0])} is {kind}"
-        raise DataError(f"{what}; give a folder for each of {', '.join(source.classes)}")

@@ -27,17 +27,17 @@ class WindowMissingError(DataError):
     Args:
         path: of the image.
         what: it holds.
-        mend: what to do about it.
+        remedy: what to do about it.
     """
 
-    def __init__(self, path: Path, what: str, mend: str) -> None:
-        super().__init__(path, what, mend)
+    def __init__(self, path: Path, what: str, remedy: str) -> None:
+        super().__init__(path, what, remedy)
         self.path = path
         self.what = what
-        self.mend = mend
+        self.remedy = remedy
 
     def __str__(self) -> str:
-        return str(bad_file(self.path, self.what, self.mend))
+        return str(bad_file(self.path, self.what, self.remedy))
 
 
 def as_window(value: object) -> Window:
@@ -82,8 +82,8 @@ def windowed(
         raise bad_file(path, "holds values that are not finite", "replace or remove it")
     if window is None:
         what = f"holds more than 8 bits a channel ({span(values)})"
-        mend = f"set {SETTING} to the values that become black and white"
-        raise WindowMissingError(path, what, mend)
+        remedy = f"set {SETTING} to the values that become black and white"
+        raise WindowMissingError(path, what, remedy)
     low, high = window
     grey = values.astype(np.float64)
     grey -= low

@@ -1,14 +1,14 @@
 """What the search asks of a detector, and how one is found by its name.
 
-What a detector returns, checked: it may come with a package that nobody here has seen.
-
-What a detector saves of its fitted model: one file of tensors, which cannot run code.
+What a detector returns is checked, for it may come with a package that nobody here has seen. What
+it saves of its fitted model is one file of tensors, which cannot run code.
 """
 
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import ClassVar, Protocol
@@ -25,13 +25,19 @@ from dpa_core.features import VGGArchitecture
 from dpa_core.tensor_files import Form, read_header, read_tensors
 from hpsearch.config.space import Params
 from hpsearch.config.spec import AxisChoices, TrainingSpec
-from hpsearch.detectors.backbones.backbone import Backbone
-from hpsearch.detectors.backbones.weights import write_tensors
+from hpsearch.detectors.backbones.backbone import Backbone, write_tensors
 from hpsearch.errors import HpsearchError, SpecError, TaskError, WeightsError
 from hpsearch.io.faults import failure_of
 from hpsearch.io.files import printable
 
-_GROUP = "hpsearch.detectors"
+BUILT_IN: Mapping[str, str] = {
+    "dpa": "hpsearch.detectors.dpa:PerceptualAutoencoder",
+    "features": "hpsearch.detectors.pooled_features:FeaturesDetector",
+}
+"""Our detectors: where the class of each name is, which is imported when it is asked for."""
+
+PLUG_INS = "hpsearch.detectors"
+"""The entry point group in which other packages register theirs."""
 
 CURVE_COLUMNS = ("step", "train_loss", "held_out_loss", "seconds")
 
@@ -61,12 +67,22 @@ class ImageView:
 
 @dataclass(frozen=True, eq=False)
 class Setup:
-    """All that a detector is built from."""
+    """All that a detector is built from.
+
+    Attributes:
+        params: its configuration.
+        training: how it is trained.
+        backbone: the frozen network.
+        normals: every training normal of the study, for statistics; none to load a model.
+        seed: of everything random.
+        device: as torch names it.
+        cache_dir: folder that keeps what can be computed again.
+    """
 
     params: Params
     training: TrainingSpec
     backbone: Backbone
-    normals: ImageView  # every training normal of the study, for statistics; none to load a model
+    normals: ImageView
     seed: int
     device: str
     cache_dir: Path
@@ -149,24 +165,38 @@ class Detector(Protocol):
 
 
 def detector_names() -> tuple[str, ...]:
-    """Names of the installed detectors, this project's and plug-ins'."""
-    return tuple(sorted(entry_points(group=_GROUP).names))
+    """Names of the detectors that there are: this project's, and those of plug-ins."""
+    return tuple(sorted({*BUILT_IN, *entry_points(group=PLUG_INS).names}))
 
 
 def load_detector(name: str) -> type[Detector]:
-    """The detector class registered under `name` in the entry point group `hpsearch.detectors`.
+    """The class of a detector of ours, or of one that another package registers.
 
     Raises:
-        SpecError: there is none of that name, or it cannot be imported.
+        SpecError: there is none of that name, or it cannot be imported, or another package
+            registers one under a name of ours.
     """
-    found = entry_points(group=_GROUP, name=name)
-    if not found:
+    plug_ins = [
+        found
+        for found in entry_points(group=PLUG_INS, name=name)
+        if found.dist is None or found.dist.name != "hpsearch"  # as it was installed before
+    ]
+    if name in BUILT_IN:
+        if plug_ins:
+            raise SpecError(
+                f"detector {name!r}: {plug_ins[0].value} has taken the name of a detector of "
+                "hpsearch; rename it, or uninstall its package"
+            )
+        module, class_name = BUILT_IN[name].split(":")
+        ours: type[Detector] = getattr(import_module(module), class_name)
+        return ours
+    if not plug_ins:
         raise SpecError(
             f"detector {name!r}: none of that name; choose {', '.join(detector_names())}"
         )
     with faults_of(name, "module"):
-        detector: type[Detector] = next(iter(found)).load()
-    return detector
+        theirs: type[Detector] = plug_ins[0].load()
+    return theirs
 
 
 def size_of(name: str, params: Params) -> float | None:

@@ -1,9 +1,12 @@
 """The Deep Perceptual Autoencoder as a detector: bottleneck, VGG layers, losses and growing.
 
-Learning rate and batch of the autoencoder where a study names none: the authors'.
+A study writes losses and layers as text: `r32+0.5*r42` is a weighted sum, and `8:r12 16:r22
+64:r32+r42` says which one holds from which resolution (px) on. Learning rate and batch, where a
+study names none, are the authors'.
 """
 
 import math
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -19,22 +22,22 @@ from dpa_core.autoencoder import Autoencoder
 from dpa_core.config import AutoencoderConfig, FitConfig, LossConfig
 from dpa_core.errors import CheckpointError, ConfigError, DivergedError
 from dpa_core.features import LayerStatistics, VGGArchitecture
-from dpa_core.fit import Fit, fit, require_time_to_grow
+from dpa_core.fit import Fitted, fit, require_time_to_grow
 from dpa_core.growth import schedule_of
 from dpa_core.loss import ReconstructionLoss
 from dpa_core.score import Scorer, maps, score
 from hpsearch.config.space import AXIS, NATURAL, OWN, Params
 from hpsearch.config.spec import AxisChoices, TrainingSpec
-from hpsearch.detectors.backbones.backbone import build_extractor
+from hpsearch.detectors.backbones.backbone import (
+    build_extractor,
+    statistics_forms,
+    statistics_of,
+    statistics_tensors,
+)
 from hpsearch.detectors.backbones.statistics import (
     cached_statistics,
     compute_statistics,
     natural_statistics,
-)
-from hpsearch.detectors.backbones.weights import (
-    statistics_forms,
-    statistics_of,
-    statistics_tensors,
 )
 from hpsearch.detectors.base import (
     CURVE_COLUMNS,
@@ -47,7 +50,6 @@ from hpsearch.detectors.base import (
     save_tensors,
     saved_forms,
 )
-from hpsearch.detectors.weighted_sum import known_weights, layer_schedule
 from hpsearch.errors import SpecError, TaskError
 from hpsearch.io.files import remove
 
@@ -60,43 +62,16 @@ _RATE_WITH_CRITIC = 2e-4  # of both networks, whatever the bottleneck
 _BATCH, _BATCH_OF_WIDE, _BATCH_WITH_CRITIC = 128, 56, 32
 _WIDE = 64  # channels, of a network that goes down to 4 px from 64 px or more
 
-
-def learning_rate(network: AutoencoderConfig, loss: LossConfig) -> float:
-    """Adam's rate: the authors', by the shape of the network.
-
-    Log-log interpolated in `latent_dim` between their configurations, and constant beyond them.
-    """
-    if loss.adversarial:
-        return _RATE_WITH_CRITIC
-    table = _rates(network)
-    widths, rates = np.log(list(table)), np.log(list(table.values()))
-    return float(np.exp(np.interp(math.log(network.latent_dim), widths, rates)))
-
-
-def batch_size(network: AutoencoderConfig, loss: LossConfig) -> int:
-    """Images a step: the authors', fewer for the widest networks and beside a critic."""
-    if loss.adversarial:
-        return _BATCH_WITH_CRITIC
-    wide = network.latent_dim >= _WIDE and network.image_size >= 64 and network.latent_res <= 4
-    return _BATCH_OF_WIDE if wide else _BATCH
-
-
-def _rates(network: AutoencoderConfig) -> Mapping[int, float]:
-    if network.latent_res > 4:
-        return _RATES_OF_MAPS
-    if network.grows:
-        return _RATES_OF_GROWING
-    if network.latent_res == 1 and network.image_size <= 32:
-        return _RATES_AT_32_PX
-    return _RATES_AT_64_PX
-
+_TERM = re.compile(r"(?:(?P<weight>[0-9.]+(?:e-?[0-9]+)?)\*)?(?P<name>[a-z][a-z0-9_]*)")
+_LEAST, _MOST = 1e-6, 1e6  # beyond it a sum in single precision is one of its terms alone
+_ENTRY = re.compile(r"(?P<resolution>[1-9][0-9]{0,4}):(?P<sum>\S+)")
 
 _LOSSES = ("perceptual", "l1", "adversarial")
 _FEWEST_CHECKS = 4  # validations of a training at full size
 _AUTOENCODER = "autoencoder."  # before the names of its weights
 
 
-class DPADetector:
+class PerceptualAutoencoder:
     """Reconstruction of VGG features by an autoencoder with a narrow bottleneck (paper, Fig. 2)."""
 
     axes: ClassVar[Mapping[str, AxisChoices]] = {
@@ -126,10 +101,17 @@ class DPADetector:
     def check(params: Params, architecture: VGGArchitecture, training: TrainingSpec) -> None:
         """Raise SpecError where a configuration cannot be built or trained."""
         try:
-            _require_statistics(params)
+            statistics = params.get(AXIS, OWN)  # models of before the axis hold their own
+            if statistics not in (NATURAL, OWN):
+                raise ConfigError(f"{AXIS} must be {NATURAL} or {OWN}, got {statistics!r:.40}")
             network, loss = _network(params, channels=3), _loss(params)
             for resolution in network.resolutions:
-                _require_layers(loss.layers_at(resolution), resolution, architecture)
+                for layer in loss.layers_at(resolution):
+                    least = architecture.smallest_image(layer)
+                    if resolution < least:
+                        raise ConfigError(
+                            f"layer {layer} needs images of {least} px or more, got {resolution} px"
+                        )
             config = _fit_config(params, training, max_steps=training.max_steps)
             require_time_to_grow(network, config)
         except ConfigError as error:
@@ -182,7 +164,7 @@ class DPADetector:
         save_tensors(folder, tensors | statistics_tensors(self.statistics))
 
     @classmethod
-    def load(cls, folder: Path, setup: Setup) -> "DPADetector":
+    def load(cls, folder: Path, setup: Setup) -> "PerceptualAutoencoder":
         """The fitted detector again, with the statistics that it was trained with.
 
         Raises:
@@ -222,13 +204,16 @@ class DPADetector:
         early_stop: ImageView | None,
         max_steps: int,
         checkpoints: Path | None,
-    ) -> tuple[Fit, tuple[str, ...]]:
+    ) -> tuple[Fitted, tuple[str, ...]]:
         """The training, and a note where its checkpoint was of no use and it began again."""
 
-        def run() -> Fit:
+        config = _fit_config(self.setup.params, self.setup.training, max_steps=max_steps)
+        config = replace(config, seed=self.setup.seed)
+
+        def run() -> Fitted:
             return fit(
                 self.network,
-                self._training(max_steps),
+                config,
                 self.loss,
                 train.array(),
                 held_out=early_stop.array() if early_stop is not None else None,
@@ -242,10 +227,6 @@ class DPADetector:
                 raise
             remove(checkpoints)
             return run(), (f"{error}: it was removed, and the training began again",)
-
-    def _training(self, max_steps: int) -> FitConfig:
-        config = _fit_config(self.setup.params, self.setup.training, max_steps=max_steps)
-        return replace(config, seed=self.setup.seed)
 
 
 def _network(params: Params, *, channels: int) -> AutoencoderConfig:
@@ -293,23 +274,6 @@ def _fit_config(params: Params, training: TrainingSpec, *, max_steps: int) -> Fi
     return replace(config, check_every=check_every)
 
 
-def _require_layers(
-    layers: Collection[str], resolution: int, architecture: VGGArchitecture
-) -> None:
-    for layer in layers:
-        least = architecture.smallest_image(layer)
-        if resolution < least:
-            raise ConfigError(
-                f"layer {layer} needs images of {least} px or more, got {resolution} px"
-            )
-
-
-def _require_statistics(params: Params) -> None:
-    choice = params.get(AXIS, OWN)  # models of before the axis hold their own
-    if choice not in (NATURAL, OWN):
-        raise ConfigError(f"{AXIS} must be {NATURAL} or {OWN}, got {choice!r:.40}")
-
-
 def _statistics(setup: Setup, layers: Sequence[str]) -> LayerStatistics:
     """Over natural images, as the paper has it, or over the study's own normal images."""
     if setup.params[AXIS] == NATURAL:
@@ -327,3 +291,88 @@ def _statistics(setup: Setup, layers: Sequence[str]) -> LayerStatistics:
         cache_dir=setup.cache_dir,
         device=setup.device,
     )
+
+
+def learning_rate(network: AutoencoderConfig, loss: LossConfig) -> float:
+    """Adam's rate: the authors', by the shape of the network.
+
+    Log-log interpolated in `latent_dim` between their configurations, and constant beyond them.
+    """
+    if loss.adversarial:
+        return _RATE_WITH_CRITIC
+    if network.latent_res > 4:
+        table = _RATES_OF_MAPS
+    elif network.grows:
+        table = _RATES_OF_GROWING
+    elif network.latent_res == 1 and network.image_size <= 32:
+        table = _RATES_AT_32_PX
+    else:
+        table = _RATES_AT_64_PX
+    widths, rates = np.log(list(table)), np.log(list(table.values()))
+    return float(np.exp(np.interp(math.log(network.latent_dim), widths, rates)))
+
+
+def batch_size(network: AutoencoderConfig, loss: LossConfig) -> int:
+    """Images a step: the authors', fewer for the widest networks and beside a critic."""
+    if loss.adversarial:
+        return _BATCH_WITH_CRITIC
+    wide = network.latent_dim >= _WIDE and network.image_size >= 64 and network.latent_res <= 4
+    return _BATCH_OF_WIDE if wide else _BATCH
+
+
+def weighted_sum(text: str) -> dict[str, float]:
+    """Weight of each name in `text`, 1 where none is written.
+
+    Raises:
+        SpecError: not a sum of `NAME` or `WEIGHT*NAME`, a name twice, or a weight that is not from
+            1e-6 to 1e6.
+    """
+    weights: dict[str, float] = {}
+    for term in text.split("+"):
+        match = _TERM.fullmatch(term.strip())
+        try:
+            weight = float(match["weight"] or 1) if match else 0.0
+        except ValueError:  # such as 1.2.3
+            weight = 0.0
+        if match is None or match["name"] in weights or not _LEAST <= weight <= _MOST:
+            raise SpecError(
+                f"space: {text!r:.80}: write a sum of different names with weights from "
+                f"{_LEAST:g} to {_MOST:g}, e.g. r32+0.5*r42"
+            )
+        weights[match["name"]] = weight
+    return weights
+
+
+def layer_schedule(text: str) -> dict[int, dict[str, float]]:
+    """Layers and their weights by the resolution from which on they hold; 0 where none is written.
+
+    Raises:
+        SpecError: neither a weighted sum nor `RESOLUTION:SUM` entries, or a resolution twice.
+    """
+    if ":" not in text:
+        return {0: weighted_sum(text)}
+    schedule: dict[int, dict[str, float]] = {}
+    for entry in text.split():
+        match = _ENTRY.fullmatch(entry)
+        if match is None or int(match["resolution"]) in schedule:
+            raise SpecError(
+                f"space: layers {text!r:.80}: write a layer for each resolution, "
+                "e.g. 8:r12 16:r22 32:r32 64:r42"
+            )
+        schedule[int(match["resolution"])] = weighted_sum(match["sum"])
+    return schedule
+
+
+def known_weights(text: str, names: Collection[str]) -> Mapping[str, float]:
+    """A weighted sum of some of `names`; the others have weight 0.
+
+    Raises:
+        SpecError: as `weighted_sum`, or another name.
+    """
+    weights = weighted_sum(text)
+    if unknown := weights.keys() - set(names):
+        raise SpecError(
+            f"space: {text!r:.80}: no {', '.join(sorted(unknown))} here; "
+            f"choose among {', '.join(names)}"
+        )
+    return {name: weights.get(name, 0.0) for name in names}

@@ -183,17 +183,17 @@ def leave_one_type_out(
             f"anomaly types: leaving one out needs at least two, there is {names.size}; "
             "label another type"
         )
-    found = []
+    left_out_types = []
     for name in names:
         left_out = np.asarray(types == name)
         chosen = choose(scores.with_anomalies(~left_out))
         values = estimate_aurocs(scores.with_anomalies(left_out)).values
-        found.append(
+        left_out_types.append(
             UnseenType(
                 str(name), int(left_out.sum()), chosen, float(values[chosen]), float(values.max())
             )
         )
-    return tuple(found)
+    return tuple(left_out_types)
 
 
 @dataclass(frozen=True)
@@ -342,7 +342,7 @@ def held_out_scores(
 
     They are on the scale of the trial's final model (`hpsearch.evaluation.threshold.on_one_scale`).
     """
-    index = [found.number for found in stored.trials].index(trial)
+    index = [one.number for one in stored.trials].index(trial)
     columns = _columns(stored, labelled)
     return on_one_scale(
         [of_fold[index] for of_fold in stored.normal_scores],

@@ -10,14 +10,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-import optuna
 import pandas as pd
 from numpy.typing import NDArray
 from optuna.trial import FrozenTrial
 
 from hpsearch.datasets.table import validate_table
 from hpsearch.errors import StudyError
-from hpsearch.io.progress import Progress, silent
+from hpsearch.io.processes import Progress, silent
 from hpsearch.protocol.folds import Positions
 from hpsearch.protocol.labels import anomaly_pool
 from hpsearch.storage.database import completed_trials, load_study, mean_best_step
@@ -76,9 +75,17 @@ def read_scores(folder: RunDir, *, progress: Progress = silent) -> StoredScores:
         StudyError: there is no completed trial, or a result is gone or damaged.
     """
     study, table = load_study(folder.path), read_table(folder)
-    trials = _trials_with_folds(study, folder.spec().search.n_folds)
-    first_folds = (_result(folder, trials[0], digest) for digest in facts_of(trials[0]).tasks)
-    normals = tuple(_normals(result, table) for result in first_folds)
+    n_folds = folder.spec().search.n_folds
+    trials = tuple(sorted(completed_trials(study), key=lambda trial: trial.number))
+    for trial in trials:
+        if (n_there := len(facts_of(trial).tasks)) != n_folds:
+            raise StudyError(
+                f"study {study.study_name}: trial {trial.number} has {n_there} of "
+                f"{n_folds} folds; run the same `hpsearch run` again to go on"
+            )
+    first_folds = [_result(folder, trials[0], digest) for digest in facts_of(trials[0]).tasks]
+    normal_ids = [one.scores["image_id"][one.scores["role"] == "normal"] for one in first_folds]
+    normals = tuple(np.flatnonzero(table["image_id"].isin(ids)) for ids in normal_ids)
     pool, test = anomaly_pool(table), np.flatnonzero(table["split"] == "test")
     scores = StoredScores(
         table=table,
@@ -97,7 +104,12 @@ def read_scores(folder: RunDir, *, progress: Progress = silent) -> StoredScores:
             scores.pool_scores[number, fold] = of_image[pool]
             scores.fold_test_scores[number, fold] = of_image[test]
         progress("reading scores", number + 1, len(trials))
-    _require_all(folder, *scores.normal_scores, scores.pool_scores, scores.fold_test_scores)
+    arrays = (*scores.normal_scores, scores.pool_scores, scores.fold_test_scores)
+    if missing := sum(int(np.isnan(array).sum()) for array in arrays):
+        raise StudyError(
+            f"{folder.tasks}: {missing} scores are missing, or folds differ between trials; "
+            "run the study again under another --study-name"
+        )
     return with_finals(scores, folder)
 
 
@@ -107,12 +119,21 @@ def with_finals(scores: StoredScores, folder: RunDir) -> StoredScores:
     Raises:
         StudyError: a result is damaged.
     """
-    written = {_identity(task): digest for digest, task in _final_trainings(folder).items()}
-    digests = tuple(written.get(_final_identity(folder, trial)) for trial in scores.trials)
+    written: dict[str, str] = {}  # the digest of a final training by what was run
+    for digest in folder.task_digests():
+        if (folder.tasks / digest / "task.json").exists():
+            task = read_task(folder.tasks, digest)
+            if task["fold"] is None:
+                written[_identity(task)] = digest
+    wanted = (
+        read_task(folder.tasks, facts_of(trial).tasks[0]) | {"steps": mean_best_step(trial)}
+        for trial in scores.trials
+    )
+    digests = tuple(written.get(_identity(task)) for task in wanted)
     test_scores = np.full((len(digests), len(scores.test)), np.nan)
-    for number, digest in enumerate(digests):
-        if digest is not None:
-            result = _result(folder, scores.trials[number], digest)
+    for number, final in enumerate(digests):
+        if final is not None:
+            result = _result(folder, scores.trials[number], final)
             test_scores[number] = scores_at(result, scores.table, scores.test)
     return replace(scores, final_tasks=digests, final_test_scores=test_scores)
 
@@ -134,17 +155,6 @@ def read_table(folder: RunDir) -> pd.DataFrame:
     return validate_table(table, str(folder.images_file))
 
 
-def _trials_with_folds(study: optuna.Study, n_folds: int) -> tuple[FrozenTrial, ...]:
-    trials = sorted(completed_trials(study), key=lambda trial: trial.number)
-    for trial in trials:
-        if (n_there := len(facts_of(trial).tasks)) != n_folds:
-            raise StudyError(
-                f"study {study.study_name}: trial {trial.number} has {n_there} of "
-                f"{n_folds} folds; run the same `hpsearch run` again to go on"
-            )
-    return tuple(trials)
-
-
 def _result(folder: RunDir, trial: FrozenTrial, digest: str) -> FoldResult:
     result = read_result(folder.tasks, digest)
     if result is None:
@@ -155,40 +165,11 @@ def _result(folder: RunDir, trial: FrozenTrial, digest: str) -> FoldResult:
     return result
 
 
-def _normals(result: FoldResult, table: pd.DataFrame) -> Positions:
-    ids = result.scores["image_id"][result.scores["role"] == "normal"]
-    return np.flatnonzero(table["image_id"].isin(ids))
-
-
 def _by_position(result: FoldResult, table: pd.DataFrame) -> FloatArray:
     """Scores `(N,)` of the table's images, NaN where an image was not scored."""
     real = result.scores[result.scores["role"] != "synthetic"]
     scores = pd.Series(real["score"].to_numpy(), index=real["image_id"])
     return scores.reindex(table["image_id"]).to_numpy(dtype=np.float64)
-
-
-def _require_all(folder: RunDir, *arrays: FloatArray) -> None:
-    missing = sum(int(np.isnan(array).sum()) for array in arrays)
-    if missing:
-        raise StudyError(
-            f"{folder.tasks}: {missing} scores are missing, or folds differ between trials; "
-            "run the study again under another --study-name"
-        )
-
-
-def _final_trainings(folder: RunDir) -> dict[str, dict[str, Any]]:
-    """What was run, by digest, of the trainings on all normals that are on disk."""
-    tasks = {
-        digest: read_task(folder.tasks, digest)
-        for digest in folder.task_digests()
-        if (folder.tasks / digest / "task.json").exists()
-    }
-    return {digest: task for digest, task in tasks.items() if task["fold"] is None}
-
-
-def _final_identity(folder: RunDir, trial: FrozenTrial) -> str:
-    first_fold = read_task(folder.tasks, facts_of(trial).tasks[0])
-    return _identity(first_fold | {"steps": mean_best_step(trial)})
 
 
 def _identity(task: dict[str, Any]) -> str:

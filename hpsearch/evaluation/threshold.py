@@ -179,24 +179,21 @@ def on_one_scale(
     Returns:
         `(n,)`, fold by fold.
     """
-    return np.concatenate(
-        [_moved(scores, own, target) for scores, own in zip(held_out, anchors, strict=True)]
-    )
-
-
-def _moved(scores: FloatArray, own: FloatArray, target: FloatArray) -> FloatArray:
-    if min(scores.min(), own.min(), target.min()) > 0:
-        moved: FloatArray = np.exp(_on_line(np.log(scores), np.log(own), np.log(target)))
-        return moved
-    return _on_line(scores, own, target)
+    moved = []
+    for scores, own in zip(held_out, anchors, strict=True):
+        if min(scores.min(), own.min(), target.min()) > 0:
+            moved.append(np.exp(_on_line(np.log(scores), np.log(own), np.log(target))))
+        else:
+            moved.append(_on_line(scores, own, target))
+    return np.concatenate(moved)
 
 
 def _on_line(scores: FloatArray, own: FloatArray, target: FloatArray) -> FloatArray:
     slope = 1.0
     if np.ptp(own) > 0 and scores.max() >= own.min():
         every = -(-own.size // _MOST)
-        found = float(theilslopes(target[::every], own[::every]).slope)
-        slope = found if found > 0 else slope
+        fitted = float(theilslopes(target[::every], own[::every]).slope)
+        slope = fitted if fitted > 0 else slope
     moved = slope * scores + float(np.median(target - slope * own))
     highest = np.where(scores < own.min(), target.min(), np.inf)
     lowest = np.where(scores > own.max(), target.max(), -np.inf)

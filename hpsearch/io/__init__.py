@@ -3,4 +3,4 @@
 Answers: how is a file written whole or not at all, how are children run, and how is a fault told?
 """
 
-__all__ = ["cache", "faults", "file_systems", "files", "processes", "progress"]
+__all__ = ["cache", "faults", "files", "processes"]

@@ -1,7 +1,4 @@
-"""Where the toolkit keeps what it can make again: decoded pixels, generated and downloaded data.
-
-Is there room in the cache for what is about to be made?
-"""
+"""Where the toolkit keeps what it can make again: decoded pixels, generated and downloaded data."""
 
 import logging
 import os
@@ -47,8 +44,8 @@ def sole_writer(target: Path) -> Iterator[None]:
             yield
     except OSError as error:
         what = f"cannot be written ({printable(error.strerror or error)})"
-        mend = "mend that, or set HPSEARCH_CACHE to another folder"
-        raise DataError(f"{printable(folder)}: {what}; {mend}") from error
+        remedy = "mend that, or set HPSEARCH_CACHE to another folder"
+        raise DataError(f"{printable(folder)}: {what}; {remedy}") from error
 
 
 def read_or_make(
@@ -80,7 +77,7 @@ def read_or_make(
         return read(target)
 
 
-def check_room(folder: Path, needed: int) -> None:
+def check_disk_space(folder: Path, needed: int) -> None:
     """Refuse to begin what will not fit.
 
     Args:
@@ -93,5 +90,5 @@ def check_room(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed:
         what = f"{needed / 1e6:.0f} MB are needed and {free / 1e6:.0f} MB are free"
-        mend = "make room or set HPSEARCH_CACHE to another folder"
-        raise DataError(f"cache folder {printable(folder)}: {what}; {mend}")
+        remedy = "make room or set HPSEARCH_CACHE to another folder"
+        raise DataError(f"cache folder {printable(folder)}: {what}; {remedy}")

@@ -40,6 +40,14 @@ _OF_DATABASES = {  # by SQLite's primary code
     sqlite3.SQLITE_NOTADB: "damaged; mend it with `hpsearch recover`",
 }
 
+_OUT_OF_MEMORY = re.compile(
+    r"out of memory|not enough memory|can.?not allocate memory|can't allocate memory|_ALLOC_FAILED",
+    re.IGNORECASE,
+)
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+_MESSAGE, _LINE = 300, 200  # characters
+_LINES = 12  # of a traceback
+
 
 def environment_fault(error: BaseException) -> UserError | None:
     """The fault of the environment that an exception comes from, None where it is another.
@@ -47,23 +55,19 @@ def environment_fault(error: BaseException) -> UserError | None:
     Libraries wrap what the system told them, so the causes are looked through too.
     """
     for cause in _causes(error):
-        told = _told(cause)
-        if told is not None:
-            return UserError(f"{told} {_GO_ON}")
-    return None
-
-
-def _told(cause: BaseException) -> str | None:
-    if isinstance(cause, sqlite3.Error):
-        what = _OF_DATABASES.get(getattr(cause, "sqlite_errorcode", 0) & 0xFF)
-        return None if what is None else f"the study's database: {what}"
-    if isinstance(cause, UnicodeEncodeError) and "surrogates" in cause.reason:
-        near = cause.object[max(0, cause.start - 40) : cause.end + 20]
-        return f"…{printable(near)}…: a file name that is not UTF-8; rename the file"
-    if isinstance(cause, OSError) and cause.errno in _OF_FILES:
-        name = cause.filename2 or cause.filename
-        place = f"{printable(name)}: " if name is not None else ""
-        return f"{place}{_OF_FILES[cause.errno]}"
+        what = None
+        if isinstance(cause, sqlite3.Error):
+            fault = _OF_DATABASES.get(getattr(cause, "sqlite_errorcode", 0) & 0xFF)
+            what = None if fault is None else f"the study's database: {fault}"
+        elif isinstance(cause, UnicodeEncodeError) and "surrogates" in cause.reason:
+            near = cause.object[max(0, cause.start - 40) : cause.end + 20]
+            what = f"…{printable(near)}…: a file name that is not UTF-8; rename the file"
+        elif isinstance(cause, OSError) and cause.errno in _OF_FILES:
+            name = cause.filename2 or cause.filename
+            place = f"{printable(name)}: " if name is not None else ""
+            what = f"{place}{_OF_FILES[cause.errno]}"
+        if what is not None:
+            return UserError(f"{what} {_GO_ON}")
     return None
 
 
@@ -75,15 +79,6 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         seen.add(id(current))
         yield current
         current = current.__cause__ or current.__context__
-
-
-_OUT_OF_MEMORY = re.compile(
-    r"out of memory|not enough memory|can.?not allocate memory|can't allocate memory|_ALLOC_FAILED",
-    re.IGNORECASE,
-)
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
-_MESSAGE, _LINE = 300, 200  # characters
-_LINES = 12  # of a traceback
 
 
 def failure_of(error: BaseException) -> TaskError:
@@ -107,13 +102,10 @@ def shortened(text: object, length: int = _MESSAGE) -> str:
 
 def _reason(error: BaseException) -> FailureReason:
     for cause in _causes(error):
-        if isinstance(cause, MemoryError) or _OUT_OF_MEMORY.search(_told_by_system(cause)):
+        # torch raises RuntimeError for memory of the CPU and of some CUDA libraries.
+        by_system = isinstance(cause, RuntimeError | OSError)
+        if isinstance(cause, MemoryError) or (by_system and _OUT_OF_MEMORY.search(str(cause))):
             return "out_of_memory"
         if isinstance(cause, OSError) and cause.errno in _NO_SPACE:
             return "disk_full"
     return "error"
-
-
-def _told_by_system(error: BaseException) -> str:
-    # torch raises RuntimeError for memory of the CPU and of some CUDA libraries.
-    return str(error) if isinstance(error, RuntimeError | OSError) else ""

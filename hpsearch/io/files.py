@@ -1,16 +1,13 @@
-"""Files and directories that appear whole or not at all.
+"""Files: written whole or not at all, on a disk that can be relied on, and told of in one line.
 
 Everything is written under a temporary name in the target's own folder, flushed to the disk and
-then renamed, so that a kill, a full disk or a power cut leaves the old state or the new one.
+then renamed, so that a kill, a full disk or a power cut leaves the old state or the new one. SQLite
+and a study's lock need locks and renames that hold. On a network they may hold for the processes
+of one machine only, so there the file beside the lock says which machine has it.
 
-What is wrong with one file, on one line.
-
-Secrets in text that people read: what a URL holds beside its place.
-
-CSV files that people open: no cell is run as a formula.
-
-Tables that hpsearch reads back (`images.csv` and `scores.csv` of a study, manifests) hold names as
-they are.
+What people read shows no secrets of a URL and no control characters, and no cell of a table that
+they open is run as a formula. Tables that hpsearch reads back (`images.csv` and `scores.csv` of a
+study, manifests) hold names as they are.
 """
 
 import csv
@@ -29,7 +26,26 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 from urllib.parse import unquote
 from uuid import uuid4
 
-from hpsearch.errors import DataError
+from hpsearch.errors import DataError, StudyError
+
+MOUNTS = Path("/proc/self/mountinfo")  # Linux's
+
+_WITHOUT_LOCKS = {  # no locks between machines, or renames and syncs that promise nothing
+    *("cifs", "smb3", "smbfs", "vboxsf", "fuse.sshfs", "fuse.s3fs", "fuse.gcsfuse"),
+    *("fuse.rclone", "fuse.goofys", "fuse.blobfuse", "fuse.blobfuse2", "fuse.davfs"),
+}
+_OF_A_NETWORK = {
+    *("nfs", "nfs4", "lustre", "gpfs", "beegfs", "ceph", "fuse.ceph", "glusterfs"),
+    *("fuse.glusterfs", "afs", "orangefs", "pvfs2", "9p", "fuse.juicefs", "ocfs2", "gfs2"),
+}
+
+_TEMPORARY = ".tmp-"
+_NAME = re.compile(r"\.tmp-([0-9a-f]{6})-(\d+)-")  # host and process of the writer
+_HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:6]
+_LONGEST_WRITE = 24 * 3600  # seconds; of writers elsewhere nothing else tells whether they live
+
+_writing: set[Path] = set()  # temporary names of this process
+_tidied: set[Path] = set()  # folders in which this process has looked for leftovers
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -43,53 +59,11 @@ _QUERY = re.compile(
     re.IGNORECASE,
 )
 _SHORTEST = 2  # letters of a part of a password that would be hidden in every word
-
-
-def redacted(text: str) -> str:
-    """`text` with `***` for user and password of every URL, and for the secrets of its query."""
-    text = _URL.sub(r"\1***@", text)
-    text = _WITHOUT_SCHEME.sub("***@", text)
-    return _QUERY.sub(r"\1=***", text)
-
-
-def without_secrets_of(url: str, text: str) -> str:
-    """`text` without the password of `url`, also where a malformed one was taken apart."""
-    user_info = url.partition("://")[2].rpartition("@")[0]
-    secret = user_info.partition(":")[2] or user_info
-    parts = [secret, *re.split(r"[:/@?#\s]+", secret)]
-    for part in sorted({*parts, *map(unquote, parts)}, key=len, reverse=True):
-        if len(part) > _SHORTEST:
-            text = text.replace(part, "***")
-    return redacted(text)
-
-
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # OWASP, CSV injection
+# What decoders raise where the bytes are not what their format asks for.
+_DAMAGE = (OSError, SyntaxError, EOFError, struct.error, zlib.error)
 
-Cell = TypeVar("Cell")
-
-
-def guarded(cell: Cell) -> Cell | str:
-    """Text that a spreadsheet would take for a formula, after a `'`; anything else as it is."""
-    if not isinstance(cell, str) or not cell.startswith(_FORMULA) or _is_number(cell):
-        return cell
-    return f"'{cell}"
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-_TEMPORARY = ".tmp-"
-_NAME = re.compile(r"\.tmp-([0-9a-f]{6})-(\d+)-")  # host and process of the writer
-_HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:6]
-_LONGEST_WRITE = 24 * 3600  # seconds; of writers elsewhere nothing else tells whether they live
-
-_writing: set[Path] = set()  # temporary names of this process
-_tidied: set[Path] = set()  # folders in which this process has looked for leftovers
+_Cell = TypeVar("_Cell")
 
 
 @contextmanager
@@ -210,6 +184,63 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def sync(path: Path) -> None:
+    """Wait until a file, or what a folder lists, is on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def file_system_of(path: Path) -> str | None:
+    """The type of the file system that holds a path, such as `ext4`; None where none is known."""
+    try:
+        lines = MOUNTS.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    except OSError:
+        return None
+    place, kind, deepest = path.resolve(), None, -1
+    for line in lines:
+        before, _, after = line.partition(" - ")
+        fields = before.split(" ")
+        if len(fields) < 5 or not after:
+            continue
+        mounted = Path(re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), fields[4]))
+        depth = len(mounted.parts)
+        if place.is_relative_to(mounted) and depth >= deepest:  # the last mount covers the earlier
+            kind, deepest = after.split(" ")[0], depth
+    return kind
+
+
+def is_shared(path: Path) -> bool:
+    """Whether other machines may write there too.
+
+    Raises:
+        StudyError: the file system has no locks that a study can rely on.
+    """
+    kind = file_system_of(path)
+    if kind in _WITHOUT_LOCKS:
+        raise StudyError(
+            f"{path}: is on a file system of type {kind}, which cannot lock a study's database; "
+            "give --runs (HPSEARCH_RUNS) a folder of this machine's own disk"
+        )
+    return kind in _OF_A_NETWORK
+
+
+def network_note(path: Path) -> str | None:
+    """What to tell of a run directory that other machines may write to, None for a local one.
+
+    Raises:
+        StudyError: as `is_shared`.
+    """
+    if not is_shared(path):
+        return None
+    return (
+        f"{path}: is on a network ({file_system_of(path)}): run a study there from one machine at "
+        "a time; a folder of this machine's own disk is safer and faster"
+    )
+
+
 def printable(thing: object) -> str:
     """`str(thing)` on one line, for people: what is not printable escaped, secrets of URLs hidden.
 
@@ -221,6 +252,62 @@ def printable(thing: object) -> str:
             for character in str(thing)
         )
     )
+
+
+def redacted(text: str) -> str:
+    """`text` with `***` for user and password of every URL, and for the secrets of its query."""
+    text = _URL.sub(r"\1***@", text)
+    text = _WITHOUT_SCHEME.sub("***@", text)
+    return _QUERY.sub(r"\1=***", text)
+
+
+def without_secrets_of(url: str, text: str) -> str:
+    """`text` without the password of `url`, also where a malformed one was taken apart."""
+    user_info = url.partition("://")[2].rpartition("@")[0]
+    secret = user_info.partition(":")[2] or user_info
+    parts = [secret, *re.split(r"[:/@?#\s]+", secret)]
+    for part in sorted({*parts, *map(unquote, parts)}, key=len, reverse=True):
+        if len(part) > _SHORTEST:
+            text = text.replace(part, "***")
+    return redacted(text)
+
+
+def guarded(cell: _Cell) -> _Cell | str:
+    """Text that a spreadsheet would take for a formula, after a `'`; anything else as it is."""
+    if not isinstance(cell, str) or not cell.startswith(_FORMULA):
+        return cell
+    try:
+        float(cell)
+    except ValueError:
+        return f"'{cell}"
+    return cell
+
+
+def bad_file(path: Path, what: str, remedy: str) -> DataError:
+    """The error of a file, to be raised: its path, `what` it is or holds, and the `remedy`."""
+    return DataError(f"{printable(path)}: {what}; {remedy}")
+
+
+def undecoded(path: Path, kind: str, error: Exception) -> DataError:
+    """The error of a file of a `kind` ("image", "DICOM file") whose decoder raised `error`.
+
+    The file is called damaged only where the decoder said so: memory, permissions, disks and
+    limits of a library are no fault of it.
+    """
+    if isinstance(error, MemoryError):
+        return bad_file(path, "does not fit into memory", "cut it into tiles or free some memory")
+    if isinstance(error, OSError) and error.errno is not None:
+        return bad_file(path, f"cannot be read ({reason(error)})", "mend its permissions or disk")
+    if isinstance(error, _DAMAGE):
+        return bad_file(path, f"is a damaged {kind} ({reason(error)})", "replace or remove it")
+    what = f"is a {kind} that cannot be decoded ({type(error).__name__}: {reason(error)})"
+    return bad_file(path, what, "replace, convert or remove it")
+
+
+def reason(error: Exception) -> str:
+    """What a library said of a file, on one line of at most 200 characters."""
+    said = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return printable(" ".join(said.split())[:200])
 
 
 @contextmanager
@@ -262,43 +349,3 @@ def _name(error: BaseException, target: Path) -> None:
 def _refuse_existing(target: Path) -> None:
     if target.exists():
         raise FileExistsError(f"{printable(target)} exists already")
-
-
-def sync(path: Path) -> None:
-    """Wait until a file, or what a folder lists, is on the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-# What decoders raise where the bytes are not what their format asks for.
-_DAMAGE = (OSError, SyntaxError, EOFError, struct.error, zlib.error)
-
-
-def bad_file(path: Path, what: str, mend: str) -> DataError:
-    """The error of a file, to be raised: its path, `what` it is or holds, and the `mend`."""
-    return DataError(f"{printable(path)}: {what}; {mend}")
-
-
-def undecoded(path: Path, kind: str, error: Exception) -> DataError:
-    """The error of a file of a `kind` ("image", "DICOM file") whose decoder raised `error`.
-
-    The file is called damaged only where the decoder said so: memory, permissions, disks and
-    limits of a library are no fault of it.
-    """
-    if isinstance(error, MemoryError):
-        return bad_file(path, "does not fit into memory", "cut it into tiles or free some memory")
-    if isinstance(error, OSError) and error.errno is not None:
-        return bad_file(path, f"cannot be read ({reason(error)})", "mend its permissions or disk")
-    if isinstance(error, _DAMAGE):
-        return bad_file(path, f"is a damaged {kind} ({reason(error)})", "replace or remove it")
-    what = f"is a {kind} that cannot be decoded ({type(error).__name__}: {reason(error)})"
-    return bad_file(path, what, "replace, convert or remove it")
-
-
-def reason(error: Exception) -> str:
-    """What a library said of a file, on one line of at most 200 characters."""
-    said = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return printable(" ".join(said.split())[:200])

@@ -3,4 +3,4 @@
 Answers: how is a model kept, and how is it used in Python?
 """
 
-__all__ = ["bundle", "estimator", "facts", "images", "model"]
+__all__ = ["bundle", "estimator", "images", "model"]

@@ -1,4 +1,7 @@
-"""The Deep Perceptual Autoencoder as a scikit-learn estimator."""
+"""The Deep Perceptual Autoencoder as a scikit-learn estimator.
+
+Images come as rows of numbers, as scikit-learn has its data, and are turned back to pixels here.
+"""
 
 import math
 from pathlib import Path
@@ -12,14 +15,19 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from hpsearch.config.space import AXIS, NATURAL, Params
 from hpsearch.config.spec import TrainingSpec
+from hpsearch.datasets.pixels import Preprocessing, preprocess
+from hpsearch.datasets.reading import image_of
+from hpsearch.datasets.window import is_off_scale, span
 from hpsearch.detectors import dpa
-from hpsearch.detectors.backbones.backbone import Backbone, load_backbone
+from hpsearch.detectors.backbones.backbone import load_backbone
 from hpsearch.detectors.base import ImageView, Setup
 from hpsearch.errors import UserError
 from hpsearch.evaluation.threshold import conformal_threshold
 from hpsearch.io.cache import cache_dir
-from hpsearch.model.flat_images import Shape, flattened, grey_levels, image_shape, images_of
 from hpsearch.model.model import usable_device
+
+Shape = tuple[int, int, int]
+"""Height, width and channels of an image."""
 
 
 class DPADetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]  # sklearn has no types
@@ -121,7 +129,7 @@ class DPADetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]  # sklearn
         held_out, trained_on = self._split(len(pixels), random)
         seed = int(random.randint(2**31 - 1))
         try:
-            self._detector = dpa.DPADetector(self._setup(_view(pixels[trained_on]), seed))
+            self._detector = dpa.PerceptualAutoencoder(self._setup(_view(pixels[trained_on]), seed))
         except UserError as error:
             raise ValueError(str(error)) from error
         self._detector.fit(_view(pixels[trained_on]), None, max_steps=self.max_steps)
@@ -158,14 +166,12 @@ class DPADetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]  # sklearn
         return order[:n_held_out], order[n_held_out:]
 
     def _setup(self, normals: ImageView, seed: int) -> Setup:
-        params: Params = {
+        usual = {name: choices[0] for name, choices in dpa.PerceptualAutoencoder.axes.items()}
+        params: Params = usual | {
             "resolution": self.resolution,
             "latent_dim": self.latent_dim,
             "latent_res": self.latent_res,
             "layers": self.layers,
-            "loss": "perceptual",
-            "start_resolution": 0,
-            "steps_per_phase": 1,
             AXIS: self.statistics,
         }
         training = TrainingSpec(
@@ -173,8 +179,9 @@ class DPADetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]  # sklearn
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,
         )
-        backbone = self._load_backbone()
-        dpa.DPADetector.check(params, backbone.architecture, training)
+        weights = None if self.backbone_weights is None else Path(self.backbone_weights)
+        backbone = load_backbone(self.backbone, weights_file=weights)
+        dpa.PerceptualAutoencoder.check(params, backbone.architecture, training)
         return Setup(
             params=params,
             training=training,
@@ -185,19 +192,81 @@ class DPADetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]  # sklearn
             cache_dir=cache_dir(),
         )
 
-    def _load_backbone(self) -> Backbone:
-        weights = None if self.backbone_weights is None else Path(self.backbone_weights)
-        return load_backbone(self.backbone, weights_file=weights)
-
     def _pixels(self, X: ArrayLike, *, reset: bool) -> NDArray[np.uint8]:
         """Images as `(N, R, R, C)`; their shape is learnt where `reset` is set."""
         rows, shape = flattened(X)
         rows = validate_data(self, rows, reset=reset)
         if reset:
             self.image_shape_ = image_shape(shape or self.image_shape, rows.shape[1])
-        levels = grey_levels(rows, self.value_range)
+        levels = as_grey_levels(rows, self.value_range)
         return images_of(levels, self.image_shape_, int(self.resolution))
 
 
 def _view(pixels: NDArray[np.uint8]) -> ImageView:
     return ImageView(pixels, np.arange(len(pixels)), key=None)
+
+
+def flattened(images: Any) -> tuple[Any, tuple[int, ...] | None]:
+    """`(N, H, W, C)` as `(N, H * W * C)`, and `(H, W, C)`; anything else as it is, and None."""
+    array = np.asarray(images) if isinstance(images, (list, tuple)) else images
+    if getattr(array, "ndim", 2) != 4:
+        return images, None
+    array = np.asarray(array)
+    return array.reshape(len(array), -1), array.shape[1:]
+
+
+def image_shape(given: tuple[int, ...] | None, n_features: int) -> Shape:
+    """The shape of images of `n_features` values: the given one, or one that they fill.
+
+    None is a square in grey, else a square in colour, else the grey square that is just larger.
+
+    Raises:
+        ValueError: the given shape is no image's, or has another number of values.
+    """
+    if given is None:
+        side = math.isqrt(n_features)
+        if side * side == n_features:
+            return side, side, 1
+        if 3 * (third := math.isqrt(n_features // 3)) ** 2 == n_features:
+            return third, third, 3
+        return side + 1, side + 1, 1
+    if len(given) != 3 or given[2] not in (1, 3):
+        raise ValueError(f"images must have the shape (H, W, 1) or (H, W, 3), got {given}")
+    if math.prod(given) != n_features:
+        raise ValueError(f"image_shape={given} has {math.prod(given)} values, got {n_features}")
+    return given[0], given[1], given[2]
+
+
+def as_grey_levels(values: NDArray[Any], value_range: tuple[float, float]) -> NDArray[np.uint8]:
+    """The values from `value_range[0]` to `value_range[1]` as 0 to 255; those outside are cut off.
+
+    Raises:
+        ValueError: the range does not rise, or is plainly not that of the values: floats that
+            differ by little at one of its ends (0 to 1 where 0 to 255 are expected), or values that
+            all lie beyond it.
+    """
+    low, high = value_range
+    if not low < high:
+        raise ValueError(f"value_range must rise, got {value_range}")
+    if values.dtype == np.uint8 and (low, high) == (0, 255):
+        return values
+    if is_off_scale(values, (low, high)):
+        raise ValueError(
+            f"value_range={value_range} does not fit images with {span(values)}, which would be "
+            "all black or all white; give the values of black and white, or uint8 if it is so"
+        )
+    shares = (values.astype(np.float64) - low) / (high - low)
+    levels: NDArray[np.uint8] = np.rint(255 * shares.clip(0, 1)).astype(np.uint8)
+    return levels
+
+
+def images_of(rows: NDArray[np.uint8], shape: Shape, side: int) -> NDArray[np.uint8]:
+    """Rows `(N, F)` as images `(N, side, side, C)`; what a row lacks of its image is black."""
+    height, width, channels = shape
+    padded = np.zeros((len(rows), height * width * channels), np.uint8)
+    padded[:, : rows.shape[1]] = rows
+    how = Preprocessing(side)
+    resized = np.empty((len(rows), side, side, channels), np.uint8)
+    for number, image in enumerate(padded.reshape(-1, height, width, channels)):
+        resized[number] = np.asarray(preprocess(image_of(image), how)).reshape(side, side, channels)
+    return resized

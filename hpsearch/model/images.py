@@ -1,26 +1,84 @@
-"""From whatever holds an image to the pixels that a model sees."""
+"""What a model sees of an image: from whatever holds it to the pixels that are scored."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    model_serializer,
+    model_validator,
+)
 
-from hpsearch.datasets.pixels import preprocess
+from hpsearch.datasets.pixels import STEPS, Preprocessing, preprocess
 from hpsearch.datasets.reading import image_of, read_image, show_image
-from hpsearch.datasets.window import WindowMissingError, is_off_scale, span, windowed
-from hpsearch.errors import DataError
+from hpsearch.datasets.window import (
+    Window,
+    WindowMissingError,
+    as_window,
+    is_off_scale,
+    span,
+    windowed,
+)
+from hpsearch.errors import DataError, SpecError
 from hpsearch.io.files import bad_file
-from hpsearch.model.facts import PreprocessingFacts
 
 AnyImage = str | Path | Image.Image | NDArray[Any]
 """A file, a Pillow image, or an array `(H, W)`, `(H, W, 1)` or `(H, W, 3)`."""
 
 Images = NDArray[np.uint8] | Sequence[AnyImage]
 
-CHUNK = 128  # images in memory at a time
+IMAGES_AT_A_TIME = 128  # in memory
+
+
+def _of_a_size(steps: Preprocessing) -> Preprocessing:
+    if not 8 <= steps.size <= 10_240:
+        raise ValueError(f"size must be from 8 to 10240 px, got {steps.size}")
+    return steps
+
+
+class PreprocessingFacts(BaseModel):
+    """What is done to an image before the detector sees it: the window, then the steps.
+
+    In the file the steps stand beside the window, one key a step.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    window: Annotated[Window, BeforeValidator(as_window)] | None = None  # of more than 8 bits
+    steps: Annotated[Preprocessing, AfterValidator(_of_a_size)]
+    resolution: int = Field(ge=8, le=1024)  # px, side of the central part that is scored
+    channels: Literal[1, 3]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """`(size, size, channels)` of the pixels that a detector is given."""
+        return self.steps.size, self.steps.size, self.channels
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_file(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping) or isinstance(values.get("steps"), Preprocessing):
+            return values
+        names, size = {"steps", "size", *STEPS}, cast(Any, values.get("size"))
+        others = {name: value for name, value in values.items() if name not in names}
+        try:
+            return others | {"steps": Preprocessing.of(size, values)}
+        except SpecError as error:
+            raise ValueError(str(error)) from None
+
+    @model_serializer
+    def _to_file(self) -> dict[str, Any]:
+        steps = {name: getattr(self.steps, name) for name in STEPS}
+        places = {"size": self.steps.size, "resolution": self.resolution, "channels": self.channels}
+        return {"window": self.window, **steps, **places}
 
 
 def as_seen(image: AnyImage, how: PreprocessingFacts) -> NDArray[np.uint8]:
@@ -53,11 +111,11 @@ def seen_of(image: Image.Image, how: PreprocessingFacts) -> NDArray[np.uint8]:
     """The pixels `(size, size, channels)` that a detector is given of an opened image."""
     mode = "L" if how.channels == 1 else "RGB"
     ready = preprocess(image, how.steps).convert(mode)
-    return np.asarray(ready, dtype=np.uint8).reshape(how.size, how.size, how.channels)
+    return np.asarray(ready, dtype=np.uint8).reshape(how.shape)
 
 
 def chunks_as_seen(images: Images, how: PreprocessingFacts) -> Iterator[NDArray[np.uint8]]:
-    """All images, up to `CHUNK` at a time, each `(n, size, size, channels)`.
+    """All images, up to `IMAGES_AT_A_TIME` at a time, each `(n, size, size, channels)`.
 
     Raises:
         DataError: as `as_seen`, or one image was given where several are expected.
@@ -66,8 +124,8 @@ def chunks_as_seen(images: Images, how: PreprocessingFacts) -> Iterator[NDArray[
         isinstance(images, np.ndarray) and images.ndim != 4
     ):
         raise DataError("images: give an array (N, H, W, C) or a list of images, even of one")
-    for start in range(0, len(images), CHUNK):
-        part: Iterable[AnyImage] = images[start : start + CHUNK]
+    for start in range(0, len(images), IMAGES_AT_A_TIME):
+        part: Iterable[AnyImage] = images[start : start + IMAGES_AT_A_TIME]
         yield np.stack([as_seen(image, how) for image in part])
 
 

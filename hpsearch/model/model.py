@@ -15,8 +15,7 @@ from hpsearch.detectors.base import Detector, ImageView, Setup, faults_of, load_
 from hpsearch.errors import SpecError, WeightsError
 from hpsearch.evaluation.threshold import conformal_p_values
 from hpsearch.io.files import printable
-from hpsearch.model.bundle import read_bundle
-from hpsearch.model.facts import BackboneFacts, Calibration, ModelFacts
+from hpsearch.model.bundle import Calibration, ModelFacts, read_bundle
 from hpsearch.model.images import Images, chunks_as_seen
 
 
@@ -122,14 +121,23 @@ def load_model(
     """
     facts = read_bundle(folder)
     detector = load_detector(facts.detector)
-    backbone = _backbone(facts.backbone, backbone_weights)
+    backbone = load_backbone(facts.backbone.name, weights_file=backbone_weights)
+    if backbone.digest != facts.backbone.digest:
+        raise WeightsError(
+            printable(
+                f"backbone {facts.backbone.name} from {backbone.source}: not the weights that the "
+                f"model was trained with (sha256 {backbone.digest[:12]}…, needed "
+                f"{facts.backbone.digest[:12]}…); give their file as --backbone-weights "
+                "(backbone_weights=)"
+            )
+        )
     how = facts.preprocessing
     _check(folder, facts, detector, backbone)
     setup = Setup(
         params=facts.params,
         training=TrainingSpec(),
         backbone=backbone,
-        normals=_view(np.empty((0, how.size, how.size, how.channels), np.uint8)),
+        normals=_view(np.empty((0, *how.shape), np.uint8)),
         seed=facts.seed,
         device=usable_device(device),
         cache_dir=Path(os.devnull),  # a model that is only used keeps nothing
@@ -165,19 +173,6 @@ def _check(folder: Path, facts: ModelFacts, detector: type[Detector], backbone: 
         raise WeightsError(
             printable(f"model {folder}: its configuration: {what:.300}; train it again")
         ) from error
-
-
-def _backbone(facts: BackboneFacts, weights: Path | None) -> Backbone:
-    backbone = load_backbone(facts.name, weights_file=weights)
-    if backbone.digest != facts.digest:
-        raise WeightsError(
-            printable(
-                f"backbone {facts.name} from {backbone.source}: not the weights that the model was "
-                f"trained with (sha256 {backbone.digest[:12]}…, needed {facts.digest[:12]}…); "
-                "give their file as --backbone-weights (backbone_weights=)"
-            )
-        )
-    return backbone
 
 
 def _view(pixels: NDArray[np.uint8]) -> ImageView:

@@ -7,9 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from hpsearch.config.library import read_study
 from hpsearch.config.space import PREPROCESSING
-from hpsearch.config.spec import AxisValue, Criterion, StudySpec, build_spec, merged
+from hpsearch.config.spec import AxisValue, Criterion, StudySpec, build_spec, merged, read_study
 from hpsearch.errors import SpecError
 from hpsearch.paper.growing import lengthened
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from hpsearch.config.spec import Criterion, StudySpec, build_spec, merged
-from hpsearch.datasets.digits import CLASSES as DIGITS
-from hpsearch.datasets.digits import NAME as DIGITS_NAME
+from hpsearch.datasets.digits import DIGIT_CLASSES as DIGITS
+from hpsearch.datasets.digits import DIGITS_NAME
 from hpsearch.datasets.torchvision_sets import CIFAR10, SVHN, TorchvisionSet
 from hpsearch.errors import SpecError
 from hpsearch.paper.ablation import table4_rows

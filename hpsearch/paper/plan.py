@@ -12,9 +12,8 @@ from typing import Literal
 
 from hpsearch.config.space import build_space
 from hpsearch.config.spec import DatasetSpec
-from hpsearch.datasets.catalogue import dataset_infos
 from hpsearch.datasets.nih import NIH_SETS
-from hpsearch.datasets.registry import DatasetRequest, load_dataset
+from hpsearch.datasets.registry import DatasetRequest, dataset_infos, load_dataset
 from hpsearch.detectors.base import load_detector
 from hpsearch.errors import DataError, StudyError
 from hpsearch.paper.contents import TableStudy

@@ -17,9 +17,9 @@ import pandas as pd
 
 from hpsearch.config.space import PREPROCESSING
 from hpsearch.config.spec import StudySpec, build_spec, merged
-from hpsearch.datasets.digits import NAME as DIGITS
-from hpsearch.datasets.nih_copies import SIDE as NIH_SIDE
-from hpsearch.datasets.synthetic import NAME as SYNTHETIC
+from hpsearch.datasets.digits import DIGITS_NAME as DIGITS
+from hpsearch.datasets.nih_copies import NIH_SIDE
+from hpsearch.datasets.synthetic import SYNTHETIC_NAME as SYNTHETIC
 from hpsearch.datasets.torchvision_sets import CIFAR10, SVHN
 from hpsearch.errors import DataError, SpecError
 from hpsearch.paper.ablation import data_settings

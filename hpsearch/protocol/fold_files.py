@@ -12,7 +12,7 @@ for CIFAR-10 and SVHN that is torchvision's order.
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from hpsearch.datasets.nih_entries import read_names
+from hpsearch.datasets.nih import read_names
 from hpsearch.datasets.reading import check_regular_file
 from hpsearch.datasets.table import ANOMALY
 from hpsearch.errors import DataError
@@ -161,7 +161,12 @@ class _Images:
     def __init__(self, table: pd.DataFrame) -> None:
         self.ids = table["image_id"].to_numpy(dtype=object)
         self.labels, self.splits = table["label"].to_numpy(), table["split"].to_numpy(dtype=object)
-        self.names = _positions_by_name(self.ids.tolist())
+        # By whole id and by its last part, `_SEVERAL` where images share the latter.
+        by_last: dict[str, int] = {}
+        for position, image_id in enumerate(self.ids):
+            last = image_id.rpartition("/")[2]
+            by_last[last] = _SEVERAL if last in by_last else position
+        self.names = by_last | {image_id: position for position, image_id in enumerate(self.ids)}
         self.training = np.flatnonzero(self.splits == "train")
         self.normals, self.anomalies = final_split(table), anomaly_pool(table)
 
@@ -202,12 +207,3 @@ class _Images:
             rule = f"the list is of {what} to search with ({wrong.size} of {listed.size} are not)"
             raise DataError(f"{printable(file)}: {is_a}, but {rule}; {_MEND}")
         return listed
-
-
-def _positions_by_name(ids: Sequence[str]) -> Mapping[str, int]:
-    """Positions by whole id and by its last part, `_SEVERAL` where images share the latter."""
-    by_last: dict[str, int] = {}
-    for position, image_id in enumerate(ids):
-        last = image_id.rpartition("/")[2]
-        by_last[last] = _SEVERAL if last in by_last else position
-    return by_last | {image_id: position for position, image_id in enumerate(ids)}

@@ -13,7 +13,7 @@ from hpsearch.config.spec import Criterion, StudySpec
 from hpsearch.errors import StudyError
 from hpsearch.evaluation.selection import varied_axes
 from hpsearch.evaluation.stored_scores import StoredScores, read_scores
-from hpsearch.io.progress import Progress, silent
+from hpsearch.io.processes import Progress, silent
 from hpsearch.protocol.labels import EvaluationRoles, LabelledAnomalies, evaluation_roles
 from hpsearch.protocol.protocol import labelled_anomalies
 from hpsearch.storage.database import load_study

@@ -3,11 +3,9 @@
 `run_tasks` runs those outside the search.
 """
 
-import multiprocessing
 import signal
-import time
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -17,7 +15,7 @@ import torch
 
 from hpsearch.errors import SpecError, StudyError, TaskError
 from hpsearch.io.faults import failure_of
-from hpsearch.io.processes import end_with_parent, interrupts_ignored
+from hpsearch.io.processes import Child
 from hpsearch.search.events import Listener
 from hpsearch.search.task import Task, TaskContext, run_task
 from hpsearch.storage.results import FoldResult
@@ -27,7 +25,12 @@ _ATTEMPTS = 3  # at a task whose process dies, before it is given up
 
 @dataclass(frozen=True, eq=False)
 class Finished:
-    """A task and its result, or the error that ended it."""
+    """A task and its result, or the error that ended it.
+
+    Attributes:
+        task: that ended.
+        outcome: its result, or what ended it.
+    """
 
     task: Task
     outcome: FoldResult | TaskError
@@ -60,11 +63,16 @@ class Workers:
 
     On the CPU workers x threads never exceeds the cores: oversubscribed, a small autoencoder runs
     five to ten times slower.
+
+    Attributes:
+        count: of the processes.
+        threads: of each.
+        devices: dealt to the workers in turn.
     """
 
     count: int
     threads: int
-    devices: tuple[str, ...]  # dealt to the workers in turn
+    devices: tuple[str, ...]
 
 
 def plan_workers(device: str, workers: int | None) -> Workers:
@@ -78,7 +86,16 @@ def plan_workers(device: str, workers: int | None) -> Workers:
         SpecError: a device that is not there, or more workers than cores.
     """
     cores = joblib.cpu_count()
-    devices = _devices(device)
+    every = tuple(f"cuda:{number}" for number in range(torch.cuda.device_count()))
+    if device == "auto":
+        devices = every or ("cpu",)
+    elif device == "cuda" and every:
+        devices = every
+    elif device == "cpu" or device in every:
+        devices = (device,)
+    else:
+        known = ", ".join(("cpu", *every))
+        raise SpecError(f"device {device!r}: this machine has {known}; choose one")
     useful = cores if devices == ("cpu",) else min(len(devices), cores)
     wanted = useful if workers is None else workers
     if not 1 <= wanted <= cores:
@@ -86,18 +103,6 @@ def plan_workers(device: str, workers: int | None) -> Workers:
             f"workers must be from 1 to {cores}, the cores of this machine, got {wanted}"
         )
     return Workers(wanted, cores // wanted, devices)
-
-
-def _devices(device: str) -> tuple[str, ...]:
-    count = torch.cuda.device_count()
-    every = tuple(f"cuda:{number}" for number in range(count))
-    if device == "auto":
-        return every or ("cpu",)
-    if device == "cuda" and every:
-        return every
-    if device == "cpu" or device in every:
-        return (device,)
-    raise SpecError(f"device {device!r}: this machine has {', '.join(('cpu', *every))}; choose one")
 
 
 class LocalEngine:
@@ -118,8 +123,9 @@ class LocalEngine:
     ) -> None:
         self.fold_timeout = fold_timeout
         self._context = context
+        self._threads = workers.threads
         self._workers = [
-            _Worker(workers.devices[number % len(workers.devices)], workers.threads)
+            _Worker(workers.devices[number % len(workers.devices)], Child())
             for number in range(workers.count)
         ]
         self._attempts: dict[str, int] = {}
@@ -132,17 +138,27 @@ class LocalEngine:
 
     def submit(self, task: Task) -> None:
         """Give a task to a worker."""
-        next(worker for worker in self._workers if worker.task is None).start(task, self._context)
+        worker = next(worker for worker in self._workers if worker.task is None)
+        context = replace(self._context, device=worker.device)
+        worker.task = task
+        try:
+            worker.future = worker.child.submit(_run_task, task, context, self._threads)
+        except Exception as error:  # no process can be started, for memory is short
+            worker.future = Future()
+            worker.future.set_exception(error)
 
     def wait(self, timeout: float | None = None) -> list[Finished]:
         """Tasks that have finished since."""
         busy = [worker for worker in self._workers if worker.future is not None]
-        limits = [timeout, *(self._left(worker) for worker in busy)]
+        limits = [timeout, *(self._seconds_left(worker) for worker in busy)]
         known = [max(0.0, limit) for limit in limits if limit is not None]
         futures = [worker.future for worker in busy if worker.future is not None]
         wait(futures, timeout=min(known, default=None), return_when=FIRST_COMPLETED)
-        finished = [ended for worker in busy if (ended := self._ended(worker)) is not None]
-        self._next_suspect({result.task.digest for result in finished})
+        finished = [ended for worker in busy if (ended := self._finished(worker)) is not None]
+        digests = {result.task.digest for result in finished}
+        self._suspects = [task for task in self._suspects if task.digest not in digests]
+        if self._suspects and all(worker.task is None for worker in self._workers):
+            self.submit(self._suspects[0])
         return finished
 
     def close(self) -> None:
@@ -151,75 +167,59 @@ class LocalEngine:
             worker.end()
         self._suspects.clear()
 
-    def _left(self, worker: "_Worker") -> float | None:
-        """Seconds that a worker's task may still take."""
-        return None if self.fold_timeout is None else self.fold_timeout - worker.seconds
+    def _seconds_left(self, worker: "_Worker") -> float | None:
+        """For a worker's task."""
+        return None if self.fold_timeout is None else self.fold_timeout - worker.child.seconds
 
-    def _ended(self, worker: "_Worker") -> Finished | None:
+    def _finished(self, worker: "_Worker") -> Finished | None:
         """What became of a worker's task, None where it goes on or is to run again."""
         task, future = worker.task, worker.future
         if task is None or future is None:
             return None
         if not future.done():
-            left = self._left(worker)
+            left = self._seconds_left(worker)
             if left is None or left > 0:
                 return None
             worker.end()
-            return Finished(task, _took_too_long(self.fold_timeout))
-        outcome = _outcome(future)
-        if outcome is None:
-            code = worker.end()
-            lost = self._lose(task, code)
-            return None if lost is None else Finished(task, lost)
+            what = f"took longer than the {self.fold_timeout:g} s of --fold-timeout"
+            return Finished(task, TaskError("timeout", what))
+        error = future.exception()
+        if isinstance(error, BrokenProcessPool):
+            return self._lost(task, worker.end())
+        outcome = future.result() if error is None else failure_of(error)
         if isinstance(outcome, TaskError) and worker.is_spoilt_by(outcome):
             worker.end()
         worker.task = worker.future = None
         return Finished(task, outcome)
 
-    def _lose(self, task: Task, code: int | None) -> TaskError | None:
+    def _lost(self, task: Task, code: int | None) -> Finished | None:
         """Note that a worker died while the task was under way; give the task up in the end."""
         attempts = self._attempts[task.digest] = self._attempts.get(task.digest, 0) + 1
-        if attempts >= _ATTEMPTS:
-            return TaskError("worker_lost", f"its process ended {attempts} times{_by(code)}")
-        if task not in self._suspects:
-            self._suspects.append(task)
-        return None
-
-    def _next_suspect(self, ended: set[str]) -> None:
-        self._suspects = [task for task in self._suspects if task.digest not in ended]
-        if self._suspects and all(worker.task is None for worker in self._workers):
-            self.submit(self._suspects[0])
+        if attempts < _ATTEMPTS:
+            if task not in self._suspects:
+                self._suspects.append(task)
+            return None
+        by = "" if code is None else f", with exit code {code}"
+        if code is not None and code < 0:
+            by = f", by {signal.Signals(-code).name}"
+        return Finished(task, TaskError("worker_lost", f"its process ended {attempts} times{by}"))
 
 
+@dataclass(eq=False)
 class _Worker:
-    """A process that runs one task at a time; it is started when needed, also after its end."""
+    """A child process and the task that it runs.
 
-    def __init__(self, device: str, threads: int) -> None:
-        self.device = device
-        self.threads = threads
-        self.task: Task | None = None
-        self.future: Future[FoldResult] | None = None
-        self._pool: ProcessPoolExecutor | None = None
-        self._began: float | None = None
+    Attributes:
+        device: that its tasks run on.
+        child: the process.
+        task: under way, None where it is idle.
+        future: of the task's result.
+    """
 
-    @property
-    def seconds(self) -> float:
-        """How long its task has been running; its own start does not count."""
-        return 0.0 if self._began is None else time.monotonic() - self._began
-
-    def start(self, task: Task, context: TaskContext) -> None:
-        """Run a task."""
-        self.task, self._began = task, None
-        context = replace(context, device=self.device)
-        try:
-            with interrupts_ignored():  # the first submission starts the process
-                self.future = self._submit(task, context)
-        except BrokenProcessPool:  # it died while it was idle
-            self.end()
-            self.start(task, context)
-        except Exception as error:  # no process can be started, for memory is short
-            self._pool, self.future = None, Future()
-            self.future.set_exception(error)
+    device: str
+    child: Child
+    task: Task | None = None
+    future: Future[FoldResult] | None = None
 
     def is_spoilt_by(self, failure: TaskError) -> bool:
         """Whether the next task must not run in this process: memory is still held, or an error
@@ -229,56 +229,13 @@ class _Worker:
 
     def end(self) -> int | None:
         """Kill the process and forget its task; what the process ended with."""
-        pool, self._pool, self.task, self.future = self._pool, None, None, None
-        if pool is None:
-            return None
-        processes = list((pool._processes or {}).values())
-        for process in processes:
-            process.kill()  # no gentler: what hangs may not hear, and results appear whole
-        pool.shutdown(cancel_futures=True)
-        return next((process.exitcode for process in processes), None)
-
-    def _submit(self, task: Task, context: TaskContext) -> Future[FoldResult]:
-        if self._pool is None:
-            self._pool = ProcessPoolExecutor(
-                1,
-                # Spawned, for a forked child of a process that has used CUDA or threads can hang.
-                mp_context=multiprocessing.get_context("spawn"),
-                initializer=_start_worker,
-                initargs=(self.threads,),
-            )
-        self._pool.submit(_ready).add_done_callback(self._begin)
-        return self._pool.submit(run_task, task, context)
-
-    def _begin(self, _: Future[None]) -> None:
-        self._began = time.monotonic()
+        self.task = self.future = None
+        return self.child.end()
 
 
-def _outcome(future: Future[FoldResult]) -> FoldResult | TaskError | None:
-    """What a task gave, None where its worker died."""
-    error = future.exception()
-    if error is None:
-        return future.result()
-    return None if isinstance(error, BrokenProcessPool) else failure_of(error)
-
-
-def _took_too_long(seconds: float | None) -> TaskError:
-    return TaskError("timeout", f"took longer than the {seconds:g} s of --fold-timeout")
-
-
-def _by(code: int | None) -> str:
-    if code is None:
-        return ""
-    return f", by {signal.Signals(-code).name}" if code < 0 else f", with exit code {code}"
-
-
-def _start_worker(threads: int) -> None:
+def _run_task(task: Task, context: TaskContext, threads: int) -> FoldResult:
     torch.set_num_threads(threads)
-    end_with_parent()
-
-
-def _ready() -> None:
-    """Ends when the process has started."""
+    return run_task(task, context)
 
 
 def run_tasks(
@@ -308,11 +265,11 @@ def require_results(
     Raises:
         StudyError: one of them failed; the others are on disk.
     """
-    found = [outcomes[task.digest] for task in tasks]
-    for outcome in found:
+    of_tasks = [outcomes[task.digest] for task in tasks]
+    for outcome in of_tasks:
         if isinstance(outcome, TaskError):
             raise StudyError(
                 f"{what}: {outcome.reason}: {outcome.message}; mend that and run the same command "
                 "again, which trains only what is missing"
             )
-    return [outcome for outcome in found if isinstance(outcome, FoldResult)]
+    return [outcome for outcome in of_tasks if isinstance(outcome, FoldResult)]

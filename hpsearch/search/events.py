@@ -6,7 +6,7 @@ from typing import Literal, Protocol
 
 from hpsearch.config.space import Params
 from hpsearch.config.spec import Criterion
-from hpsearch.io.progress import Reporter
+from hpsearch.io.processes import Reporter
 
 EndState = Literal["complete", "pruned", "failed"]
 

@@ -178,14 +178,16 @@ def _open(params: Params, space: SearchSpace) -> FrozenTrial:
     return create_trial(
         state=TrialState.RUNNING,
         params={axis: params[axis] for axis in space.axes},
-        distributions={axis: CategoricalDistribution(found) for axis, found in space.axes.items()},
+        distributions={
+            axis: CategoricalDistribution(choices) for axis, choices in space.axes.items()
+        },
         user_attrs=TrialFacts(config=config_digest(params)).attributes(),
     )
 
 
 def stored_folds(folder: RunDir, spec: StudySpec) -> Configurations:
     """The trainings of a study's folds that are on disk and whole."""
-    found = []
+    folds = []
     for digest in folder.task_digests():
         task = read_task(folder.tasks, digest)
         if task["fold"] is None or task["n_folds"] != spec.search.n_folds:
@@ -195,9 +197,9 @@ def stored_folds(folder: RunDir, spec: StudySpec) -> Configurations:
         result = read_result(folder.tasks, digest)
         if result is not None:
             written = (folder.tasks / digest / "result.json").stat().st_mtime_ns
-            found.append(StoredFold(task["params"], task["fold"], result, written))
+            folds.append(StoredFold(task["params"], task["fold"], result, written))
     configurations: dict[str, dict[int, StoredFold]] = {}
-    for one in sorted(found, key=lambda stored: stored.time_ns):
+    for one in sorted(folds, key=lambda stored: stored.time_ns):
         configurations.setdefault(config_digest(one.params), {})[one.fold] = one
     return configurations
 
@@ -290,12 +292,12 @@ def rescore(folder: RunDir, criteria: Criteria, *, criterion: Criterion) -> int:
 
 def _results(folder: RunDir, tasks: Iterable[str]) -> dict[int, FoldResult]:
     """The stored results of a trial by fold, but for those that are gone."""
-    found: dict[int, FoldResult] = {}
+    results: dict[int, FoldResult] = {}
     for digest in tasks:
         result = read_result(folder.tasks, digest)
         if result is not None:
-            found[int(read_task(folder.tasks, digest)["fold"])] = result
-    return found
+            results[int(read_task(folder.tasks, digest)["fold"])] = result
+    return results
 
 
 def _rescored(

@@ -111,7 +111,9 @@ class Search:
         self._queue_retries(by_state)
         if self.plan.exhaustive:
             queue_grid(self.study, self.plan)
-        self._tell_of_foreign(by_state)
+        if by_state.foreign:
+            numbers = ", ".join(str(trial.number) for trial in by_state.foreign)
+            self.listener.note(f"warning: ignored, for another program ended it: trial {numbers}")
         self._folds_done = len(by_state.ended) * self.plan.n_folds
         for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             self._take_up(live_trial(self.study, trial), trial.intermediate_values)
@@ -122,7 +124,13 @@ class Search:
             for result in self.engine.wait(self._patience()):
                 self._receive(result)
             if self._under_way and self._patience() == 0:
-                self._abandon()
+                count = len(self._under_way)
+                self.engine.close()
+                self._under_way.clear()
+                self.listener.note(
+                    f"the time is up: {count} trainings that took {GRACE_SECONDS:g} s more were "
+                    "ended; the same command goes on with them"
+                )
                 return
 
     def _queue_retries(self, by_state: Trials) -> None:
@@ -137,24 +145,11 @@ class Search:
                 f"trial {last.number} is tried again: {reason_of(last)}: {message_of(last)}"
             )
 
-    def _tell_of_foreign(self, by_state: Trials) -> None:
-        if by_state.foreign:
-            numbers = ", ".join(str(trial.number) for trial in by_state.foreign)
-            self.listener.note(f"warning: ignored, for another program ended it: trial {numbers}")
-
-    def _abandon(self) -> None:
-        """End what is under way; its trials stay open."""
-        count = len(self._under_way)
-        self.engine.close()
-        self._under_way.clear()
-        self.listener.note(
-            f"the time is up: {count} trainings that took {GRACE_SECONDS:g} s more were ended; "
-            "the same command goes on with them"
-        )
-
     def _fill(self) -> None:
         """Give every idle worker a fold."""
-        while self.engine.idle > 0 and not self._out_of_time():
+        while self.engine.idle > 0:
+            if self._deadline is not None and time.monotonic() >= self._deadline:
+                return
             following = self._next_fold()
             if following is None:
                 return
@@ -169,18 +164,17 @@ class Search:
 
     def _next_fold(self) -> tuple[OpenTrial, int] | None:
         """The next fold of the oldest trial that may run one; a new trial where none may."""
-        while not (candidates := self._candidates()) and self._may_ask():
+        while True:
+            candidates = [
+                (trial, fold)
+                for trial in self.open.values()
+                for fold in trial.pending
+                # With pruning one a trial, for it decides about the next.
+                if not (self.plan.pruning and trial.under_way)
+            ]
+            if candidates or not self._may_ask():
+                return min(candidates, key=lambda one: (one[0].number, one[1]), default=None)
             self._take_up(self.study.ask())
-        return min(candidates, key=lambda found: (found[0].number, found[1]), default=None)
-
-    def _candidates(self) -> list[tuple[OpenTrial, int]]:
-        """Folds that may run now; with pruning one a trial, for it decides about the next."""
-        return [
-            (trial, fold)
-            for trial in self.open.values()
-            for fold in trial.pending
-            if not (self.plan.pruning and trial.under_way)
-        ]
 
     def _may_ask(self) -> bool:
         by_state = trials_of(self.study)
@@ -218,7 +212,14 @@ class Search:
             else:
                 self._score_fold(trial, fold, outcome)
         except optuna.exceptions.UpdateFinishedTrialError:
-            self._lose_to_another(trial)
+            # Another program has ended the trial: its configuration gets another one.
+            del self.open[trial.number]
+            self.listener.note(
+                f"warning: ignored, for another program ended it: trial {trial.number}; its "
+                "configuration gets another trial"
+            )
+            facts = TrialFacts(config=config_digest(trial.params))
+            self.study.enqueue_trial(dict(trial.params), user_attrs=facts.attributes())
 
     def _score_fold(self, trial: OpenTrial, fold: int, result: FoldResult) -> None:
         values = self.criteria(result, fold)
@@ -239,7 +240,10 @@ class Search:
     def _end(self, trial: OpenTrial, state: TrialState) -> None:
         """Every trial ends here, in exactly one state."""
         value = trial.value if state is TrialState.COMPLETE else None
-        best = value is not None and all(value > before for before in self._completed_values())
+        completed = trials_of(self.study).completed
+        best = value is not None and all(
+            value > before.value for before in completed if before.value is not None
+        )
         trial.store_facts()
         self.study.tell(trial.trial, value, state)
         del self.open[trial.number]
@@ -249,26 +253,9 @@ class Search:
         searched = self.plan.space.searched
         self.listener.trial(trial.report(state, searched, best=best))
 
-    def _lose_to_another(self, trial: OpenTrial) -> None:
-        """Another program has ended the trial: its configuration gets another one."""
-        del self.open[trial.number]
-        self.listener.note(
-            f"warning: ignored, for another program ended it: trial {trial.number}; its "
-            "configuration gets another trial"
-        )
-        facts = TrialFacts(config=config_digest(trial.params))
-        self.study.enqueue_trial(dict(trial.params), user_attrs=facts.attributes())
-
-    def _completed_values(self) -> list[float]:
-        completed = trials_of(self.study).completed
-        return [trial.value for trial in completed if trial.value is not None]
-
     def _tell_progress(self) -> None:
         total = self.plan.n_trials * self.plan.n_folds
         self.listener.progress("searching", min(self._folds_done, total), total)
-
-    def _out_of_time(self) -> bool:
-        return self._deadline is not None and time.monotonic() >= self._deadline
 
     def _patience(self) -> float | None:
         """Seconds that trainings under way may still take."""

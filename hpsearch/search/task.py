@@ -129,10 +129,26 @@ def run_task(task: Task, context: TaskContext) -> FoldResult:
 
 def _run(task: Task, context: TaskContext) -> FoldResult:
     started = time.monotonic()
-    _reset_peak_memory(context.device)
+    on_gpu = context.device.startswith("cuda")
+    if on_gpu:
+        torch.cuda.reset_peak_memory_stats(context.device)
     checkpoints = context.tasks / f".checkpoints-{task.digest}"
-    detector, images = _build(task, context)
-    fold = _fold(task, context)
+    images, every_normal = _Images(task, context), final_split(context.table)
+    setup = Setup(
+        params=task.params,
+        training=task.training,
+        backbone=_backbone(context.backbone, context.backbone_weights, context.backbone_statistics),
+        normals=images(every_normal),
+        seed=task.seed,
+        device=context.device,
+        cache_dir=context.cache_dir,
+    )
+    detector: Detector = load_detector(task.detector)(setup)
+    if task.fold is None:
+        nothing = np.empty(0, dtype=np.intp)
+        fold = Fold(train=every_normal, early_stop=nothing, scored=nothing)
+    else:
+        fold = context.folds[task.fold]
     training = checked_training(
         detector.fit(
             images(fold.train),
@@ -149,7 +165,7 @@ def _run(task: Task, context: TaskContext) -> FoldResult:
         curve=training.curve,
         seconds=time.monotonic() - started,
         peak_memory_mb=_peak_memory_mb(context.device),
-        device=_device_name(context.device),
+        device=torch.cuda.get_device_name(context.device) if on_gpu else context.device,
         notes=training.notes,
     )
     save_model = detector.save if task.fold is None else None
@@ -180,30 +196,9 @@ class _Images:
         return ImageView(pixels, np.arange(len(pixels)), key)
 
 
-def _build(task: Task, context: TaskContext) -> tuple[Detector, _Images]:
-    images = _Images(task, context)
-    setup = Setup(
-        params=task.params,
-        training=task.training,
-        backbone=_backbone(context.backbone, context.backbone_weights, context.backbone_statistics),
-        normals=images(final_split(context.table)),
-        seed=task.seed,
-        device=context.device,
-        cache_dir=context.cache_dir,
-    )
-    return load_detector(task.detector)(setup), images
-
-
 @lru_cache(maxsize=1)
 def _backbone(name: str, weights: Path | None, statistics: Path | None) -> Backbone:
     return load_backbone(name, weights_file=weights, statistics_file=statistics)
-
-
-def _fold(task: Task, context: TaskContext) -> Fold:
-    if task.fold is None:
-        nothing = np.empty(0, dtype=np.intp)
-        return Fold(train=final_split(context.table), early_stop=nothing, scored=nothing)
-    return context.folds[task.fold]
 
 
 def _scores(
@@ -238,17 +233,8 @@ def _scores(
     )
 
 
-def _reset_peak_memory(device: str) -> None:
-    if device.startswith("cuda"):
-        torch.cuda.reset_peak_memory_stats(device)
-
-
 def _peak_memory_mb(device: str) -> float:
     if device.startswith("cuda"):
         return torch.cuda.max_memory_allocated(device) / 2**20
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
-
-
-def _device_name(device: str) -> str:
-    return torch.cuda.get_device_name(device) if device.startswith("cuda") else device

@@ -209,8 +209,8 @@ class SeededByTrial(BaseSampler):
         sampler = self._of(trial, param_name)
         return sampler.sample_independent(study, trial, param_name, param_distribution)
 
-    def _of(self, trial: FrozenTrial, *parts: str) -> BaseSampler:
-        key = repr((self._seed, trial.number, *parts))
+    def _of(self, trial: FrozenTrial, *names: str) -> BaseSampler:
+        key = repr((self._seed, trial.number, *names))
         digest = hashlib.sha256(key.encode()).digest()
         return self._make(int.from_bytes(digest[:4]))  # numpy takes 32 bits
 

@@ -42,7 +42,7 @@ class Ledger:
             "state": trial.state.name,
             "values": trial.values,
             "params": trial.params,
-            "distributions": {name: distribution_to_json(found) for name, found in distributions},
+            "distributions": {name: distribution_to_json(one) for name, one in distributions},
             "user_attrs": trial.user_attrs,
             "system_attrs": trial.system_attrs,
             "intermediate_values": list(trial.intermediate_values.items()),
@@ -133,13 +133,16 @@ def _trial(values: dict[str, Any]) -> FrozenTrial:
         state=TrialState[values["state"]],
         values=values["values"],
         params=values["params"],
-        distributions={name: json_to_distribution(found) for name, found in distributions},
+        distributions={name: json_to_distribution(one) for name, one in distributions},
         user_attrs=values["user_attrs"],
         system_attrs=values["system_attrs"],
         intermediate_values=dict(values["intermediate_values"]),
     )
     trial.number = int(values["number"])
-    started, ended = (_time(values[name]) for name in ("started", "ended"))
+    started, ended = (
+        datetime.fromisoformat(values[name]) if values[name] else None
+        for name in ("started", "ended")
+    )
     if (trial.datetime_start is None, trial.datetime_complete is None) != (
         started is None,
         ended is None,
@@ -151,7 +154,3 @@ def _trial(values: dict[str, Any]) -> FrozenTrial:
 
 def _text(time: datetime | None) -> str | None:
     return time.isoformat() if time else None
-
-
-def _time(text: str | None) -> datetime | None:
-    return datetime.fromisoformat(text) if text else None

@@ -31,8 +31,14 @@ from sqlalchemy.dialects.sqlite import insert
 
 from hpsearch.config.spec import CRITERIA, Criterion, Values
 from hpsearch.errors import NothingCompletedError, StudyError
-from hpsearch.io.file_systems import is_shared
-from hpsearch.io.files import atomic_path, printable, remove_leftovers, tidy, write_text_atomic
+from hpsearch.io.files import (
+    atomic_path,
+    is_shared,
+    printable,
+    remove_leftovers,
+    tidy,
+    write_text_atomic,
+)
 from hpsearch.storage.backups import Ledger
 from hpsearch.storage.optuna_storage import (
     database_url,
@@ -261,8 +267,8 @@ class FoldRecords:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         _metadata.create_all(engine)
-        found = {column["name"] for column in inspect(engine).get_columns(fold_results.name)}
-        if found != set(fold_results.columns.keys()):
+        names = {column["name"] for column in inspect(engine).get_columns(fold_results.name)}
+        if names != set(fold_results.columns.keys()):
             raise StudyError(
                 f"{engine.url.database}: an earlier version of hpsearch began this study; give "
                 "another --study-name"

@@ -181,9 +181,9 @@ class _Recorded(RDBStorage):
         trial.state, trial.datetime_complete = state, datetime.now()
         trial.values = values
         self._ledger.write(trial)
-        told = super().set_trial_state_values(trial_id, state, values)
+        changed = super().set_trial_state_values(trial_id, state, values)
         back_up(self._path)
-        return told
+        return changed
 
 
 def _other_schema(path: Path, *, later: bool) -> StudyError:

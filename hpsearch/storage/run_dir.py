@@ -16,8 +16,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from hpsearch.config.library import read_study
-from hpsearch.config.spec import StudySpec, build_spec, first_difference
+from hpsearch.config.spec import StudySpec, build_spec, first_difference, read_study
 from hpsearch.datasets.table import Dataset
 from hpsearch.errors import SpecError, StudyError
 from hpsearch.io.files import printable, write_text_atomic
@@ -157,7 +156,10 @@ class RunDir:
         """
         if self.spec_file.exists():
             self.require_same(spec, table, environment)
-            self._renew_warnings(environment.get("warnings", []))
+            began, warnings = self.environment(), environment.get("warnings", [])
+            if began.get("warnings", []) != warnings:  # of the labelled anomalies of now
+                renewed = began | {"warnings": warnings}
+                write_text_atomic(self.environment_file, json.dumps(renewed, indent=1))
         else:
             self.tasks.mkdir(parents=True, exist_ok=True)
             self.write_data(table, environment)
@@ -166,14 +168,6 @@ class RunDir:
         write_text_atomic(self.spec_file, yaml.safe_dump(settings, sort_keys=False))
         if latest:
             write_text_atomic(self.path.parent / _LATEST, f"{self.path.name}\n")
-
-    def _renew_warnings(self, warnings: Sequence[str]) -> None:
-        """Keep what must be told of the labelled anomalies of now."""
-        began = self.environment()
-        if began.get("warnings", []) != warnings:
-            write_text_atomic(
-                self.environment_file, json.dumps(began | {"warnings": warnings}, indent=1)
-            )
 
     def write_data(self, table: pd.DataFrame, environment: Mapping[str, Any]) -> None:
         """Write the image table and what else results depend on."""
@@ -224,15 +218,15 @@ class RunDir:
             StudyError: the file is missing or damaged.
         """
         try:
-            found: dict[str, Any] = json.loads(self.environment_file.read_text(encoding="utf-8"))
-            if not found.keys() >= _FACTS:
+            record: dict[str, Any] = json.loads(self.environment_file.read_text(encoding="utf-8"))
+            if not record.keys() >= _FACTS:
                 raise ValueError(f"lacks one of {', '.join(sorted(_FACTS))}")
         except (OSError, ValueError, AttributeError) as error:
             raise StudyError(
                 f"{self.environment_file}: damaged ({error}); `hpsearch recover {self.path}` makes "
                 "it again from the data"
             ) from error
-        return found
+        return record
 
     def _refuse(self, difference: str | None) -> None:
         if difference is not None:
@@ -261,7 +255,14 @@ class RunDir:
     def _data_difference(self, table: pd.DataFrame, inputs: Mapping[str, Any]) -> str | None:
         began = self.environment()
         if began["data_fingerprint"] != inputs["data_fingerprint"]:
-            return _first_changed_row(self.images(), table)
+            old = self.images()
+            if len(old) != len(table):
+                return f"the data had {len(old)} images and has {len(table)} now"
+            changed = (old.astype(str).to_numpy() != table.astype(str).to_numpy()).any(axis=1)
+            if changed.any():
+                name = printable(table["image_id"].iloc[int(changed.argmax())])
+                return f"the table differs, first at image {name}"
+            return "the pixels of the images differ from those that it began with"
         if began["backbone_digest"] != inputs["backbone_digest"]:
             return "the backbone weights are others than when it began"
         if began.get("statistics_digest") != inputs.get("statistics_digest"):
@@ -374,7 +375,7 @@ def _existing(path: Path) -> RunDir:
             f"{path}: its {DATABASE} is gone; `hpsearch recover {path}` makes it again"
         )
     if not (path / DATABASE).exists() or not study.spec_file.exists():
-        names = ", ".join(found.path.name for found in list_studies(path.parent)) or "none"
+        names = ", ".join(study.path.name for study in list_studies(path.parent)) or "none"
         raise StudyError(f"{path}: holds no study; the studies in {path.parent} are: {names}")
     return study
 
@@ -389,13 +390,3 @@ def _same_but_for_names(old: pd.DataFrame, new: pd.DataFrame) -> bool:
     )
     groups = (pd.factorize(table["group"])[0] for table in (old, new))
     return alike and bool(np.equal(*groups).all())
-
-
-def _first_changed_row(old: pd.DataFrame, new: pd.DataFrame) -> str:
-    if len(old) != len(new):
-        return f"the data had {len(old)} images and has {len(new)} now"
-    changed = (old.astype(str).to_numpy() != new.astype(str).to_numpy()).any(axis=1)
-    if changed.any():
-        row = int(changed.argmax())
-        return f"the table differs, first at image {printable(new['image_id'].iloc[row])}"
-    return "the pixels of the images differ from those that it began with"

@@ -56,32 +56,32 @@ class TrialFacts:
 
     def attributes(self) -> dict[str, Any]:
         """As Optuna keeps them; what is not known is left out."""
-        found: dict[str, Any] = {}
+        attributes: dict[str, Any] = {}
         if self.config is not None:
-            found["config_digest"] = self.config
+            attributes["config_digest"] = self.config
         if self.labelled is not None:
-            found["labelled"] = self.labelled
+            attributes["labelled"] = self.labelled
         if self.retry_of:
-            found["retry_of"] = list(self.retry_of)
-        found |= dict(self.criteria.items())
+            attributes["retry_of"] = list(self.retry_of)
+        attributes |= dict(self.criteria.items())
         if self.fold_values:
             of_folds = {name: list(values) for name, values in self.fold_values.items()}
             # Twice, for the dashboard shows a list beside a trial, and earlier versions read it.
-            found |= {"fold_values": of_folds, "fold_aurocs": of_folds["weak"]}
+            attributes |= {"fold_values": of_folds, "fold_aurocs": of_folds["weak"]}
         if self.ended:
-            found |= {
+            attributes |= {
                 "tasks": list(self.tasks),
                 "best_steps": list(self.best_steps),
                 "seconds": self.seconds,
                 "devices": list(self.devices),
             }
         if self.failure is not None:
-            found["failure"] = self.failure
+            attributes["failure"] = self.failure
         if self.failure_message is not None:
-            found["failure_message"] = self.failure_message
+            attributes["failure_message"] = self.failure_message
         if self.failure is not None:
-            found["failure_traceback"] = list(self.failure_traceback)
-        return found
+            attributes["failure_traceback"] = list(self.failure_traceback)
+        return attributes
 
     def write(self, trial: optuna.Trial) -> None:
         """Keep with a trial what is known; other facts of it stay as they are."""
@@ -91,22 +91,23 @@ class TrialFacts:
 
 def facts_of(trial: FrozenTrial | optuna.Trial) -> TrialFacts:
     """What is kept of a trial; earlier versions kept less, and other programs keep nothing."""
-    found = trial.user_attrs
-    of_weak = {"weak": found["fold_aurocs"]} if "fold_aurocs" in found else {}  # an earlier version
+    attributes = trial.user_attrs
+    # An earlier version kept the values by one criterion alone.
+    of_weak = {"weak": attributes["fold_aurocs"]} if "fold_aurocs" in attributes else {}
     return TrialFacts(
-        config=found.get("config_digest"),
-        labelled=found.get("labelled"),
-        retry_of=tuple(found.get("retry_of", ())),
-        criteria={name: found[name] for name in CRITERIA if name in found},
-        fold_values=found.get("fold_values", of_weak),
-        ended="tasks" in found,
-        tasks=tuple(found.get("tasks", ())),
-        best_steps=tuple(found.get("best_steps", ())),
-        seconds=found.get("seconds", 0.0),
-        devices=tuple(found.get("devices", ())),
-        failure=found.get("failure"),
-        failure_message=found.get("failure_message"),
-        failure_traceback=tuple(found.get("failure_traceback", ())),
+        config=attributes.get("config_digest"),
+        labelled=attributes.get("labelled"),
+        retry_of=tuple(attributes.get("retry_of", ())),
+        criteria={name: attributes[name] for name in CRITERIA if name in attributes},
+        fold_values=attributes.get("fold_values", of_weak),
+        ended="tasks" in attributes,
+        tasks=tuple(attributes.get("tasks", ())),
+        best_steps=tuple(attributes.get("best_steps", ())),
+        seconds=attributes.get("seconds", 0.0),
+        devices=tuple(attributes.get("devices", ())),
+        failure=attributes.get("failure"),
+        failure_message=attributes.get("failure_message"),
+        failure_traceback=tuple(attributes.get("failure_traceback", ())),
     )
 
 

@@ -1,9 +1,13 @@
-"""The end of a study: choose, train the choice on all normals, and say how good it is."""
+"""The end of a study: choose, train the choice on all normals, and say how good it is.
+
+`train_final_models` trains others that a label budget asks for.
+"""
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
+from pathlib import Path
 
 import numpy as np
 import optuna
@@ -23,16 +27,22 @@ from hpsearch.evaluation.selection import (
 )
 from hpsearch.evaluation.stored_scores import FloatArray, StoredScores, read_scores
 from hpsearch.evaluation.threshold import Flagging, flagged
-from hpsearch.model.bundle import attach_calibration, calibrated
-from hpsearch.model.facts import Calibration, ModelFacts, Provenance, model_facts
-from hpsearch.search.engine import Engine, require_results, run_tasks
+from hpsearch.model.bundle import (
+    Calibration,
+    ModelFacts,
+    Provenance,
+    attach_calibration,
+    calibrated,
+    model_facts,
+)
+from hpsearch.search.engine import Engine, LocalEngine, plan_workers, require_results, run_tasks
 from hpsearch.search.events import Listener
 from hpsearch.search.task import Task
-from hpsearch.storage.database import mean_best_step, winner
+from hpsearch.storage.database import mean_best_step, sole_writer_of, winner
 from hpsearch.storage.results import FoldResult, model_is_whole, read_result
-from hpsearch.storage.run_dir import RunDir
+from hpsearch.storage.run_dir import RunDir, environment
 from hpsearch.storage.trials import facts_of
-from hpsearch.study.inputs import StudyInputs
+from hpsearch.study.inputs import StudyInputs, load_inputs
 from hpsearch.study.result import (
     REFERENCES,
     FinalResult,
@@ -65,11 +75,18 @@ class FinalTraining:
 
     def results(self, criteria: Sequence[Criterion]) -> dict[Criterion, FinalResult]:
         """The choice of each criterion, trained; that of the study's own is its winner."""
-        found = {criterion: self._finished(self._chosen(criterion)) for criterion in criteria}
+        results = {}
+        for criterion in criteria:
+            if criterion == "weak":
+                number = self._selection.trial
+                chosen = next(one for one in self._stored.trials if one.number == number)
+            else:
+                chosen = winner(self.study, criterion)
+            results[criterion] = self._finished(chosen)
         own = self.inputs.spec.search.criterion
-        if own in found:
-            self.folder.record_winner(found[own].trial)
-        return found
+        if own in results:
+            self.folder.record_winner(results[own].trial)
+        return results
 
     @cached_property
     def _stored(self) -> StoredScores:
@@ -99,18 +116,13 @@ class FinalTraining:
     def _folds(self, trial: FrozenTrial) -> list[FoldResult]:
         tasks = self.folder.tasks
         results = [read_result(tasks, digest) for digest in facts_of(trial).tasks]
-        found = [result for result in results if result is not None]
-        if len(found) < len(results):
+        whole = [result for result in results if result is not None]
+        if len(whole) < len(results):
             raise StudyError(
                 f"{tasks}: results of trial {trial.number} are gone; put them back, or run the "
                 "same command again, which trains what is missing"
             )
-        return found
-
-    def _chosen(self, criterion: Criterion) -> FrozenTrial:
-        if criterion != "weak":
-            return winner(self.study, criterion)
-        return self._trial(self._selection.trial)
+        return whole
 
     def _finished(self, trial: FrozenTrial) -> FinalResult:
         """Train a chosen configuration and the reference rows, unless an earlier run has."""
@@ -131,8 +143,8 @@ class FinalTraining:
             current = replace(current, flagging=self._flagging(trial, first))
         if current != known:  # there are more trials now, or another rate is asked for
             rewrite_final(self.folder, current)
-            if first is not None and (found := self._calibration(trial, first)) is not None:
-                attach_calibration(self.folder.model(trial.number), found)
+            if first is not None and (calibration := self._calibration(trial, first)) is not None:
+                attach_calibration(self.folder.model(trial.number), calibration)
         return current
 
     def _train(self, trial: FrozenTrial) -> FinalResult:
@@ -141,15 +153,29 @@ class FinalTraining:
             self.inputs.final_task(trial.params, run=run, steps=steps)
             for run in range(spec.final.n_runs)
         ]
-        self._drop_damaged_model(finals[0])
+        place = self.folder.tasks / finals[0].digest
+        if place.is_dir() and not model_is_whole(self.folder.tasks, finals[0].digest):
+            # It is trained again, for its scores are on disk and its model is not.
+            self.listener.note(f"{place / 'model'}: lost or damaged; training it again")
+            shutil.rmtree(place)
         references = self.inputs.reference_tasks(trial.params)
         tasks, what = [*references.values(), *finals], "training the winner"
         done = run_tasks(tasks, self.engine, self.listener, what)
         runs = require_results(done, finals, f"{what}, trial {trial.number}")
+        rows: dict[str, FoldResult] = {}
+        for name, task in references.items():  # one that failed costs itself alone
+            outcome = done[task.digest]
+            if isinstance(outcome, TaskError):
+                self.listener.note(
+                    f"warning: no reference row {name}: {outcome.reason}: {outcome.message}; "
+                    "--retry-failed tries it again"
+                )
+            else:
+                rows[name] = outcome
         result = final_result(
             trial,
             runs,
-            self._references(references, done),
+            rows,
             choices=self._choices,
             selection=self._selection,
             flagging=self._flagging(trial, runs[0]),
@@ -158,34 +184,10 @@ class FinalTraining:
             steps=steps,
             seed=spec.search.seed,
         )
-        saved = self.folder.tasks / finals[0].digest / "model"
         calibration = self._calibration(trial, runs[0])
         facts = self._facts(finals[0], result).model_copy(update={"calibration": calibration})
-        write_final(self.folder, result, saved=saved, facts=facts)
+        write_final(self.folder, result, saved=place / "model", facts=facts)
         return result
-
-    def _references(
-        self, tasks: Mapping[str, Task], done: Mapping[str, FoldResult | TaskError]
-    ) -> dict[str, FoldResult]:
-        """The reference rows that there are: one that failed costs itself alone."""
-        found = {}
-        for name, task in tasks.items():
-            outcome = done[task.digest]
-            if isinstance(outcome, TaskError):
-                self.listener.note(
-                    f"warning: no reference row {name}: {outcome.reason}: {outcome.message}; "
-                    "--retry-failed tries it again"
-                )
-            else:
-                found[name] = outcome
-        return found
-
-    def _drop_damaged_model(self, task: Task) -> None:
-        """Let a task train again whose scores are on disk and whose model is not."""
-        place = self.folder.tasks / task.digest
-        if place.is_dir() and not model_is_whole(self.folder.tasks, task.digest):
-            self.listener.note(f"{place / 'model'}: lost or damaged; training it again")
-            shutil.rmtree(place)
 
     def _flagging(self, trial: FrozenTrial, first: FoldResult) -> Flagging | None:
         rate = self.inputs.spec.final.false_positive_rate
@@ -224,5 +226,65 @@ class FinalTraining:
             provenance=provenance,
         )
 
-    def _trial(self, number: int) -> FrozenTrial:
-        return next(trial for trial in self._stored.trials if trial.number == number)
+
+def train_final_models(
+    folder: RunDir,
+    trials: Sequence[FrozenTrial],
+    *,
+    cache_dir: Path,
+    listener: Listener,
+    device: str = "auto",
+    workers: int | None = None,
+) -> None:
+    """Train the configurations of `trials` on all normals, as a label budget asks for them.
+
+    Each with the seed of a first final run, like the study's own winner. What is on disk already is
+    not trained again, so the same call goes on after a kill.
+
+    Args:
+        folder: run directory of their study.
+        trials: completed ones.
+        cache_dir: folder of what can be computed again.
+        listener: told how many there are, how long they may take, and of progress.
+        device, workers: as of `hpsearch.study.run.run_study`.
+
+    Raises:
+        UserError: the data is gone or another, or another process writes the study.
+        StudyError: a training failed.
+    """
+    plan = plan_workers(device, workers)
+    seconds = estimated_seconds(trials, plan.count)
+    listener.note(
+        f"final models missing: {len(trials)}; training them takes about {seconds:.0f} s, "
+        "as the folds took; --no-train goes without"
+    )
+    inputs = load_inputs(
+        folder.spec(),
+        cache_dir=cache_dir,
+        workers=plan.count * plan.threads,
+        listener=listener,
+        folder=folder,
+    )
+    facts = environment(
+        inputs.dataset,
+        inputs.backbone,
+        ", ".join(plan.devices),
+        warnings=inputs.warnings,
+    )
+    tasks = [
+        inputs.final_task(trial.params, run=0, steps=mean_best_step(trial)) for trial in trials
+    ]
+    with sole_writer_of(folder.path):
+        folder.begin(inputs.spec, inputs.dataset.table, facts)
+        engine = LocalEngine(inputs.context(folder.tasks, cache_dir), plan)
+        try:
+            what = "training final models"
+            require_results(run_tasks(tasks, engine, listener, what), tasks, what)
+        finally:
+            engine.close()
+
+
+def estimated_seconds(trials: Sequence[FrozenTrial], workers: int) -> float:
+    """How long their final trainings may take: as long as a fold of each, side by side."""
+    folds = [facts.seconds / len(facts.tasks) for facts in map(facts_of, trials)]
+    return max(sum(folds) / workers, *folds) if folds else 0.0

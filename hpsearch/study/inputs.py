@@ -1,6 +1,6 @@
 """Everything that a study reads, checked before anything is written for it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,10 +20,8 @@ from hpsearch.config.spec import MAX_SEED, DatasetSpec, StudySpec, TrainingSpec
 from hpsearch.datasets.pixels import Preprocessing, load_pixels
 from hpsearch.datasets.registry import DatasetRequest, load_dataset
 from hpsearch.datasets.table import Dataset
-from hpsearch.detectors.backbones.backbone import Backbone, load_backbone
-from hpsearch.detectors.backbones.natural import statistics_of_folder
-from hpsearch.detectors.backbones.statistics import natural_statistics
-from hpsearch.detectors.backbones.weights import read_statistics
+from hpsearch.detectors.backbones.backbone import Backbone, load_backbone, read_statistics
+from hpsearch.detectors.backbones.statistics import natural_statistics, statistics_of_folder
 from hpsearch.detectors.base import detector_names, faults_of, load_detector
 from hpsearch.errors import SpecError, StudyError
 from hpsearch.io.files import printable
@@ -66,6 +64,17 @@ class StudyInputs:
     folds: tuple[Fold, ...]
     official: OfficialFolds | None
     warnings: tuple[str, ...]
+
+    def in_words(self) -> str:
+        """What is searched, for whom, in a line."""
+        spec = self.spec
+        return (
+            f"study {spec.study_name}: {spec.detector} on {self.dataset.name}, "
+            f"{len(self.space.grid)} configurations x {spec.search.n_folds} folds"
+            f"{f' of {spec.search.folds}' if self.official else ''}; "
+            f"{len(self.labelled.positions)} labelled anomalies of type "
+            f"{', '.join(self.labelled.types)}; chosen by the {spec.search.criterion} criterion"
+        )
 
     def task(self, params: Params, fold: int) -> Task:
         """The task of one fold of a configuration."""
@@ -121,11 +130,10 @@ class StudyInputs:
             seed=seed,
             steps=steps,
             fold_digest=None if fold is None else self.folds[fold].digest,
-            statistics_digest=self._statistics_digest(params),
+            statistics_digest=(
+                self.backbone.statistics_digest if params.get(AXIS) == NATURAL else None
+            ),
         )
-
-    def _statistics_digest(self, params: Params) -> str | None:
-        return self.backbone.statistics_digest if params.get(AXIS) == NATURAL else None
 
 
 def load_inputs(
@@ -150,7 +158,12 @@ def load_inputs(
         UserError: whatever is wrong, in one line.
     """
     detector = load_detector(spec.detector)
-    _check_sections(spec)
+    sections = (PREPROCESSING, *detector_names())
+    for section in spec.space:
+        if section not in sections:
+            raise SpecError(
+                f"space.{section:.60}: no such section; there are {', '.join(sections)}"
+            )
     with faults_of(spec.detector, "axes"):
         space = build_space(spec, detector.axes)
     if folder is not None:
@@ -168,15 +181,23 @@ def load_inputs(
             detector.check(params, backbone.architecture, spec.training)
     if folder is not None:
         digest = split.official.digest if split.official else None
-        found = identity_of(dataset, backbone, folds_digest=digest)
-        folder.require_same(split.spec, dataset.table, found)
+        identity = identity_of(dataset, backbone, folds_digest=digest)
+        folder.require_same(split.spec, dataset.table, identity)
         _require_same_folds(folder, split, dataset)
-    variants = {preprocessing_of(params) for params in space.grid}
     shown: dict[str, None] = {}  # a line each, once for all variants
-    pixels = {
-        variant: _stored(dataset, variant, cache_dir, workers, listener, shown.setdefault)
-        for variant in sorted(variants, key=repr)
-    }
+    files: dict[Preprocessing, Path] = {}
+    for variant in sorted({preprocessing_of(params) for params in space.grid}, key=repr):
+        pixels = load_pixels(
+            dataset,
+            variant,
+            cache_dir=cache_dir,
+            workers=workers,
+            progress=listener.progress,
+            note=shown.setdefault,
+        )
+        if not isinstance(pixels, np.memmap) or pixels.filename is None:
+            raise TypeError("load_pixels must return a memory map of a file")
+        files[variant] = Path(pixels.filename)
     for line in (*dataset.notes, *shown, *(f"warning: {line}" for line in split.warnings)):
         listener.note(line)
     return StudyInputs(
@@ -187,7 +208,7 @@ def load_inputs(
         statistics_file=statistics_file,
         labelled=split.labelled,
         roles=roles,
-        pixels=pixels,
+        pixels=files,
         folds=split.folds,
         official=split.official,
         warnings=split.warnings,
@@ -237,36 +258,6 @@ def backbone_of(
     natural_statistics(backbone)
     listener.note(f"channel statistics: {backbone.statistics_source}")
     return backbone, path
-
-
-def _check_sections(spec: StudySpec) -> None:
-    sections = (PREPROCESSING, *detector_names())
-    for section in spec.space:
-        if section not in sections:
-            raise SpecError(
-                f"space.{section:.60}: no such section; there are {', '.join(sections)}"
-            )
-
-
-def _stored(
-    dataset: Dataset,
-    variant: Preprocessing,
-    cache_dir: Path,
-    workers: int,
-    listener: Listener,
-    note: Callable[[str], None],
-) -> Path:
-    pixels = load_pixels(
-        dataset,
-        variant,
-        cache_dir=cache_dir,
-        workers=workers,
-        progress=listener.progress,
-        note=note,
-    )
-    if not isinstance(pixels, np.memmap) or pixels.filename is None:
-        raise TypeError("load_pixels must return a memory map of a file")
-    return Path(pixels.filename)
 
 
 def request_of(asked: DatasetSpec) -> DatasetRequest:

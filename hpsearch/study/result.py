@@ -20,8 +20,7 @@ from hpsearch.evaluation.auroc import Estimate, estimate, mean_auroc
 from hpsearch.evaluation.selection import CriterionChoice, LeftOutType, Selection
 from hpsearch.evaluation.threshold import ConformalThreshold, Flagging
 from hpsearch.io.files import remove_leftovers, write_directory_atomic, write_text_atomic
-from hpsearch.model.bundle import read_bundle, write_bundle
-from hpsearch.model.facts import ModelFacts
+from hpsearch.model.bundle import ModelFacts, read_bundle, write_bundle
 from hpsearch.protocol.folds import Positions
 from hpsearch.protocol.labels import EvaluationRoles
 from hpsearch.storage.database import completed_trials, load_study
@@ -84,7 +83,7 @@ class FinalResult:
             if estimate.auroc >= self.test.auroc
             and not REFERENCES[name].items() <= self.params.items()
         ]
-        return max(reaching, key=lambda found: found[1].auroc, default=None)
+        return max(reaching, key=lambda row: row[1].auroc, default=None)
 
 
 def final_result(
@@ -217,7 +216,7 @@ def _result(values: dict[str, Any]) -> FinalResult:
     values["selection"] = Selection(
         **chosen | {"tied": tuple(chosen["tied"]), "left_out_types": left_out}
     )
-    if (found := values["flagging"]) is not None:
-        threshold = ConformalThreshold(**found["threshold"])
-        values["flagging"] = Flagging(**found | {"threshold": threshold})
+    if (flagging := values["flagging"]) is not None:
+        threshold = ConformalThreshold(**flagging["threshold"])
+        values["flagging"] = Flagging(**flagging | {"threshold": threshold})
     return FinalResult(**values)

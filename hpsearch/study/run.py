@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import optuna
-from optuna.trial import FrozenTrial
 
 from hpsearch.config.spec import Criterion, StudySpec
 from hpsearch.evaluation.auroc import visible_difference
-from hpsearch.io.file_systems import network_note
+from hpsearch.io.files import network_note
 from hpsearch.search.engine import (
     Engine,
     LocalEngine,
@@ -26,13 +25,12 @@ from hpsearch.storage.database import (
     FoldRecords,
     create_or_load_study,
     load_study,
-    mean_best_step,
     open_database,
     sole_writer_of,
 )
 from hpsearch.storage.results import read_result
 from hpsearch.storage.run_dir import RunDir, environment
-from hpsearch.storage.trials import facts_of, failures_sentence, trials_of
+from hpsearch.storage.trials import failures_sentence, trials_of
 from hpsearch.study.finish import FinalTraining
 from hpsearch.study.inputs import StudyInputs, load_inputs
 from hpsearch.study.result import FinalResult
@@ -94,7 +92,9 @@ def run_study(
         listener=listener,
         folder=folder,
     )
-    listener.note(_opening(inputs, plan))
+    listener.note(
+        f"{inputs.in_words()}; {plan.count} x {plan.threads} threads on {', '.join(plan.devices)}"
+    )
     listener.note(visible_difference(len(inputs.labelled.positions)).sentence)
     if (warning := network_note(folder.path)) is not None:
         listener.note(f"warning: {warning}")
@@ -116,75 +116,10 @@ def run_study(
         )
         try:
             study = _search(inputs, folder, engine, listener, retry_failed=retry_failed)
-            _tell_failures(study, listener)
             final = FinalTraining(study, inputs, folder, engine, listener, retry_failed)
             return StudyRun(folder, final.results(criteria or [spec.search.criterion]))
         finally:
             engine.close()
-
-
-def train_final_models(
-    folder: RunDir,
-    trials: Sequence[FrozenTrial],
-    *,
-    cache_dir: Path,
-    listener: Listener,
-    device: str = "auto",
-    workers: int | None = None,
-) -> None:
-    """Train the configurations of `trials` on all normals, as a label budget asks for them.
-
-    With the seed of a first final run, like the study's own winner.
-
-    What is on disk already is not trained again, so the same call goes on after a kill.
-
-    Args:
-        folder: run directory of their study.
-        trials: completed ones.
-        cache_dir: folder of what can be computed again.
-        listener: told how many there are, how long they may take, and of progress.
-        device, workers: as of `hpsearch.study.run.run_study`.
-
-    Raises:
-        UserError: the data is gone or another, or another process writes the study.
-        StudyError: a training failed.
-    """
-    plan = plan_workers(device, workers)
-    seconds = estimated_seconds(trials, plan.count)
-    listener.note(
-        f"final models missing: {len(trials)}; training them takes about {seconds:.0f} s, "
-        "as the folds took; --no-train goes without"
-    )
-    inputs = load_inputs(
-        folder.spec(),
-        cache_dir=cache_dir,
-        workers=plan.count * plan.threads,
-        listener=listener,
-        folder=folder,
-    )
-    facts = environment(
-        inputs.dataset,
-        inputs.backbone,
-        ", ".join(plan.devices),
-        warnings=inputs.warnings,
-    )
-    tasks = [
-        inputs.final_task(trial.params, run=0, steps=mean_best_step(trial)) for trial in trials
-    ]
-    with sole_writer_of(folder.path):
-        folder.begin(inputs.spec, inputs.dataset.table, facts)
-        engine = LocalEngine(inputs.context(folder.tasks, cache_dir), plan)
-        try:
-            what = "training final models"
-            require_results(run_tasks(tasks, engine, listener, what), tasks, what)
-        finally:
-            engine.close()
-
-
-def estimated_seconds(trials: Sequence[FrozenTrial], workers: int) -> float:
-    """How long their final trainings may take: as long as a fold of each, side by side."""
-    folds = [facts.seconds / len(facts.tasks) for facts in map(facts_of, trials)]
-    return max(sum(folds) / workers, *folds) if folds else 0.0
 
 
 def _on_another_device(folder: RunDir, plan: Workers) -> str | None:
@@ -195,18 +130,6 @@ def _on_another_device(folder: RunDir, plan: Workers) -> str | None:
     return (
         f"the study began on {', '.join(began)} and goes on on {', '.join(now)}: precision and "
         "seeds stay, but sums are rounded otherwise"
-    )
-
-
-def _opening(inputs: StudyInputs, plan: Workers) -> str:
-    spec, types = inputs.spec, ", ".join(inputs.labelled.types)
-    return (
-        f"study {spec.study_name}: {spec.detector} on {inputs.dataset.name}, "
-        f"{len(inputs.space.grid)} configurations x {spec.search.n_folds} folds"
-        f"{f' of {spec.search.folds}' if inputs.official else ''}; "
-        f"{len(inputs.labelled.positions)} labelled anomalies of type {types}; "
-        f"chosen by the {spec.search.criterion} criterion; "
-        f"{plan.count} x {plan.threads} threads on {', '.join(plan.devices)}"
     )
 
 
@@ -255,16 +178,13 @@ def _search(
         records=FoldRecords(open_database(folder.path)),
         listener=listener,
     ).run()
-    return study
-
-
-def _tell_failures(study: optuna.Study, listener: Listener) -> None:
     trials = trials_of(study)
     if trials.completed and trials.failed:
         listener.note(
             f"{failures_sentence(trials.failed, tried=len(trials.ended))}; `hpsearch run "
             "--retry-failed` tries them again"
         )
+    return study
 
 
 def _train_lost(inputs: StudyInputs, folder: RunDir, engine: Engine, listener: Listener) -> None:

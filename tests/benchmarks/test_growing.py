@@ -19,7 +19,7 @@ from hpsearch.datasets.pixels import Preprocessing, load_pixels
 from hpsearch.datasets.registry import DatasetRequest, load_dataset
 from hpsearch.detectors.backbones.backbone import load_backbone
 from hpsearch.detectors.base import ImageView, Setup
-from hpsearch.detectors.dpa import DPADetector
+from hpsearch.detectors.dpa import PerceptualAutoencoder
 from hpsearch.evaluation.auroc import auroc
 from hpsearch.protocol.folds import final_split
 
@@ -85,7 +85,7 @@ def train_and_test(
     labels: np.ndarray,
 ) -> tuple[float, float]:
     """Test ROC AUC, and seconds of training."""
-    detector = DPADetector(Setup(params=params, training=TRAINING, seed=seed, **setup))
+    detector = PerceptualAutoencoder(Setup(params=params, training=TRAINING, seed=seed, **setup))
     started = time.perf_counter()
     detector.fit(setup["normals"], None, max_steps=STEPS)
     seconds = time.perf_counter() - started

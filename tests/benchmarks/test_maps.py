@@ -23,7 +23,7 @@ from hpsearch.datasets.manifest import load_manifest
 from hpsearch.datasets.pixels import preprocess
 from hpsearch.datasets.reading import read_mask
 from hpsearch.datasets.table import Dataset
-from hpsearch.model.facts import PreprocessingFacts
+from hpsearch.model.images import PreprocessingFacts
 
 _LIMIT = 0.3  # false-positive rate up to which AUPRO is integrated
 _THRESHOLDS = 200
@@ -39,7 +39,7 @@ def _scored_mask(dataset: Dataset, position: int, how: PreprocessingFacts) -> np
         mask = read_mask(Path(str(dataset.root), name))
     large = max(width, height)  # so that no marked pixel is lost by shrinking
     square = preprocess(mask, replace(how.steps, size=large, equalize=False))
-    kept = round(large * how.resolution / how.size)
+    kept = round(large * how.resolution / how.steps.size)
     start = (large - kept) // 2
     scored = square.crop((start, start, start + kept, start + kept))
     return np.asarray(scored.resize((_SIDE, _SIDE), Image.Resampling.NEAREST)) >= 128

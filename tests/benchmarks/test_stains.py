@@ -9,8 +9,8 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
-from hpsearch.datasets.histology.stain import draw_stain, transmit
-from hpsearch.datasets.prepare.stains.choice import NormaliserName, normaliser
+from hpsearch.datasets.histology.style import draw_stain, transmit
+from hpsearch.datasets.prepare.stains.normaliser import StainName, normaliser
 
 N_TILES = {256: 64, 768: 16}
 ROUNDS = 5
@@ -19,7 +19,7 @@ ROUNDS = 5
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 @pytest.mark.parametrize("side", N_TILES)
 @pytest.mark.parametrize("name", ["vahadane", "macenko"])
-def test_tiles_a_second(name: NormaliserName, side: int, device: str) -> None:
+def test_tiles_a_second(name: StainName, side: int, device: str) -> None:
     if name == "macenko":
         pytest.importorskip("torchstain")
     tiles = make_tiles(side)

@@ -21,7 +21,7 @@ from hpsearch.datasets.pixels import Preprocessing, load_pixels
 from hpsearch.datasets.registry import DatasetRequest, load_dataset
 from hpsearch.detectors.backbones.backbone import load_backbone
 from hpsearch.detectors.base import ImageView, Setup
-from hpsearch.detectors.dpa import DPADetector
+from hpsearch.detectors.dpa import PerceptualAutoencoder
 from hpsearch.evaluation.auroc import auroc
 from hpsearch.protocol.folds import final_split
 
@@ -89,7 +89,7 @@ def measure(images: Path, weights: Path, figures: Path, cache_dir: Path) -> None
             device="cpu",
             cache_dir=cache_dir,
         )
-        detector = DPADetector(setup)
+        detector = PerceptualAutoencoder(setup)
         detector.fit(normals, None, max_steps=STEPS)
         scores = detector.score(test)
         found = auroc(scores[labels == 0], scores[labels == 1])

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dpa_core.config import AutoencoderConfig, FitConfig, LossConfig
 from dpa_core.features import VGG_MINI, FeatureExtractor
-from dpa_core.fit import Fit, fit
+from dpa_core.fit import Fitted, fit
 from dpa_core.loss import ReconstructionLoss
 
 Images = NDArray[np.uint8]
@@ -93,31 +93,31 @@ def small_fit(
     loss: ReconstructionLoss,
     train: Images,
     held_out: Images,
-) -> Callable[..., Fit]:
+) -> Callable[..., Fitted]:
     """`fit` of the small network: takes changes of the training, and keywords of `fit`."""
     usual = {"network": network, "loss": loss, "images": train, "held_out": held_out}
 
-    def run(changes: Mapping[str, Any] = MappingProxyType({}), **keywords: Any) -> Fit:
+    def run(changes: Mapping[str, Any] = MappingProxyType({}), **keywords: Any) -> Fitted:
         return fit(**{**usual, "training": replace(training, **changes), **keywords})
 
     return run
 
 
 @pytest.fixture(scope="session")
-def losses_of() -> Callable[[Fit], Losses]:
+def losses_of() -> Callable[[Fitted], Losses]:
     """Every number of the validations but the seconds."""
 
-    def losses(fitted: Fit) -> Losses:
+    def losses(fitted: Fitted) -> Losses:
         return [(check.step, check.train_loss, check.held_out_loss) for check in fitted.history]
 
     return losses
 
 
 @pytest.fixture(scope="session")
-def assert_identical(losses_of: Callable[[Fit], Losses]) -> Callable[[Fit, Fit], None]:
+def assert_identical(losses_of: Callable[[Fitted], Losses]) -> Callable[[Fitted, Fitted], None]:
     """Two trainings are the same bit for bit, but for the seconds."""
 
-    def compare(one: Fit, other: Fit) -> None:
+    def compare(one: Fitted, other: Fitted) -> None:
         assert losses_of(one) == losses_of(other)
         assert (one.best_step, one.best_loss) == (other.best_step, other.best_loss)
         weights, others = one.autoencoder.state_dict(), other.autoencoder.state_dict()

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from dpa_core.checkpoint import load_checkpoint, save_checkpoint
 from dpa_core.errors import CheckpointError
-from dpa_core.tensor_files import MAX_BYTES
+from dpa_core.tensor_files import MAX_TENSOR_BYTES
+from dpa_core.training_state import load_checkpoint, save_checkpoint
 
 
 def tensors_of(number: int) -> dict[str, Tensor]:
@@ -160,7 +160,9 @@ def test_values_that_are_not_finite_are_damage(tmp_path: Path, bad: float) -> No
 
 def test_a_file_larger_than_any_of_ours_is_damage(tmp_path: Path) -> None:
     write(tmp_path, 1, 2)
-    os.truncate(tmp_path / "step-2.safetensors", MAX_BYTES + 1)  # takes no disk: it is a hole
+    os.truncate(
+        tmp_path / "step-2.safetensors", MAX_TENSOR_BYTES + 1
+    )  # takes no disk: it is a hole
     with pytest.warns(UserWarning, match=r"step-2.safetensors is damaged"):
         assert_loads(tmp_path, 1)
 

@@ -9,18 +9,18 @@ from numpy.typing import NDArray
 from dpa_core.config import AutoencoderConfig, FitConfig
 from dpa_core.errors import ConfigError, DivergedError
 from dpa_core.features import FeatureExtractor
-from dpa_core.fit import Fit, fit
+from dpa_core.fit import Fitted, fit
 from dpa_core.loss import ReconstructionLoss
 from dpa_core.score import score
 from dpa_core.training_state import Check
 
 Images = NDArray[np.uint8]
-SmallFit = Callable[..., Fit]
+SmallFit = Callable[..., Fitted]
 Losses = list[tuple[int, float, float | None]]
 NEVER = 1e9  # no improvement is as large
 
 
-def steps_of(fitted: Fit) -> list[int]:
+def steps_of(fitted: Fitted) -> list[int]:
     return [check.step for check in fitted.history]
 
 
@@ -114,8 +114,8 @@ def test_on_check_sees_every_validation_and_may_stop(small_fit: SmallFit) -> Non
 @pytest.mark.parametrize("flips", [False, True])
 def test_one_seed_gives_identical_bits(
     small_fit: SmallFit,
-    assert_identical: Callable[[Fit, Fit], None],
-    losses_of: Callable[[Fit], Losses],
+    assert_identical: Callable[[Fitted, Fitted], None],
+    losses_of: Callable[[Fitted], Losses],
     flips: bool,
 ) -> None:
     changes = {"flips": flips, "seed": 5}
@@ -125,7 +125,7 @@ def test_one_seed_gives_identical_bits(
 
 
 def test_cached_features_change_nothing(
-    small_fit: SmallFit, losses_of: Callable[[Fit], Losses]
+    small_fit: SmallFit, losses_of: Callable[[Fitted], Losses]
 ) -> None:
     with_cache, without = (
         np.array(losses_of(small_fit({"max_steps": 5, "feature_cache_bytes": budget})), float)

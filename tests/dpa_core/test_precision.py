@@ -4,8 +4,8 @@ import torch
 
 from dpa_core.autoencoder import Autoencoder
 from dpa_core.config import AutoencoderConfig
+from dpa_core.features import full_float32
 from dpa_core.loss import ReconstructionLoss
-from dpa_core.precision import full_float32
 from dpa_core.score import score
 
 

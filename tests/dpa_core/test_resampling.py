@@ -7,45 +7,45 @@ from dpa_core.growth import Phase, double, halve, images_at, shrink
 
 
 @pytest.fixture
-def images() -> torch.Tensor:
+def noise() -> torch.Tensor:
     return torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 
 
-def test_halving_is_bilinear(images: torch.Tensor) -> None:
-    expected = functional.interpolate(images, scale_factor=0.5, mode="bilinear")
-    torch.testing.assert_close(halve(images), expected)
+def test_halving_is_bilinear(noise: torch.Tensor) -> None:
+    expected = functional.interpolate(noise, scale_factor=0.5, mode="bilinear")
+    torch.testing.assert_close(halve(noise), expected)
 
 
-def test_doubling_repeats_and_halving_undoes_it_exactly(images: torch.Tensor) -> None:
-    expected = images.numpy().repeat(2, axis=2).repeat(2, axis=3)
-    np.testing.assert_array_equal(double(images).numpy(), expected)
-    assert torch.equal(halve(double(images)), images)
+def test_doubling_repeats_and_halving_undoes_it_exactly(noise: torch.Tensor) -> None:
+    expected = noise.numpy().repeat(2, axis=2).repeat(2, axis=3)
+    np.testing.assert_array_equal(double(noise).numpy(), expected)
+    assert torch.equal(halve(double(noise)), noise)
 
 
 @pytest.mark.parametrize("resolution", [16, 8, 4, 2])
-def test_shrinking_is_torchs_bilinear_in_one_step(images: torch.Tensor, resolution: int) -> None:
+def test_shrinking_is_torchs_bilinear_in_one_step(noise: torch.Tensor, resolution: int) -> None:
     scale = resolution / 16
-    expected = functional.interpolate(images, scale_factor=scale, mode="bilinear")
-    torch.testing.assert_close(shrink(images, resolution), expected)
+    expected = functional.interpolate(noise, scale_factor=scale, mode="bilinear")
+    torch.testing.assert_close(shrink(noise, resolution), expected)
 
 
 @pytest.mark.parametrize("resolution", [8, 4, 2])
 def test_a_pixel_is_the_mean_of_the_four_in_the_middle_of_its_square(
-    images: torch.Tensor, resolution: int
+    noise: torch.Tensor, resolution: int
 ) -> None:
     side = 16 // resolution
-    squares = images.reshape(2, 3, resolution, side, resolution, side)
+    squares = noise.reshape(2, 3, resolution, side, resolution, side)
     middle = slice(side // 2 - 1, side // 2 + 1)
     expected = squares[:, :, :, middle, :, middle].mean(dim=(3, 5))
-    torch.testing.assert_close(shrink(images, resolution), expected)
+    torch.testing.assert_close(shrink(noise, resolution), expected)
 
 
 @pytest.mark.parametrize("resolution", [16, 8, 4])
 def test_an_image_in_a_transition_is_mixed_with_a_coarse_copy_of_the_full_size(
-    images: torch.Tensor, resolution: int
+    noise: torch.Tensor, resolution: int
 ) -> None:
-    fine, coarse = shrink(images, resolution), shrink(images, resolution // 2)
-    assert torch.equal(images_at(images, Phase(resolution)), fine)
-    assert torch.equal(images_at(images, Phase(resolution, alpha=0.0)), double(coarse))
-    mixed = images_at(images, Phase(resolution, alpha=0.25))
+    fine, coarse = shrink(noise, resolution), shrink(noise, resolution // 2)
+    assert torch.equal(images_at(noise, Phase(resolution)), fine)
+    assert torch.equal(images_at(noise, Phase(resolution, alpha=0.0)), double(coarse))
+    mixed = images_at(noise, Phase(resolution, alpha=0.25))
     torch.testing.assert_close(mixed, 0.25 * fine + 0.75 * double(coarse))

@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from dpa_core.errors import TensorFileError
-from dpa_core.tensor_files import MAX_BYTES, Form, read_header, read_tensors
+from dpa_core.tensor_files import MAX_TENSOR_BYTES, Form, read_header, read_tensors
 
 FORMS = {"weight": Form((3, 5)), "normals": Form((None, 2), (torch.float64,))}
 TENSORS = {"weight": torch.ones(3, 5), "normals": torch.zeros(4, 2, dtype=torch.float64)}
@@ -98,7 +98,7 @@ def test_truncated(kept: int, file: Path) -> None:
 
 
 def test_a_file_larger_than_any_of_ours_is_not_opened(file: Path) -> None:
-    os.truncate(file, MAX_BYTES + 1)  # takes no disk: it is a hole
+    os.truncate(file, MAX_TENSOR_BYTES + 1)  # takes no disk: it is a hole
     with pytest.raises(TensorFileError, match="has more than 8 GB"):
         read_tensors(file)
 

@@ -1,6 +1,7 @@
 """The steps of a training: growing, the critic beside it, and optimisers that start afresh."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,13 +10,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from dpa_core.autoencoder import Autoencoder
 from dpa_core.config import AutoencoderConfig, FitConfig, LossConfig
 from dpa_core.errors import ConfigError
-from dpa_core.fit import Fit
+from dpa_core.fit import Fitted, Trainer, Validation
 from dpa_core.growth import Phase
 from dpa_core.learner import Learner
 from dpa_core.loss import ReconstructionLoss
-from dpa_core.trainer import Trainer
 
 Images = NDArray[np.uint8]
 MakeTrainer = Callable[..., Trainer]
@@ -118,8 +119,22 @@ def test_the_critic_leans_on_the_autoencoder_and_not_the_other_way(
     torch.testing.assert_close(after, before, rtol=0, atol=0)
 
 
+def test_the_critic_has_the_weight_that_was_asked_for(make_trainer: MakeTrainer) -> None:
+    """The first step's gradient is that of the reconstruction and the weighted verdict's."""
+
+    def gradients(weight: float) -> Tensor:
+        trainer = make_trainer(adversarial=weight)
+        trainer.step(0)
+        given = [p.grad for p in trainer.autoencoder.parameters() if p.grad is not None]
+        return torch.cat([gradient.flatten() for gradient in given])
+
+    without, one, three = (gradients(weight) for weight in (0.0, 1.0, 3.0))
+    assert (one - without).abs().max() > 1e-3
+    torch.testing.assert_close(three - without, 3 * (one - without), rtol=1e-3, atol=1e-5)
+
+
 def test_growing_learns_and_chooses_at_full_size(
-    small_fit: Callable[..., Fit],
+    small_fit: Callable[..., Fitted],
     make_loss: Callable[..., ReconstructionLoss],
     stripes: Callable[..., Images],
 ) -> None:
@@ -136,7 +151,43 @@ def test_growing_learns_and_chooses_at_full_size(
     assert fitted.best_loss < 0.8 * (at_full_size[0].held_out_loss or 0)
 
 
-def test_there_must_be_time_to_grow(small_fit: Callable[..., Fit]) -> None:
+def test_a_validation_at_the_end_of_growing_is_not_one_at_full_size(
+    small_fit: Callable[..., Fitted], make_loss: Callable[..., ReconstructionLoss]
+) -> None:
+    """The last step of the last transition still sees the lower resolution."""
+    fitted = small_fit(
+        {"max_steps": 12, "steps_per_phase": 2, "check_every": 4, "min_improvement": 1e9},
+        network=replace(NETWORK, image_size=16),
+        loss=make_loss(config=LossConfig(LAYERS)),
+    )
+    assert [check.step for check in fitted.history] == [4, 8, 12]  # grown after 4 steps
+    assert fitted.best_step == 8  # the first at full size, for none improves on it
+
+
+def test_a_validation_is_of_the_network_of_the_step_before_it(
+    small_fit: Callable[..., Fitted],
+    make_loss: Callable[..., ReconstructionLoss],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its resolution and its alpha; the next step's may be of layers that are not trained yet."""
+    asked: list[Phase] = []
+    validate = Validation.__call__
+
+    def watched(self: Validation, autoencoder: Autoencoder, phase: Phase) -> float:
+        asked.append(phase)
+        return validate(self, autoencoder, phase)
+
+    monkeypatch.setattr(Validation, "__call__", watched)
+    small_fit(
+        {"max_steps": 6, "steps_per_phase": 2, "check_every": 1},
+        network=replace(NETWORK, image_size=16),
+        loss=make_loss(config=LossConfig(LAYERS)),
+    )
+    fading_in = [Phase(16, 0.0), Phase(16, 0.5)]
+    assert asked == [Phase(8), Phase(8), *fading_in, Phase(16), Phase(16)]
+
+
+def test_there_must_be_time_to_grow(small_fit: Callable[..., Fitted]) -> None:
     with pytest.raises(ConfigError) as caught:
         small_fit({"max_steps": 60, "steps_per_phase": 15}, network=NETWORK)
     assert str(caught.value) == (

@@ -6,12 +6,19 @@ import pytest
 import torch
 
 from dpa_core.autoencoder import Autoencoder
-from dpa_core.checkpoint import load_checkpoint, save_checkpoint
 from dpa_core.config import AutoencoderConfig, FitConfig, LossConfig
 from dpa_core.errors import CheckpointError
 from dpa_core.growth import final_phase
 from dpa_core.learner import Learner
-from dpa_core.training_state import Check, TrainingState, configuration, resume, save
+from dpa_core.training_state import (
+    Check,
+    TrainingState,
+    configuration,
+    load_checkpoint,
+    resume,
+    save,
+    save_checkpoint,
+)
 
 NETWORK = AutoencoderConfig(16, 1, 4)
 BELONGS_TO = configuration(NETWORK, FitConfig(), LossConfig({0: {"r12": 1.0}}))

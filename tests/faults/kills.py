@@ -297,7 +297,7 @@ def command_cases(work: Path, study: Path) -> Iterator[Case]:
     os.truncate(broken / "runs" / "killed" / "study.db", 5000)
     yield Case("recover", ["recover", "killed"], broken, study_outcome)
     slides = work / "start" / "prepare"
-    build = runpy.run_path(str(ROOT / "tests/hpsearch/prepare/conftest.py"))["_build"]
+    build = runpy.run_path(str(ROOT / "tests/hpsearch/datasets/prepare/conftest.py"))["_build"]
     build(slides / "slides")
     options = ("--stain", "none", "--tile-size", "96", "--tiles-per-slide", "6", "--workers", "1")
     where = ("camelyon16", "--slides", "slides", "--out", "out")

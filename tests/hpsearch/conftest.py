@@ -12,6 +12,7 @@ import numpy as np
 import optuna
 import pytest
 import yaml
+from optuna.storages._rdb.storage import _VersionManager
 from PIL import Image
 
 import hpsearch.study.run
@@ -78,8 +79,19 @@ def _own_folders(cache: Path, runs: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _quiet_optuna() -> None:
+def _quick_optuna() -> Iterator[None]:
+    """Quiet, and without reading its migrations anew whenever a study is opened."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    read, once = _VersionManager._create_alembic_script, []  # Optuna 5: alike for every database
+
+    def script(manager: _VersionManager) -> Any:
+        if not once:
+            once.append(read(manager))
+        return once[0]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_VersionManager, "_create_alembic_script", script)
+        yield
 
 
 def _image(kind: str, rng: np.random.Generator) -> np.ndarray:
@@ -186,8 +198,6 @@ import os, signal, sys, time
 import numpy as np, pandas as pd
 from hpsearch.detectors.base import CURVE_COLUMNS, Training
 from hpsearch.errors import TaskError
-from hpsearch.search.events import SilentListener
-from hpsearch.study.inputs import StudyInputs, load_inputs
 
 class Unpicklable(Exception):
     def __init__(self, one, two):
@@ -260,7 +270,8 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def inline(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """Studies train in this process; gives the digests of what was trained."""
-    monkeypatch.setattr(hpsearch.study.run, "LocalEngine", InlineEngine)
+    for module in (hpsearch.study.run, hpsearch.study.finish):
+        monkeypatch.setattr(module, "LocalEngine", InlineEngine)
     monkeypatch.setattr(InlineEngine, "trained", [])
     yield InlineEngine.trained
 

@@ -17,16 +17,28 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Recipe:
-    """How the classifier is trained."""
+    """How the classifier is trained.
+
+    Attributes:
+        epochs: passes over the images.
+        batch_size: images a step.
+        peak_learning_rate: reached after `warmup` of the steps, then a cosine to zero.
+        warmup: fraction of all steps.
+        momentum: Nesterov's.
+        weight_decay: of SGD.
+        label_smoothing: of the cross-entropy.
+        crop_padding: px, reflected.
+        seed: of initialisation, batches and crops.
+    """
 
     epochs: int = 45
     batch_size: int = 256
-    peak_learning_rate: float = 0.3  # reached after `warmup` of the steps, then a cosine to zero
-    warmup: float = 0.2  # fraction of all steps
-    momentum: float = 0.9  # Nesterov
+    peak_learning_rate: float = 0.3
+    warmup: float = 0.2
+    momentum: float = 0.9
     weight_decay: float = 5e-4
     label_smoothing: float = 0.05
-    crop_padding: int = 4  # px, reflected
+    crop_padding: int = 4
     seed: int = 0
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hpsearch.datasets.mvtec import files_in, files_outside, folders_in, passed_over_notes
+from hpsearch.datasets.folders import files_in, files_outside, folders_in, passed_over_notes
 from hpsearch.datasets.reading import read_image
 from hpsearch.errors import DataError
 
@@ -27,7 +27,7 @@ def read_image_folders(folder: Path) -> LabelledImages:
     """All images below `folder`, class by class and file by file in the order of their names.
 
     What is passed over is logged; which files are images is the rule of
-    `hpsearch.datasets.mvtec`.
+    `hpsearch.datasets.folders`.
 
     Raises:
         DataError: no image at all, a damaged one, or images of different sizes.

@@ -8,17 +8,28 @@ from tools.vgg_mini.classifier import Recipe
 
 @dataclass(frozen=True)
 class TrainingRecord:
-    """What is known of one training after it."""
+    """What is known of one training after it.
+
+    Attributes:
+        recipe: that was followed.
+        n_train, n_test: images.
+        test_accuracy: fraction, of the folded network with float16 weights.
+        seconds: of the training alone.
+        torch_version, hardware: on which it ran.
+        n_parameters: of the folded network.
+        n_dead_channels: zero on all training images, over all layers.
+        digest: of the weights.
+    """
 
     recipe: Recipe
     n_train: int
     n_test: int
-    test_accuracy: float  # fraction, of the folded network with float16 weights
-    seconds: float  # training alone
+    test_accuracy: float
+    seconds: float
     torch_version: str
     hardware: str
     n_parameters: int
-    n_dead_channels: int  # zero on all training images, over all layers
+    n_dead_channels: int
     digest: str
 
 

@@ -8,17 +8,23 @@ import logging
 import platform
 import time
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import asdict
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from dpa_core.features import VGG_MINI, LayerStatistics
-from hpsearch.detectors.backbones.backbone import Backbone, build_extractor, weights_digest
+from hpsearch.detectors.backbones.backbone import (
+    Backbone,
+    build_extractor,
+    statistics_tensors,
+    weights_digest,
+    write_tensors,
+)
 from hpsearch.detectors.backbones.statistics import compute_statistics
-from hpsearch.detectors.backbones.weights import statistics_tensors, write_tensors
-from tools.vgg_mini.batch_norm import fold_batch_norm
 from tools.vgg_mini.classifier import Recipe, normalise, train_classifier
 from tools.vgg_mini.image_folders import LabelledImages, read_image_folders
 from tools.vgg_mini.model_card import TrainingRecord, model_card
@@ -58,6 +64,26 @@ def main(arguments: list[str] | None = None) -> None:
         digest=backbone.digest,
     )
     _write(options.out, backbone.weights, statistics, record)
+
+
+def fold_batch_norm(features: nn.Sequential) -> dict[str, Tensor]:
+    """Weights of the plain network that computes what `features` computes in evaluation mode.
+
+    Args:
+        features: modules in the order convolution, batch normalisation, ReLU, and poolings.
+
+    Returns:
+        float32 tensors under torchvision's keys of the network without batch normalisation,
+        `features.N.weight` and `features.N.bias`; worked out in float64.
+    """
+    plain: list[nn.Module] = []
+    for module in deepcopy(features).double().eval():
+        if isinstance(module, nn.BatchNorm2d):
+            plain[-1] = fuse_conv_bn_eval(plain[-1], module)
+        else:
+            plain.append(module)
+    weights = nn.Sequential(*plain).state_dict()
+    return {f"features.{key}": value.float() for key, value in weights.items()}
 
 
 def folded_backbone(features: nn.Sequential) -> Backbone:

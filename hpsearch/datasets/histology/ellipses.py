@@ -7,22 +7,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
-Choice = NDArray[np.intp] | NDArray[np.bool_]
+_Choice = NDArray[np.intp] | NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
 class Ellipses:
-    """`n` ellipses; lengths in px of the tile."""
+    """`n` ellipses; lengths in px of the tile.
 
-    centre: Array  # (n, 2), row and column
-    radius: Array  # (n,), of the circle of equal area
-    elongation: Array  # (n,), long over short axis
-    angle: Array  # (n,), of the long axis from the direction of rows, radians
+    Attributes:
+        centre: `(n, 2)`, row and column.
+        radius: `(n,)`, of the circle of equal area.
+        elongation: `(n,)`, long over short axis.
+        angle: `(n,)`, of the long axis from the direction of rows, radians.
+    """
+
+    centre: Array
+    radius: Array
+    elongation: Array
+    angle: Array
 
     def __len__(self) -> int:
         return len(self.radius)
 
-    def __getitem__(self, chosen: Choice) -> "Ellipses":
+    def __getitem__(self, chosen: _Choice) -> "Ellipses":
         return Ellipses(
             self.centre[chosen], self.radius[chosen], self.elongation[chosen], self.angle[chosen]
         )
@@ -114,15 +121,11 @@ def _depth(ellipses: Ellipses, irregularity: float, reach: int, rng: np.random.G
     distance = np.sqrt(along**2 + across**2) + 1e-9
     depth: Array = ellipses.radius[:, None, None] - distance
     if irregularity:
-        waves = _waves(along / distance, across / distance, rng)
+        # Random waves of two and of three periods around each centre.
+        cosine, sine = along / distance, across / distance
+        cosine2, sine2 = cosine**2 - sine**2, 2 * cosine * sine
+        cosine3, sine3 = cosine2 * cosine - sine2 * sine, sine2 * cosine + cosine2 * sine
+        a, b, c, d = rng.standard_normal((4, len(cosine), 1, 1))
+        waves = a * cosine2 + b * sine2 + c * cosine3 + d * sine3
         depth += irregularity * ellipses.radius[:, None, None] * waves
     return depth
-
-
-def _waves(cosine: Array, sine: Array, rng: np.random.Generator) -> Array:
-    """Random waves of two and of three periods around each centre, seen in given directions."""
-    cosine2, sine2 = cosine**2 - sine**2, 2 * cosine * sine
-    cosine3, sine3 = cosine2 * cosine - sine2 * sine, sine2 * cosine + cosine2 * sine
-    a, b, c, d = rng.standard_normal((4, len(cosine), 1, 1))
-    waves: Array = a * cosine2 + b * sine2 + c * cosine3 + d * sine3
-    return waves

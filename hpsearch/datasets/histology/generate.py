@@ -31,19 +31,18 @@ torch 2.15. Each figure is one training: of five repeated with training seed 1 t
 moved by 0.01, one (4 x 8x8, r12) by 0.12; read the spread, not the ranks.
 """
 
-from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from joblib import Parallel, delayed
 from numpy.typing import NDArray
 
-from hpsearch.datasets.histology.slides import draw_slide
-from hpsearch.datasets.histology.tissue import render_tile
-from hpsearch.io.progress import Progress, silent
+from hpsearch.datasets.histology.style import draw_style
+from hpsearch.datasets.histology.tile import render_tile
+from hpsearch.io.processes import Progress, in_order, silent
 
 TILES_PER_SLIDE = 50
-SLIDES = {  # (split, kind): number of slides
+SLIDE_COUNTS = {  # (split, kind): number of slides
     ("train", "normal"): 40,
     ("train", "tumour"): 8,
     ("test", "normal"): 12,
@@ -66,30 +65,17 @@ def generate(
     """
     slides = [
         (split, kind, f"{split}/{kind}_{number:03d}")
-        for (split, kind), n in SLIDES.items()
+        for (split, kind), n in SLIDE_COUNTS.items()
         for number in range(n)
     ]
     seeds = np.random.SeedSequence(seed).spawn(len(slides))
-    jobs = (
-        delayed(_render_slide)(kind, own) for (_, kind, _), own in zip(slides, seeds, strict=True)
-    )
+    jobs = [_Job(name, kind, own) for (_, kind, name), own in zip(slides, seeds, strict=True)]
     tiles = []
-    for done, rendered in enumerate(Parallel(n_jobs=workers, return_as="generator")(jobs), 1):
+    for done, rendered in enumerate(in_order(_render_slide, jobs, workers=workers), 1):
         tiles.append(rendered)
         progress("rendering slides", done, len(slides))
-    rows = [row for split, kind, name in slides for row in _rows(split, kind, name)]
-    return pd.DataFrame(rows), np.concatenate(tiles)
-
-
-def _render_slide(kind: str, seed: np.random.SeedSequence) -> NDArray[np.uint8]:
-    rng = np.random.default_rng(seed)
-    slide = draw_slide(rng, tumour=kind == "tumour")
-    return np.stack([render_tile(slide, rng) for _ in range(TILES_PER_SLIDE)])
-
-
-def _rows(split: str, kind: str, slide: str) -> Iterator[dict[str, str | int]]:
-    for number in range(TILES_PER_SLIDE):
-        yield {
+    rows = [
+        {
             "image_id": f"{slide}/{number:03d}",
             "path": "",
             "label": int(kind == "tumour"),
@@ -98,3 +84,30 @@ def _rows(split: str, kind: str, slide: str) -> Iterator[dict[str, str | int]]:
             "split": split,
             "mask_path": "",
         }
+        for split, kind, slide in slides
+        for number in range(TILES_PER_SLIDE)
+    ]
+    return pd.DataFrame(rows), np.concatenate(tiles)
+
+
+class _Job(NamedTuple):
+    """A slide to render.
+
+    Attributes:
+        name: for messages.
+        kind: normal or tumour.
+        seed: of all its tiles.
+    """
+
+    name: str
+    kind: str
+    seed: np.random.SeedSequence
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def _render_slide(job: _Job) -> NDArray[np.uint8]:
+    rng = np.random.default_rng(job.seed)
+    slide = draw_style(rng, tumour=job.kind == "tumour")
+    return np.stack([render_tile(slide, rng) for _ in range(TILES_PER_SLIDE)])

@@ -3,93 +3,94 @@
 The challenge's README: groups "_0" and "_1" are tumour, "_2" are areas without tumour cut out of
 them. Test slides use the names "Tumor" and "Exclusion", and "None" for what was put in no group,
 which is held to be no tumour.
-
-Squares and polygons: which lies inside which, exactly and for any outline.
-
-A polygon is an array (V, 2) of corners x, y; the last is joined to the first. Inside means an odd
-number of crossings to the outside, so that outlines drawn by hand may cross themselves.
 """
 
 import zipfile
 from collections import Counter
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import NoReturn
+from types import ModuleType
+from typing import Any, NoReturn
 from xml.etree import ElementTree
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hpsearch.datasets.reading import check_regular_file
-from hpsearch.errors import DataError
+from hpsearch.errors import DataError, UserError
 from hpsearch.io.files import printable
-
-Polygon = NDArray[np.float64]
-
-
-def covers_square(polygon: Polygon, x: float, y: float, side: float) -> bool:
-    """Whether the square with its upper left corner at (x, y) lies wholly inside the polygon."""
-    return not _crosses(polygon, x, y, side) and _holds(polygon, x + side / 2, y + side / 2)
-
-
-def touches_square(polygon: Polygon, x: float, y: float, side: float) -> bool:
-    """Whether the polygon and the inside of the square have a point in common."""
-    return _crosses(polygon, x, y, side) or _holds(polygon, x + side / 2, y + side / 2)
-
-
-def _crosses(polygon: Polygon, x: float, y: float, side: float) -> bool:
-    """Whether the outline runs through the inside of the square.
-
-    An edge misses it where an axis keeps them apart: x, y, or the normal of the edge.
-    """
-    begin, end = polygon, np.roll(polygon, -1, axis=0)
-    low, high = np.minimum(begin, end), np.maximum(begin, end)
-    corner = np.array([x, y])
-    near = ((high > corner) & (low < corner + side)).all(axis=1)
-    if not near.any():
-        return False
-    begin, along = begin[near], (end - begin)[near]
-    corners = corner + side * np.array([[0, 0], [1, 0], [0, 1], [1, 1]])
-    to_corner = corners[None] - begin[:, None]  # (edges, 4, 2)
-    sides = along[:, None, 0] * to_corner[..., 1] - along[:, None, 1] * to_corner[..., 0]
-    return bool(((sides.min(axis=1) < 0) & (sides.max(axis=1) > 0)).any())
-
-
-def _holds(polygon: Polygon, x: float, y: float) -> bool:
-    """Whether the point is inside: an odd number of edges cross the ray from it to the right."""
-    x0, y0 = polygon.T
-    x1, y1 = np.roll(polygon, -1, axis=0).T
-    spans = (y0 > y) != (y1 > y)
-    x0, y0, x1, y1 = x0[spans], y0[spans], x1[spans], y1[spans]
-    crossing = x0 + (y - y0) / (y1 - y0) * (x1 - x0)
-    return bool(np.count_nonzero(crossing > x) % 2)
-
 
 TUMOUR_GROUPS = ("_0", "_1", "Tumor")
 CUT_OUT_GROUPS = ("_2", "Exclusion", "None")
 OUTLINE_TYPES = ("Polygon", "Spline", "Rectangle")  # a spline is taken as straight between points
 TYPES_WITHOUT_AREA = ("Dot", "PointSet", "Measurement", "None")
-MAX_BYTES = 64 * 1024**2  # the challenge's largest file has a few
+MAX_ANNOTATION_BYTES = 64 * 1024**2  # the challenge's largest file has a few
+
+Outline = NDArray[np.float64]
+"""Corners `(V, 2)`, x and y in px of level 0; the last is joined to the first."""
 
 
 @dataclass(frozen=True, eq=False)
 class Annotations:
-    """Outlines (V, 2) in px of level 0; `ignored` says what encloses no area, a line each."""
+    """What a pathologist drew on a slide.
 
-    tumour: tuple[Polygon, ...]
-    cut_out: tuple[Polygon, ...]
+    Attributes:
+        tumour: outlines.
+        cut_out: outlines of what is no tumour within.
+        ignored: what encloses no area, a line each.
+    """
+
+    tumour: tuple[Outline, ...]
+    cut_out: tuple[Outline, ...]
     ignored: tuple[str, ...] = ()
 
     def covers(self, x: int, y: int, side: int) -> bool:
-        """Whether a tile lies wholly inside one tumour outline and touches nothing cut out."""
-        return any(covers_square(outline, x, y, side) for outline in self.tumour) and not any(
-            touches_square(outline, x, y, side) for outline in self.cut_out
+        """Whether a tile lies wholly inside one tumour outline and touches nothing cut out.
+
+        Touching is to have an area in common; to lie side by side is not.
+        """
+        shapely = _shapely()
+        tumour, cut_out = self._regions
+        tile = shapely.box(x, y, x + side, y + side)
+        return any(shapely.covers(region, tile) for region in tumour) and not any(
+            shapely.intersects(region, tile) and not shapely.touches(region, tile)
+            for region in cut_out
         )
+
+    @cached_property
+    def _regions(self) -> tuple[list[Any], list[Any]]:
+        """Of the tumour and of what is cut out, prepared for many questions."""
+        regions = [region_of(outline) for outline in (*self.tumour, *self.cut_out)]
+        _shapely().prepare(regions)
+        return regions[: len(self.tumour)], regions[len(self.tumour) :]
+
+
+def region_of(outline: Outline) -> Any:
+    """What an outline encloses, a geometry of shapely: empty where it encloses nothing.
+
+    Inside means an odd number of crossings to the outside, so that outlines drawn by hand may cross
+    themselves.
+    """
+    shapely = _shapely()
+    if len(outline) < 3:
+        return shapely.Polygon()
+    region = shapely.Polygon(outline)
+    if region.is_valid:
+        return region
+    # The parts of lines and polygons that it is made of; lines enclose nothing.
+    parts = shapely.get_parts(shapely.get_parts(shapely.make_valid(region, method="linework")))
+    return shapely.MultiPolygon([part for part in parts if part.geom_type == "Polygon"])
 
 
 @dataclass(frozen=True)
 class AnnotationFile:
-    """A file of annotations, or a member of a zip file."""
+    """A file of annotations, or a member of a zip file.
+
+    Attributes:
+        path: of the file.
+        member: of the zip file, None for a file of XML.
+    """
 
     path: Path
     member: str | None = None
@@ -103,31 +104,31 @@ class AnnotationFile:
         Raises:
             DataError: the file cannot be read or breaks a rule of `parse_annotations`.
         """
+        check_regular_file(self.path)
         try:
-            text = self._bytes()
+            if self.member is None:
+                with self.path.open("rb") as file:
+                    text = file.read(MAX_ANNOTATION_BYTES + 1)
+            else:
+                with zipfile.ZipFile(self.path) as archive, archive.open(self.member) as member:
+                    text = member.read(MAX_ANNOTATION_BYTES + 1)
         except (OSError, zipfile.BadZipFile) as error:
             what = f"cannot be read ({printable(error)})"
             raise DataError(f"{self}: {what}; download it again") from error
         return parse_annotations(text, where=str(self))
-
-    def _bytes(self) -> bytes:
-        check_regular_file(self.path)
-        if self.member is None:
-            with self.path.open("rb") as file:
-                return file.read(MAX_BYTES + 1)
-        with zipfile.ZipFile(self.path) as archive, archive.open(self.member) as file:
-            return file.read(MAX_BYTES + 1)
 
 
 def parse_annotations(text: bytes, *, where: str) -> Annotations:
     """The outlines of an ASAP file; `where` names it in messages.
 
     Raises:
-        DataError: it is not well-formed XML of ASAP, is larger than `MAX_BYTES`, declares entities,
-            or has a type, a group or a coordinate that is unknown.
+        DataError: it is not well-formed XML of ASAP, is larger than `MAX_ANNOTATION_BYTES`,
+            declares entities, or has a type, a group or a coordinate that is unknown.
     """
-    if len(text) > MAX_BYTES:
-        raise DataError(f"{where}: is larger than {MAX_BYTES // 1024**2} MB; download it again")
+    if len(text) > MAX_ANNOTATION_BYTES:
+        raise DataError(
+            f"{where}: is larger than {MAX_ANNOTATION_BYTES // 1024**2} MB; download it again"
+        )
     parser = ElementTree.XMLParser(target=_WithoutDoctype(where))
     try:
         root = ElementTree.fromstring(text, parser)
@@ -137,7 +138,25 @@ def parse_annotations(text: bytes, *, where: str) -> Annotations:
     if root.tag != "ASAP_Annotations":
         what = f"begins with {printable(root.tag)[:100]}, not ASAP_Annotations"
         raise DataError(f"{where}: {what}; give a file of the program ASAP")
-    return _sorted_by_group(root, where)
+    tumour, cut_out, ignored = [], [], []
+    without_area = Counter[str]()
+    for number, annotation in enumerate(root.iter("Annotation"), start=1):
+        here = f"{where}: annotation {number}"
+        kind = _known(annotation, "Type", OUTLINE_TYPES + TYPES_WITHOUT_AREA, here)
+        if kind in TYPES_WITHOUT_AREA:
+            without_area[kind] += 1
+            continue
+        group = _known(annotation, "PartOfGroup", TUMOUR_GROUPS + CUT_OUT_GROUPS, here)
+        outline = _outline(annotation, here)
+        if region_of(outline).area == 0:  # too few, or all on one line
+            ignored.append(f"{here} has {len(outline)} points and encloses nothing; left out")
+        elif group in TUMOUR_GROUPS:
+            tumour.append(outline)
+        else:
+            cut_out.append(outline)
+    for kind, count in without_area.items():
+        ignored.append(f"{where}: {count} of type {kind}, which has no area; left out")
+    return Annotations(tuple(tumour), tuple(cut_out), tuple(ignored))
 
 
 class _WithoutDoctype(ElementTree.TreeBuilder):
@@ -151,28 +170,6 @@ class _WithoutDoctype(ElementTree.TreeBuilder):
         raise DataError(f"{self.where}: declares a document type; remove its DOCTYPE")
 
 
-def _sorted_by_group(root: ElementTree.Element, where: str) -> Annotations:
-    tumour, cut_out, ignored = [], [], []
-    without_area = Counter[str]()
-    for number, annotation in enumerate(root.iter("Annotation"), start=1):
-        here = f"{where}: annotation {number}"
-        kind = _known(annotation, "Type", OUTLINE_TYPES + TYPES_WITHOUT_AREA, here)
-        if kind in TYPES_WITHOUT_AREA:
-            without_area[kind] += 1
-            continue
-        group = _known(annotation, "PartOfGroup", TUMOUR_GROUPS + CUT_OUT_GROUPS, here)
-        outline = _outline(annotation, here)
-        if np.linalg.matrix_rank(outline - outline[:1]) < 2:  # all on one line, or too few
-            ignored.append(f"{here} has {len(outline)} points and encloses nothing; left out")
-        elif group in TUMOUR_GROUPS:
-            tumour.append(outline)
-        else:
-            cut_out.append(outline)
-    for kind, count in without_area.items():
-        ignored.append(f"{where}: {count} of type {kind}, which has no area; left out")
-    return Annotations(tuple(tumour), tuple(cut_out), tuple(ignored))
-
-
 def _known(
     annotation: ElementTree.Element, attribute: str, known: tuple[str, ...], here: str
 ) -> str:
@@ -183,7 +180,7 @@ def _known(
     return value
 
 
-def _outline(annotation: ElementTree.Element, here: str) -> Polygon:
+def _outline(annotation: ElementTree.Element, here: str) -> Outline:
     """The points by their `Order`; those of equal order as they come in the file."""
     try:
         points = sorted(
@@ -200,3 +197,14 @@ def _outline(annotation: ElementTree.Element, here: str) -> Polygon:
     if not np.isfinite(outline).all():
         raise DataError(f"{here} has a coordinate that is not finite; mend its X and Y")
     return outline
+
+
+def _shapely() -> ModuleType:
+    try:
+        import shapely
+    except ImportError as error:
+        raise UserError(
+            "annotations are read with shapely, which is not installed; pip install 'hpsearch[wsi]'"
+        ) from error
+    module: ModuleType = shapely
+    return module

@@ -22,25 +22,25 @@ import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
+from hpsearch.datasets.manifest import MANIFEST
 from hpsearch.datasets.prepare.challenge import LEFT_OUT, ChallengeSlide, find_slides
-from hpsearch.datasets.prepare.patches import MANIFEST, ManifestRow, PreparedTiles, write_manifest
+from hpsearch.datasets.prepare.patches import ManifestRow, PreparedTiles, write_manifest
 from hpsearch.datasets.prepare.settings import (
-    SETTINGS,
+    SETTINGS_FILE,
     TilingSettings,
-    check_room,
     check_same,
     check_slides,
+    check_space_for_tiles,
     write_settings,
 )
+from hpsearch.datasets.prepare.stains.normaliser import normaliser
 from hpsearch.datasets.prepare.tiling import (
     SLIDES,
     TARGET,
     THUMBNAILS,
     BadSlide,
-    SlideRecord,
     TilingJob,
     choose_target,
-    make_normaliser,
     read_record,
     read_target,
     slide_folder,
@@ -52,8 +52,7 @@ from hpsearch.datasets.prepare.tiling import (
 )
 from hpsearch.errors import DataError, SpecError
 from hpsearch.io.files import printable, remove_leftovers
-from hpsearch.io.processes import each_in_processes
-from hpsearch.io.progress import Reporter
+from hpsearch.io.processes import Reporter, each_in_processes
 
 _LOCK = ".lock"
 
@@ -84,33 +83,40 @@ def prepare_camelyon16(
             others are tiled, and the error at the end names the first.
         HpsearchError: a worker died.
     """
-    workers = _worker_count(workers)
+    cores = joblib.cpu_count()
+    workers = cores if workers is None else workers
+    if not 1 <= workers <= cores:
+        rule = f"must be from 1 to {cores}, the cores of this machine"
+        raise SpecError(f"workers {rule}, got {workers}")
     named = None if target is None else read_target(target)
     if named is not None:
         settings = replace(settings, target=target_digest(named))
     try:
         check_same(out, settings)
-        found = find_slides(slides)
-        used = [slide for slide in found if slide.name not in LEFT_OUT]
+        every = find_slides(slides)
+        used = [slide for slide in every if slide.name not in LEFT_OUT]
         to_do = [slide for slide in used if read_record(slide_folder(out, slide.name)) is None]
         if to_do:
             check_slides(to_do, settings, reporter)
-            check_room(out, settings, to_do, reporter)
+            check_space_for_tiles(out, settings, to_do, reporter)
         tile = _new_target(out, used, settings, named, device, reporter)
-        threads = joblib.cpu_count() // workers
-        jobs = [TilingJob(slide, settings, out, device, threads) for slide in to_do]
+        jobs = [TilingJob(slide, settings, out, device, cores // workers) for slide in to_do]
         with _sole_writer(out):
             check_same(out, settings)  # again: another run may have begun it since
-            _remove_leftovers(out, to_do)
+            folders = (slide_folder(out, slide.name) for slide in to_do)
+            pictures = (thumbnail_file(out, slide.name) for slide in to_do)
+            # Of a run that was killed while it wrote.
+            for written in (out / SETTINGS_FILE, out / TARGET, out / MANIFEST, *folders, *pictures):
+                remove_leftovers(written)
             write_settings(out, settings)
             if tile is not None:
                 write_target(tile, out / TARGET)
             _tile(jobs, done=len(used) - len(jobs), workers=workers, reporter=reporter)
-            return _finish(out, found)
+            return _finish(out, every)
     except OSError as error:
         what = f"cannot be read or written ({printable(error.strerror or error)})"
-        mend = "mend that and run the same command again"
-        raise DataError(f"{printable(error.filename or out)}: {what}; {mend}") from error
+        remedy = "mend that and run the same command again"
+        raise DataError(f"{printable(error.filename or out)}: {what}; {remedy}") from error
 
 
 @contextmanager
@@ -122,22 +128,6 @@ def _sole_writer(out: Path) -> Iterator[None]:
     except Timeout as error:
         what = "is being prepared by another process"
         raise DataError(f"{printable(out)}: {what}; wait for it or give another folder") from error
-
-
-def _worker_count(workers: int | None) -> int:
-    cores = joblib.cpu_count()
-    if workers is not None and not 1 <= workers <= cores:
-        rule = f"must be from 1 to {cores}, the cores of this machine"
-        raise SpecError(f"workers {rule}, got {workers}")
-    return workers or cores
-
-
-def _remove_leftovers(out: Path, slides: Sequence[ChallengeSlide]) -> None:
-    """Of a run that was killed while it wrote."""
-    folders = (slide_folder(out, slide.name) for slide in slides)
-    pictures = (thumbnail_file(out, slide.name) for slide in slides)
-    for written in (out / SETTINGS, out / TARGET, out / MANIFEST, *folders, *pictures):
-        remove_leftovers(written)
 
 
 def _new_target(
@@ -155,7 +145,7 @@ def _new_target(
     if tile is None:
         tile, slide = choose_target(slides, settings)
         reporter.note(f"stains are normalised to a tile of {slide}, kept in {TARGET}")
-    make_normaliser(settings.stain, tile, device)
+    normaliser(settings.stain, tile, device=device)
     return tile
 
 
@@ -187,20 +177,16 @@ def _finish(out: Path, slides: Sequence[ChallengeSlide]) -> PreparedTiles:
             raise DataError(f"{slide.name}: its tiles are gone; run the same command again")
         if record.left_out:
             left_out.append((slide.name, record.left_out))
-        rows.extend(_rows(slide, record))
+        rows += [
+            ManifestRow(
+                image_path=f"{SLIDES}/{slide.name}/{tile_name(corner)}",
+                label_index=int(not slide.is_normal),
+                split=slide.split,
+                anomaly_type="" if slide.is_normal else slide.name,
+                group=slide.name,
+                metastasis=slide.metastasis,
+            )
+            for corner in record.corners
+        ]
     manifest = write_manifest(out, rows)
     return PreparedTiles(manifest, tuple(rows), tuple(left_out), out / THUMBNAILS)
-
-
-def _rows(slide: ChallengeSlide, record: SlideRecord) -> list[ManifestRow]:
-    return [
-        ManifestRow(
-            image_path=f"{SLIDES}/{slide.name}/{tile_name(corner)}",
-            label_index=int(not slide.is_normal),
-            split=slide.split,
-            anomaly_type="" if slide.is_normal else slide.name,
-            group=slide.name,
-            metastasis=slide.metastasis,
-        )
-        for corner in record.corners
-    ]

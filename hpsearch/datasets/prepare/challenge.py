@@ -13,7 +13,7 @@ may stay in their `lesion_annotations.zip`.
 
 import csv
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -50,13 +50,21 @@ _REFERENCES = ("testing/reference.csv", "evaluation/reference.csv")
 
 @dataclass(frozen=True)
 class ChallengeSlide:
-    """A slide and what the challenge says of it."""
+    """A slide and what the challenge says of it.
 
-    name: str  # normal_001, tumor_001, test_001
+    Attributes:
+        name: normal_001, tumor_001, test_001.
+        path: of its file.
+        split: test for the challenge's test slides.
+        annotation: of a slide with a tumour.
+        metastasis: of a test slide with a tumour: its size, where it is known.
+    """
+
+    name: str
     path: Path
     split: Literal["train", "test"]
-    annotation: AnnotationFile | None  # of a slide with a tumour
-    metastasis: Metastasis = ""  # of a test slide with a tumour: its size, where it is known
+    annotation: AnnotationFile | None
+    metastasis: Metastasis = ""
 
     @property
     def is_normal(self) -> bool:
@@ -66,7 +74,12 @@ class ChallengeSlide:
 
 @dataclass(frozen=True)
 class ReferenceRow:
-    """A row of reference.csv."""
+    """A row of reference.csv.
+
+    Attributes:
+        is_tumour: whether the slide holds one.
+        metastasis: its size.
+    """
 
     is_tumour: bool
     metastasis: Metastasis
@@ -83,12 +96,19 @@ def find_slides(folder: Path) -> list[ChallengeSlide]:
         raise DataError(f"{printable(folder)}: is no folder; give that of the challenge's slides")
     normal, tumour, test = (_slide_files(folder, kind) for kind in ("normal", "tumor", "test"))
     annotated = {kind: _annotation_files(folder, kind) for kind in ("tumor", "test")}
-    labels = read_reference(_reference(folder))
+    reference = next((folder / place for place in _REFERENCES if (folder / place).exists()), None)
+    if reference is None:
+        what = f"holds no {' or '.join(_REFERENCES)}, which says which test slides are normal"
+        raise DataError(f"{printable(folder)}: {what}; download it there")
+    labels = read_reference(reference)
     slides = [ChallengeSlide(name, path, "train", None) for name, path in normal.items()]
     for name, path in tumour.items():
         slides.append(ChallengeSlide(name, path, "train", _annotation(name, annotated["tumor"])))
     for name, path in test.items():
-        label = labels.get(name) or _unlabelled(name)
+        if name not in labels:
+            what = "is not in reference.csv"
+            raise DataError(f"{printable(name)}: {what}; add its row or remove the slide")
+        label = labels[name]
         annotation = _annotation(name, annotated["test"]) if label.is_tumour else None
         slides.append(ChallengeSlide(name, path, "test", annotation, label.metastasis))
     return sorted(slides, key=lambda slide: slide.name)
@@ -103,8 +123,15 @@ def read_reference(path: Path) -> dict[str, ReferenceRow]:
     Raises:
         DataError: the file is not such a table, or says two things of a slide.
     """
+    check_regular_file(path)
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = [[cell.strip().lower() for cell in cells] for cells in csv.reader(file)]
+    except (csv.Error, UnicodeDecodeError) as error:
+        what = f"is not a CSV file ({printable(error)})"
+        raise DataError(f"{printable(path)}: {what}; download it again") from error
     labels: dict[str, ReferenceRow] = {}
-    for line, cells in enumerate(_rows(path), start=1):
+    for line, cells in enumerate(rows, start=1):
         name = _slide_name(cells[0]) if cells else ""
         if not name.startswith("test_"):
             continue
@@ -121,17 +148,6 @@ def read_reference(path: Path) -> dict[str, ReferenceRow]:
         what = "names no test slide"
         raise DataError(f"{printable(path)}: {what}; give rows such as test_001,Tumor,IDC,Macro")
     return labels
-
-
-def _rows(path: Path) -> Iterator[list[str]]:
-    check_regular_file(path)
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            for cells in csv.reader(file):
-                yield [cell.strip().lower() for cell in cells]
-    except (csv.Error, UnicodeDecodeError) as error:
-        what = f"is not a CSV file ({printable(error)})"
-        raise DataError(f"{printable(path)}: {what}; download it again") from error
 
 
 def _slide_files(folder: Path, kind: str) -> dict[str, Path]:
@@ -154,43 +170,27 @@ def _annotation_files(folder: Path, kind: str) -> dict[str, AnnotationFile]:
             files = sorted((folder / place).glob("*.xml"))
             return {_slide_name(file.name): AnnotationFile(file) for file in files}
         if (archive := folder / f"{place}.zip").exists():
-            return _annotation_members(archive)
+            check_regular_file(archive)
+            try:
+                with zipfile.ZipFile(archive) as opened:
+                    members = [PurePosixPath(member) for member in opened.namelist()]
+            except (OSError, zipfile.BadZipFile) as error:
+                what = f"is not a zip file ({printable(error)})"
+                raise DataError(f"{printable(archive)}: {what}; download it again") from error
+            return {
+                _slide_name(member.name): AnnotationFile(archive, str(member))
+                for member in members
+                if member.suffix.lower() == ".xml"
+            }
     places = " or ".join(_ANNOTATION_FOLDERS[kind])
     what = f"holds no annotations in {places}"
     raise DataError(f"{printable(folder)}: {what}; download lesion_annotations.zip there")
-
-
-def _annotation_members(archive: Path) -> dict[str, AnnotationFile]:
-    check_regular_file(archive)
-    try:
-        with zipfile.ZipFile(archive) as opened:
-            members = [PurePosixPath(member) for member in opened.namelist()]
-    except (OSError, zipfile.BadZipFile) as error:
-        what = f"is not a zip file ({printable(error)})"
-        raise DataError(f"{printable(archive)}: {what}; download it again") from error
-    return {
-        _slide_name(member.name): AnnotationFile(archive, str(member))
-        for member in members
-        if member.suffix.lower() == ".xml"
-    }
 
 
 def _annotation(name: str, files: Mapping[str, AnnotationFile]) -> AnnotationFile:
     if name not in files:
         raise DataError(f"{name}: has a tumour and no {name}.xml; download its annotations")
     return files[name]
-
-
-def _reference(folder: Path) -> Path:
-    for place in _REFERENCES:
-        if (folder / place).exists():
-            return folder / place
-    what = f"holds no {' or '.join(_REFERENCES)}, which says which test slides are normal"
-    raise DataError(f"{printable(folder)}: {what}; download it there")
-
-
-def _unlabelled(name: str) -> ReferenceRow:
-    raise DataError(f"{printable(name)}: is not in reference.csv; add its row or remove the slide")
 
 
 def _slide_name(file_name: str) -> str:

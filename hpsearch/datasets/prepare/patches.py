@@ -6,9 +6,8 @@
 
 as MedIAnomaly (without `valid`) and BMAD have them. Images lie in these folders or in an `img`
 folder inside. Patches carry no slide: a search then cannot keep a slide's tiles out of two folds,
-and there is one anomaly type.
-
-Writing the manifest that a study reads (`hpsearch.datasets.manifest`).
+and there is one anomaly type. The manifest is the one that a study reads
+(`hpsearch.datasets.manifest`), and slides get theirs here too.
 """
 
 import csv
@@ -18,53 +17,11 @@ from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Literal
 
-from hpsearch.datasets.mvtec import images_in
+from hpsearch.datasets.folders import images_in
+from hpsearch.datasets.manifest import MANIFEST
 from hpsearch.datasets.table import ANOMALY, NORMAL
 from hpsearch.errors import DataError
 from hpsearch.io.files import printable, write_text_atomic
-
-MANIFEST = "manifest.csv"
-
-
-@dataclass(frozen=True)
-class ManifestRow:
-    """An image; `metastasis` is for the reader, no study looks at it."""
-
-    image_path: str  # relative to the manifest's folder
-    label_index: int  # 0 normal, 1 tumour
-    split: Literal["train", "test"]
-    anomaly_type: str = ""
-    group: str = ""
-    metastasis: str = ""
-
-
-@dataclass(frozen=True)
-class PreparedTiles:
-    """What was written: the manifest's rows, and which slides gave none, each with its reason.
-
-    `thumbnails` is the folder of the slides' pictures, None where there were no slides.
-    """
-
-    manifest: Path
-    rows: tuple[ManifestRow, ...]
-    left_out: tuple[tuple[str, str], ...] = ()
-    thumbnails: Path | None = None
-
-
-def manifest_text(rows: Iterable[ManifestRow]) -> str:
-    """The rows as CSV under their header."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(field.name for field in fields(ManifestRow))
-    writer.writerows(astuple(row) for row in rows)
-    return text.getvalue()
-
-
-def write_manifest(folder: Path, rows: Iterable[ManifestRow]) -> Path:
-    """Write `folder`/manifest.csv in one step, replacing what was there."""
-    write_text_atomic(folder / MANIFEST, manifest_text(rows))
-    return folder / MANIFEST
-
 
 WHAT_IS_LOST = (
     "patches carry no slide names: tiles of one slide may lie on both sides of a fold, which "
@@ -82,6 +39,44 @@ _PARTS: tuple[tuple[str, Literal["train", "test"], int, bool], ...] = (
 )
 
 
+@dataclass(frozen=True)
+class ManifestRow:
+    """An image.
+
+    Attributes:
+        image_path: relative to the manifest's folder.
+        label_index: 0 normal, 1 tumour.
+        split: to search with, or for the final figure.
+        anomaly_type: of a tumour.
+        group: the slide.
+        metastasis: for the reader, no study looks at it.
+    """
+
+    image_path: str
+    label_index: int
+    split: Literal["train", "test"]
+    anomaly_type: str = ""
+    group: str = ""
+    metastasis: str = ""
+
+
+@dataclass(frozen=True)
+class PreparedTiles:
+    """What was written.
+
+    Attributes:
+        manifest: its file.
+        rows: of the manifest.
+        left_out: which slides gave no tiles, each with its reason.
+        thumbnails: the folder of the slides' pictures, None where there were no slides.
+    """
+
+    manifest: Path
+    rows: tuple[ManifestRow, ...]
+    left_out: tuple[tuple[str, str], ...] = ()
+    thumbnails: Path | None = None
+
+
 def prepare_patches(folder: Path) -> PreparedTiles:
     """Write the manifest of a patch set into its folder.
 
@@ -90,7 +85,8 @@ def prepare_patches(folder: Path) -> PreparedTiles:
     """
     rows: list[ManifestRow] = []
     for place, split, label, needed in _PARTS:
-        files = _images(folder / place)
+        inside = folder / place / "img"
+        files = images_in(inside if inside.is_dir() else folder / place)
         if needed and not files:
             what = f"holds no images in {place}"
             raise DataError(f"{printable(folder)}: {what}; give a folder with train and test")
@@ -109,6 +105,16 @@ def prepare_patches(folder: Path) -> PreparedTiles:
         raise DataError(f"{printable(manifest)}: {what}; mend its permissions") from error
 
 
-def _images(folder: Path) -> list[Path]:
-    inside = folder / "img"
-    return images_in(inside if inside.is_dir() else folder)
+def manifest_text(rows: Iterable[ManifestRow]) -> str:
+    """The rows as CSV under their header."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(field.name for field in fields(ManifestRow))
+    writer.writerows(astuple(row) for row in rows)
+    return text.getvalue()
+
+
+def write_manifest(folder: Path, rows: Iterable[ManifestRow]) -> Path:
+    """Write `folder`/manifest.csv in one step, replacing what was there."""
+    write_text_atomic(folder / MANIFEST, manifest_text(rows))
+    return folder / MANIFEST

@@ -1,6 +1,6 @@
 """What decides the tiles, kept in the folder of the tiles so that a restart goes on alike.
 
-What can be found out in seconds before hours of tiling: bad files, and a disk too small.
+And what can be found out in seconds before hours of tiling: bad files, and a disk too small.
 """
 
 import json
@@ -8,21 +8,19 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal, get_args
 
 from hpsearch.datasets.prepare.challenge import ChallengeSlide
 from hpsearch.datasets.prepare.slides import UNSAID, open_slide, reduction_to
+from hpsearch.datasets.prepare.stains.normaliser import StainName
 from hpsearch.datasets.prepare.tissue import PIXELS_A_CELL, TISSUE_RULE
 from hpsearch.errors import DataError, SpecError
 from hpsearch.io.files import printable, write_text_atomic
-from hpsearch.io.progress import Reporter
+from hpsearch.io.processes import Reporter
 
-Stain = Literal["vahadane", "macenko", "none"]
-STAINS: tuple[Stain, ...] = get_args(Stain)
 MIN_TILE_SIZE = 24  # px
 MAGNIFICATIONS = (40, 20, 10)
 
-SETTINGS = "settings.json"
+SETTINGS_FILE = "settings.json"
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,7 @@ class TilingSettings:
     """
 
     seed: int = 0
-    stain: Stain = "vahadane"
+    stain: StainName = "vahadane"
     tile_size: int = 768
     tiles_per_slide: int = 50
     target: str = ""
@@ -81,18 +79,6 @@ class TilingSettings:
         return self.tiles_per_slide * self.side**2 * 3
 
 
-def parse_stain(text: str) -> Stain:
-    """The normalisation of that name.
-
-    Raises:
-        SpecError: there is none.
-    """
-    for stain in STAINS:
-        if stain == text:
-            return stain
-    raise SpecError(f"stain '{printable(text)[:50]}': unknown; give {', '.join(STAINS)}")
-
-
 def check_same(out: Path, settings: TilingSettings) -> None:
     """Refuse to go on in a folder that was begun with other settings, or holds something else.
 
@@ -101,18 +87,18 @@ def check_same(out: Path, settings: TilingSettings) -> None:
     """
     if out.exists() and not out.is_dir():
         raise DataError(f"{printable(out)}: is a file; give a folder for the tiles")
-    if not (out / SETTINGS).exists():
+    if not (out / SETTINGS_FILE).exists():
         if out.is_dir() and any(not entry.name.startswith(".") for entry in out.iterdir()):
             what = "holds other files and no tiles that were begun here"
             raise DataError(f"{printable(out)}: {what}; give a new or empty folder")
         return
     try:
-        kept = json.loads((out / SETTINGS).read_text(encoding="utf-8"))
+        kept = json.loads((out / SETTINGS_FILE).read_text(encoding="utf-8"))
         began = {"tissue_rule": 1, "magnification": MAGNIFICATIONS[0], **kept}
         pairs = {name: (began[name], value) for name, value in asdict(settings).items()}
     except (OSError, ValueError, KeyError, TypeError) as error:
         what = f"is damaged ({printable(error)})"
-        raise DataError(f"{printable(out / SETTINGS)}: {what}; give another folder") from error
+        raise DataError(f"{printable(out / SETTINGS_FILE)}: {what}; give another folder") from error
     if began["tissue_rule"] != TISSUE_RULE:
         what = "was begun by a version that finds other tissue in the slides"
         raise DataError(f"{printable(out)}: {what}; give another folder")
@@ -125,7 +111,7 @@ def check_same(out: Path, settings: TilingSettings) -> None:
 def write_settings(out: Path, settings: TilingSettings) -> None:
     """Keep the settings with what they decide."""
     kept = {**asdict(settings), "tissue_rule": TISSUE_RULE}
-    write_text_atomic(out / SETTINGS, json.dumps(kept, indent=1) + "\n")
+    write_text_atomic(out / SETTINGS_FILE, json.dumps(kept, indent=1) + "\n")
 
 
 def _said(value: str | int) -> str:
@@ -158,7 +144,7 @@ def check_slides(
         )
 
 
-def check_room(
+def check_space_for_tiles(
     out: Path, settings: TilingSettings, slides: Sequence[ChallengeSlide], reporter: Reporter
 ) -> None:
     """Say how much disk the tiles may need, and refuse where there is less.
@@ -167,13 +153,13 @@ def check_room(
         DataError: there is less.
     """
     needed = len(slides) * settings.largest_slide_bytes
-    there = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
-    free = shutil.disk_usage(there).free
+    folder = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
+    free = shutil.disk_usage(folder).free
     need = f"{len(slides)} slides to tile need up to {_size(needed)} of disk"
-    reporter.note(f"{need}; {_size(free)} are free in {printable(there)}")
+    reporter.note(f"{need}; {_size(free)} are free in {printable(folder)}")
     if needed > free:
-        mend = "free space, give another folder or fewer tiles per slide"
-        raise DataError(f"{printable(out)}: {need}, {_size(free)} are free; {mend}")
+        remedy = "free space, give another folder or fewer tiles per slide"
+        raise DataError(f"{printable(out)}: {need}, {_size(free)} are free; {remedy}")
 
 
 def _size(bytes_: int) -> str:

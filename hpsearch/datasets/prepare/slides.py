@@ -4,7 +4,6 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -66,7 +65,13 @@ class Slide:
             what = f"is {self.size[0]}x{self.size[1]} px, too small for a tile"
             raise DataError(f"{printable(self.path)}: {what}; remove it")
         said = self._handle.level_downsamples
-        exact = [_exact_downsample(value) for value in said]
+        # Levels are made with powers of two. openslide says the ratio of the rounded sizes, by
+        # which the far end of a level would be out of place.
+        powers = [2.0 ** round(math.log2(value)) for value in said]
+        exact = [
+            power if abs(value / power - 1) < _ROUNDED_SIZES else value
+            for value, power in zip(said, powers, strict=True)
+        ]
         level = max(i for i, value in enumerate(exact) if value <= scale)
         shrink = scale / exact[level]
         stretch = said[level] / exact[level]  # openslide divides what it is asked for by `said`
@@ -103,7 +108,12 @@ def open_slide(path: Path) -> Iterator[Slide]:
         UserError: openslide is not installed.
     """
     check_regular_file(path)
-    openslide = _openslide()
+    try:
+        import openslide
+    except (ImportError, OSError) as error:  # OSError: its C library is missing
+        raise UserError(
+            "slides are read with openslide, which is not installed; pip install 'hpsearch[wsi]'"
+        ) from error
     try:
         handle = openslide.OpenSlide(path)
     except openslide.OpenSlideError as error:
@@ -123,12 +133,12 @@ def reduction_to(slide: Slide, magnification: int) -> int:
     Raises:
         DataError: the slide is coarser than `magnification`.
     """
-    found = slide.magnification or UNSAID
-    halvings = round(math.log2(found / magnification))
+    of_slide = slide.magnification or UNSAID
+    halvings = round(math.log2(of_slide / magnification))
     if halvings < 0:
-        what = f"its metadata say x{found:.3g}, not x{magnification}"
-        mend = f"remove it, or give a --magnification of at most {found:.3g}"
-        raise DataError(f"{printable(slide.path)}: {what}; {mend}")
+        what = f"its metadata say x{of_slide:.3g}, not x{magnification}"
+        remedy = f"remove it, or give a --magnification of at most {of_slide:.3g}"
+        raise DataError(f"{printable(slide.path)}: {what}; {remedy}")
     return int(2**halvings)
 
 
@@ -144,26 +154,9 @@ def magnification_of(properties: Mapping[str, str]) -> float | None:
     return _number(properties.get("openslide.objective-power"))
 
 
-def _exact_downsample(said: float) -> float:
-    """The power of two that a level was made with: openslide says the ratio of the rounded sizes,
-    by which the far end of a level would be out of place."""
-    power = 2.0 ** round(math.log2(said))
-    return power if abs(said / power - 1) < _ROUNDED_SIZES else said
-
-
 def _number(text: str | None) -> float | None:
     try:
         value = float(text or "")
     except ValueError:
         return None
     return value if 0 < value < float("inf") else None
-
-
-def _openslide() -> ModuleType:
-    try:
-        import openslide
-    except (ImportError, OSError) as error:  # OSError: its C library is missing
-        raise UserError(
-            "slides are read with openslide, which is not installed; pip install 'hpsearch[wsi]'"
-        ) from error
-    return openslide

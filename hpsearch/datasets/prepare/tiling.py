@@ -1,25 +1,26 @@
-"""One slide to a folder of tiles, which appears whole or not at all.
+"""One slide to a folder of tiles, which appears whole or not at all, and a picture of the slide.
 
-The tile to whose stains all others are normalised: the user's, or one by a fixed rule.
+The tile to whose stains all others are normalised is the user's, or one by a fixed rule.
 """
 
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw
+from scipy.ndimage import binary_erosion
 
 from hpsearch.datasets.prepare.annotations import Annotations
 from hpsearch.datasets.prepare.challenge import ChallengeSlide
-from hpsearch.datasets.prepare.settings import Stain, TilingSettings
+from hpsearch.datasets.prepare.settings import TilingSettings
 from hpsearch.datasets.prepare.slides import Slide, open_slide, reduction_to
-from hpsearch.datasets.prepare.thumbnails import draw_slide
+from hpsearch.datasets.prepare.stains.normaliser import Normalise, StainName, normaliser
 from hpsearch.datasets.prepare.tissue import (
     PIXELS_A_CELL,
     Corner,
@@ -29,28 +30,37 @@ from hpsearch.datasets.prepare.tissue import (
     tumour_corners,
 )
 from hpsearch.datasets.reading import read_image
-from hpsearch.errors import DataError, SpecError
+from hpsearch.errors import DataError
 from hpsearch.io.files import atomic_path, printable, write_directory_atomic
-
-Normalise = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]  # tiles (N, H, W, 3) to the same
 
 SLIDES = "slides"  # the folder of the slides' folders
 THUMBNAILS = "thumbnails"  # the folder of their pictures
 TARGET = "target.png"  # the tile to whose stains the others are normalised
 TILES_IN_FLIGHT = 8  # read, normalised and written together by one worker
+ENLARGED = 4  # px of the picture along one of the thumbnail
+LONGEST = 4096  # px of a panel; of a larger one it is shrunk
 
 _RECORD = "slide.json"
+_TISSUE, _TILE, _TUMOUR, _CUT_OUT = (0, 150, 0), (255, 220, 0), (220, 0, 0), (0, 0, 220)
 
 
 @dataclass(frozen=True)
 class TilingJob:
-    """A slide to tile and all that decides its tiles."""
+    """A slide to tile and all that decides its tiles.
+
+    Attributes:
+        slide: to tile.
+        settings: of all slides.
+        out: the folder of all tiles.
+        device: of the stain normalisation.
+        threads: that it may use.
+    """
 
     slide: ChallengeSlide
     settings: TilingSettings
     out: Path
-    device: str  # of the stain normalisation
-    threads: int  # that it may use
+    device: str
+    threads: int
 
     def __str__(self) -> str:
         return self.slide.name
@@ -90,20 +100,47 @@ class ChosenTiles:
     annotations: Annotations | None
 
     def picture(self) -> Image.Image:
-        """The slide, its tissue and its tiles."""
-        return draw_slide(
-            self.thumbnail,
-            self.tissue,
-            self.record.corners,
-            side=self.side,
-            scale=self.side // PIXELS_A_CELL,
-            annotations=self.annotations,
+        """For people to look at: what was taken for tissue, and where the tiles lie.
+
+        On the left the slide; on the right the same, pale where it is no tissue, with the edge of
+        the tissue in green, the tiles in yellow, annotated tumour in red and what is cut out of it
+        in blue.
+        """
+        height, width = self.tissue.shape
+        factor = min(ENLARGED, LONGEST / max(height, width))
+        size = (max(1, round(width * factor)), max(1, round(height * factor)))
+        pale = np.where(self.tissue[..., None], self.thumbnail, 170 + self.thumbnail // 3)
+        left, right = (
+            Image.fromarray(pixels).resize(size, Image.Resampling.BOX)
+            for pixels in (self.thumbnail, pale)
         )
+        inside = Image.fromarray(self.tissue).resize(size, Image.Resampling.NEAREST)
+        edge = np.asarray(inside) & ~binary_erosion(np.asarray(inside))
+        right.paste(_TISSUE, mask=Image.fromarray(edge))
+        pen = ImageDraw.Draw(right)
+        side = self.side
+        zoom = factor / (side // PIXELS_A_CELL)
+        for x, y in self.record.corners:
+            begin, end = (x * zoom, y * zoom), ((x + side) * zoom - 1, (y + side) * zoom - 1)
+            pen.rectangle((begin, end), outline=_TILE, width=2)
+        drawn = self.annotations or Annotations((), ())
+        for outlines, colour in ((drawn.tumour, _TUMOUR), (drawn.cut_out, _CUT_OUT)):
+            for outline in outlines:
+                points = [(x, y) for x, y in (outline * zoom).tolist()]
+                pen.line([*points, points[0]], fill=colour, width=2)
+        picture = Image.new("RGB", (2 * size[0], size[1]))
+        picture.paste(left, (0, 0))
+        picture.paste(right, (size[0], 0))
+        return picture
 
 
 @dataclass(frozen=True)
 class BadSlide:
-    """A slide that cannot be read; takes the place of its record."""
+    """A slide that cannot be read; takes the place of its record.
+
+    Attributes:
+        message: why.
+    """
 
     message: str
 
@@ -186,44 +223,22 @@ def read_record(folder: Path) -> SlideRecord | None:
         DataError: it is damaged.
     """
     try:
-        found = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
-        return SlideRecord(tuple((x, y) for x, y in found["corners"]), found["left_out"])
+        record = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
+        return SlideRecord(tuple((x, y) for x, y in record["corners"]), record["left_out"])
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError) as error:
-        mend = f"remove the folder {printable(folder)} and run the same command again"
-        raise DataError(f"{printable(folder / _RECORD)}: is damaged; {mend}") from error
-
-
-def make_normaliser(stain: Stain, target: NDArray[np.uint8], device: str) -> Normalise:
-    """The normalisation of tiles to a target tile.
-
-    Raises:
-        SpecError: the device is not there, or a library that the normalisation needs.
-        DataError: the target shows too little tissue.
-    """
-    if stain == "none":  # without importing torch, which takes seconds and memory
-        return _unchanged
-    from hpsearch.datasets.prepare.stains.choice import normaliser
-
-    try:
-        return normaliser(stain, target, device=device)
-    except (RuntimeError, AssertionError) as error:  # torch has no one error for it
-        what = f"cannot be used ({printable(error).splitlines()[0][:100]})"
-        raise SpecError(f"device '{printable(device)[:50]}' {what}; give cpu") from error
+        remedy = f"remove the folder {printable(folder)} and run the same command again"
+        raise DataError(f"{printable(folder / _RECORD)}: is damaged; {remedy}") from error
 
 
 @cache
-def _normaliser(stain: Stain, target: Path, device: str, threads: int) -> Normalise:
+def _normaliser(stain: StainName, target: Path, device: str, threads: int) -> Normalise:
     """The normalisation of this process."""
     if stain == "none":
-        return _unchanged
+        return normaliser(stain, None)
     os.environ["OMP_NUM_THREADS"] = str(threads)  # read when torch is imported
-    return make_normaliser(stain, read_target(target), device)
-
-
-def _unchanged(tiles: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return tiles
+    return normaliser(stain, read_target(target), device=device)
 
 
 def target_digest(pixels: NDArray[np.uint8]) -> str:

@@ -5,15 +5,12 @@ dark too. Haematoxylin and eosin both absorb green more than anything else, so t
 coloured, hardly greener than red, not much bluer, and less saturated than ink. What is not so is
 no tissue, and takes no part in the threshold, which a third kind of darkness would draw away from
 the tissue. So would a second, darker piece of tissue; a piece that the threshold leaves out as a
-whole is parted from the glass by one of its own.
+whole is parted from the glass by one of its own. Tiles are the cells of a fixed grid that hold what
+is asked for, some at random.
 
 The limits hold for means over a thumbnail's pixel (256 px at x40 for tiles of 768 px). Of 8,100
 such means over real lung tissue (LC25000) none is outside those of ink and darkness.
-
-Which tiles a slide gives: cells of a fixed grid that hold what is asked for, some at random.
 """
-
-from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +24,10 @@ DARK = 100  # the brightest channel of black pen, of a bubble's edge or of what 
 MIN_SATURATION = 0.05  # (max - min) / max of the channels; a ring, a shadow, dust have less
 MAX_SATURATION = 0.75  # ink of any colour has more
 MAX_GREEN, MAX_BLUE = 1.15, 2.3  # over red; blue and green ink have more
+PIXELS_A_CELL = 3  # thumbnail px along a tile's side; of 768 px tiles that is the 256th scale
 GLASS = 0.75  # of the slide's brightest grey level, from which what has no colour is glass
+
+Corner = tuple[int, int]  # x, y of a tile's upper left pixel at level 0
 
 _LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 _LEAST_PIECE = 25  # px: a cell of a grid lies wholly in a square of 5 px, wherever that begins
@@ -53,8 +53,13 @@ def tissue_mask(thumbnail: NDArray[np.uint8]) -> NDArray[np.bool_]:
     stained = coloured & ~binary_dilation(marked, _TOUCHING)
     glass &= ~marked
     tissue: NDArray[np.bool_] = stained & _darker(grey, coloured & ~marked, glass, MIN_CONTRAST)
-    for piece in _missed_pieces(stained, tissue):
-        tissue |= _darker(grey, piece, glass, 2 * MIN_CONTRAST)
+    # Connected pieces that could hold tiles and of which hardly anything is tissue so far.
+    pieces, n = label(stained, _TOUCHING)
+    sizes = np.bincount(pieces.ravel(), minlength=n + 1)
+    so_far = np.bincount(pieces[tissue], minlength=n + 1)
+    for number in range(1, n + 1):
+        if sizes[number] >= _LEAST_PIECE and so_far[number] < _MISSED * sizes[number]:
+            tissue |= _darker(grey, pieces == number, glass, 2 * MIN_CONTRAST)
     return tissue
 
 
@@ -64,21 +69,13 @@ def _darker(
     """What of a part is on the dark side of the threshold between it and the glass."""
     histogram = np.bincount(grey[part | glass], minlength=256)
     threshold = otsu_threshold(histogram)
-    if threshold is None or _contrast(histogram, threshold) < contrast:
+    if threshold is None:
         return np.zeros_like(part)
-    return part & (grey <= threshold)
-
-
-def _missed_pieces(
-    stained: NDArray[np.bool_], tissue: NDArray[np.bool_]
-) -> Iterator[NDArray[np.bool_]]:
-    """Connected pieces that could hold tiles and of which hardly anything is tissue so far."""
-    pieces, n = label(stained, _TOUCHING)
-    sizes = np.bincount(pieces.ravel(), minlength=n + 1)
-    found = np.bincount(pieces[tissue], minlength=n + 1)
-    for number in range(1, n + 1):
-        if sizes[number] >= _LEAST_PIECE and found[number] < _MISSED * sizes[number]:
-            yield pieces == number
+    dark, bright = (
+        np.average(levels, weights=histogram[levels])
+        for levels in (np.arange(threshold + 1), np.arange(threshold + 1, histogram.size))
+    )
+    return part & (grey <= threshold) & bool(bright - dark >= contrast)
 
 
 def otsu_threshold(histogram: NDArray[np.intp]) -> int | None:
@@ -105,20 +102,6 @@ def whole_cells(mask: NDArray[np.bool_], side: int) -> NDArray[np.bool_]:
     rows, columns = mask.shape[0] // side, mask.shape[1] // side
     cut = mask[: rows * side, : columns * side]
     return np.asarray(cut.reshape(rows, side, columns, side).all(axis=(1, 3)))
-
-
-def _contrast(histogram: NDArray[np.intp], threshold: int) -> float:
-    levels = np.arange(histogram.size)
-    dark, bright = histogram[: threshold + 1], histogram[threshold + 1 :]
-    return float(
-        np.average(levels[threshold + 1 :], weights=bright)
-        - np.average(levels[: threshold + 1], weights=dark)
-    )
-
-
-PIXELS_A_CELL = 3  # thumbnail px along a tile's side; of 768 px tiles that is the 256th scale
-
-Corner = tuple[int, int]  # x, y of a tile's upper left pixel at level 0
 
 
 def tissue_corners(mask: NDArray[np.bool_], side: int) -> list[Corner]:

@@ -3,4 +3,4 @@
 Answers: which features of an image are compared?
 """
 
-__all__ = ["backbone", "natural", "statistics", "weights"]
+__all__ = ["backbone", "statistics"]

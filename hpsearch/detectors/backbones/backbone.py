@@ -1,18 +1,25 @@
-"""A frozen feature network: which VGG, its weights by name or file, and the extractor they make."""
+"""A frozen feature network: which VGG, its weights by name or file, and the extractor they make.
+
+A file of weights may be the user's: it is checked, read as float32, and its code is never run.
+Channel statistics lie beside the weights in a safetensors file, as tensors of their own.
+"""
 
 import hashlib
+import pickle
 import socket
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import warnings
+import zipfile
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from http.client import HTTPException
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor
-from torchvision.models import VGG19_Weights
 
-from dpa_core.errors import ConfigError
+from dpa_core.errors import ConfigError, TensorFileError
 from dpa_core.errors import WeightsError as CoreWeightsError
 from dpa_core.features import (
     VGG19,
@@ -22,13 +29,29 @@ from dpa_core.features import (
     VGGArchitecture,
     layer_statistics,
 )
-from hpsearch.detectors.backbones.weights import (
-    read_statistics,
-    read_weights,
-    statistics_tensors,
+from dpa_core.tensor_files import (
+    FLOATS,
+    Form,
+    check_finite,
+    check_form,
+    check_size,
+    read_header,
+    read_tensors,
 )
 from hpsearch.errors import SpecError, WeightsError
-from hpsearch.io.files import printable
+from hpsearch.io.files import atomic_path, printable
+
+BUNDLED_VGG_MINI = Path(__file__).with_name("vgg-mini.safetensors")
+VGG19_STATISTICS = Path(__file__).with_name("vgg19-statistics.safetensors")
+"""Of torchvision's VGG-19, the paper's authors'."""
+
+_AUTHORS = "ILSVRC2012 images, by the paper's authors for torchvision's VGG-19"
+_ARCHITECTURES = {architecture.name: architecture for architecture in (VGG19, VGG_MINI)}
+_TIMEOUT = 10.0  # seconds without an answer from the server
+
+STATISTICS = "statistics."
+_FEATURES = "features."
+_ACCEPTED = "give a state dict with torchvision's keys, best as .safetensors, or as .pth or .pt"
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,18 +92,58 @@ class Backbone:
         return weights_digest(statistics_tensors(self.statistics))
 
 
-def weights_digest(weights: Mapping[str, Tensor]) -> str:
-    """Sha256 over keys, shapes and float32 values, in the order of the keys."""
-    digest = hashlib.sha256()
-    for key in sorted(weights):
-        values = weights[key].detach().cpu().float().numpy().astype("<f4", order="C")
-        digest.update(f"{key}{values.shape}".encode())
-        digest.update(values.tobytes())
-    return digest.hexdigest()
+def load_backbone(
+    name: str, *, weights_file: Path | None = None, statistics_file: Path | None = None
+) -> Backbone:
+    """A backbone with its weights, and with channel statistics over natural images.
+
+    The statistics are those of `statistics_file`, else those in the file of the weights, else, for
+    vgg19, those of the paper's authors, whatever the weights are; else there are none.
+
+    Args:
+        name: `vgg19` or `vgg-mini`.
+        weights_file: its weights; None for torchvision's file of vgg19, which is downloaded when it
+            is not in torchvision's cache folder, and for the bundled file of vgg-mini.
+        statistics_file: that `hpsearch.detectors.backbones.statistics` made of a folder of images.
+
+    Raises:
+        SpecError: an unknown name.
+        WeightsError: the weights are missing, damaged, or those of another network.
+    """
+    if name not in _ARCHITECTURES:
+        raise SpecError(f"backbone {name!r}: must be one of {', '.join(_ARCHITECTURES)}")
+    architecture = _ARCHITECTURES[name]
+    if weights_file is not None:
+        path, source = weights_file, str(weights_file)
+    elif name == VGG19.name:
+        path, source = torchvision_vgg19(), "torchvision VGG19_Weights.IMAGENET1K_V1"
+    else:
+        path, source = BUNDLED_VGG_MINI, f"bundled {BUNDLED_VGG_MINI.name}"
+    weights, stored = read_weights(path, architecture)
+    backbone = Backbone(architecture, weights, stored, weights_digest(weights), source)
+    if statistics_file is not None:
+        statistics, said = read_statistics(statistics_file)
+    elif stored is not None:
+        _require_whole(path, backbone, stored)
+        statistics, said = stored, f"natural images, stored in {path.name}"
+    elif name == VGG19.name:
+        statistics, _ = read_statistics(VGG19_STATISTICS)
+        given = "" if weights_file is None else f", whatever the weights in {path.name} are"
+        said = f"{_AUTHORS}{given}"
+    else:
+        return backbone
+    return replace(backbone, statistics=statistics, statistics_source=said)
 
 
-_WEIGHTS = VGG19_Weights.IMAGENET1K_V1
-_TIMEOUT = 10.0  # seconds without an answer from the server
+def _require_whole(path: Path, backbone: Backbone, statistics: LayerStatistics) -> None:
+    """Refuse a file that has statistics, but not of every layer that its weights reach."""
+    for layer in backbone.layers:
+        try:
+            layer_statistics(statistics, layer, backbone.architecture.channels(layer))
+        except CoreWeightsError as error:
+            raise WeightsError(
+                printable(f"backbone weights {path}: {error}; store all of them, or none")
+            ) from error
 
 
 def torchvision_vgg19() -> Path:
@@ -89,32 +152,29 @@ def torchvision_vgg19() -> Path:
     Raises:
         WeightsError: it is missing and cannot be downloaded; the message names the ways out.
     """
-    path = Path(torch.hub.get_dir(), "checkpoints", Path(_WEIGHTS.url).name)
+    # Only here: importing torchvision's models takes longer than torch itself.
+    from torchvision.models import VGG19_Weights
+
+    weights = VGG19_Weights.IMAGENET1K_V1
+    path = Path(torch.hub.get_dir(), "checkpoints", Path(weights.url).name)
     if not path.is_file():
+        before = socket.getdefaulttimeout()
+        socket.setdefaulttimeout(_TIMEOUT)
         try:
-            with _socket_timeout(_TIMEOUT):
-                _WEIGHTS.get_state_dict(
-                    progress=True, check_hash=True, map_location="cpu", weights_only=True
-                )
+            weights.get_state_dict(
+                progress=True, check_hash=True, map_location="cpu", weights_only=True
+            )
         except (OSError, HTTPException, RuntimeError) as error:
             raise WeightsError(
                 printable(
                     f"backbone vgg19: its weights cannot be downloaded ({error}); on a connected "
-                    f"machine torchvision downloads {_WEIGHTS.url}: let it, and put that file into "
+                    f"machine torchvision downloads {weights.url}: let it, and put that file into "
                     f"{path.parent}, or give --backbone-weights FILE, or take --backbone vgg-mini"
                 )
             ) from error
+        finally:
+            socket.setdefaulttimeout(before)
     return path
-
-
-@contextmanager
-def _socket_timeout(seconds: float) -> Iterator[None]:
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
 
 
 def build_extractor(
@@ -136,66 +196,192 @@ def build_extractor(
         raise WeightsError(printable(f"{what}; {mend}")) from error
 
 
-BUNDLED_VGG_MINI = Path(__file__).with_name("vgg-mini.safetensors")
-VGG19_STATISTICS = Path(__file__).with_name("vgg19-statistics.safetensors")
-"""Of torchvision's VGG-19, the paper's authors'."""
+def weights_digest(weights: Mapping[str, Tensor]) -> str:
+    """Sha256 over keys, shapes and float32 values, in the order of the keys."""
+    digest = hashlib.sha256()
+    for key in sorted(weights):
+        values = weights[key].detach().cpu().float().numpy().astype("<f4", order="C")
+        digest.update(f"{key}{values.shape}".encode())
+        digest.update(values.tobytes())
+    return digest.hexdigest()
 
-_AUTHORS = "ILSVRC2012 images, by the paper's authors for torchvision's VGG-19"
-_ARCHITECTURES = {architecture.name: architecture for architecture in (VGG19, VGG_MINI)}
 
+def read_weights(
+    path: Path, architecture: VGGArchitecture
+) -> tuple[dict[str, Tensor], LayerStatistics | None]:
+    """Convolution weights, and the channel statistics of a safetensors file that has them.
 
-def load_backbone(
-    name: str, *, weights_file: Path | None = None, statistics_file: Path | None = None
-) -> Backbone:
-    """A backbone with its weights, and with channel statistics over natural images.
+    The file may hold the whole network (`features.*` and `classifier.*`), `features.*` alone, or
+    `N.weight` without that prefix. It may end early, before layers that are not asked for.
 
-    The statistics are those of `statistics_file`, else those in the file of the weights, else, for
-    vgg19, those of the paper's authors, whatever the weights are; else there are none.
-
-    Args:
-        name: `vgg19` or `vgg-mini`.
-        weights_file: its weights; None for torchvision's file of vgg19, which is downloaded when it
-            is not in torchvision's cache folder, and for the bundled file of vgg-mini.
-        statistics_file: that `hpsearch.detectors.backbones.natural` made of a folder of images.
+    Returns:
+        float32 tensors under the keys `features.N.weight` and `features.N.bias`; statistics.
 
     Raises:
-        SpecError: an unknown name.
-        WeightsError: the weights are missing, damaged, or those of another network.
+        WeightsError: the file is missing, unreadable, damaged, holds code or something else than
+            a state dict, or its tensors leave a gap, have another shape, or are not finite.
     """
-    if name not in _ARCHITECTURES:
-        raise SpecError(f"backbone {name!r}: must be one of {', '.join(_ARCHITECTURES)}")
-    architecture = _ARCHITECTURES[name]
-    path, source = _locate(name, weights_file)
-    weights, stored = read_weights(path, architecture)
-    backbone = Backbone(architecture, weights, stored, weights_digest(weights), source)
-    if statistics_file is not None:
-        statistics, said = read_statistics(statistics_file)
-    elif stored is not None:
-        _require_whole(path, backbone, stored)
-        statistics, said = stored, f"natural images, stored in {path.name}"
-    elif name == VGG19.name:
-        statistics, _ = read_statistics(VGG19_STATISTICS)
-        given = "" if weights_file is None else f", whatever the weights in {path.name} are"
-        said = f"{_AUTHORS}{given}"
+    try:
+        return _read_weights(path, architecture)
+    except TensorFileError as error:
+        raise _bad(path, str(error), f"give weights of {architecture.name}") from error
+    except OSError as error:
+        raise _bad(path, f"cannot be read ({error.strerror})", "mend its permissions") from error
+    except SafetensorError as error:
+        raise _bad(path, f"is damaged ({error})", "copy or download it again") from error
+
+
+def _read_weights(
+    path: Path, architecture: VGGArchitecture
+) -> tuple[dict[str, Tensor], LayerStatistics | None]:
+    if not path.is_file():
+        what = "is not a file" if path.exists() else "does not exist"
+        raise _bad(path, what, "name a .pth, .pt or .safetensors file")
+    kind = path.suffix.lower()
+    if kind == ".safetensors":
+        header = read_header(path)
+        forms = _expected(header, architecture)
+        stored = read_tensors(path, forms)
+    elif kind in (".pth", ".pt"):
+        check_size(path)
+        tensors = _unpickle(path)
+        header = {key: Form(tuple(value.shape), (value.dtype,)) for key, value in tensors.items()}
+        forms = _expected(header, architecture)
+        stored = {key: _checked(key, tensors[key], form) for key, form in forms.items()}
     else:
-        return backbone
-    return replace(backbone, statistics=statistics, statistics_source=said)
+        raise _bad(path, f"has the suffix {path.suffix!r}", _ACCEPTED)
+    weights = {
+        key if key.startswith(_FEATURES) else f"{_FEATURES}{key}": value.detach().float()
+        for key, value in stored.items()
+        if not key.startswith(STATISTICS)
+    }
+    return weights, statistics_of(stored)
 
 
-def _locate(name: str, weights_file: Path | None) -> tuple[Path, str]:
-    if weights_file is not None:
-        return weights_file, str(weights_file)
-    if name == VGG19.name:
-        return torchvision_vgg19(), "torchvision VGG19_Weights.IMAGENET1K_V1"
-    return BUNDLED_VGG_MINI, f"bundled {BUNDLED_VGG_MINI.name}"
+def _expected(header: Mapping[str, Form], architecture: VGGArchitecture) -> dict[str, Form]:
+    """What is read of a file: the weights up to its deepest layer, and the statistics it has.
+
+    Raises:
+        TensorFileError: a layer before the deepest is missing.
+    """
+    with torch.device("meta"):  # shapes alone: nothing is allocated or initialised
+        features = architecture.build(architecture.layers[-1])
+    shapes = {f"{_FEATURES}{key}": value.shape for key, value in features.state_dict().items()}
+    named = {key: key if key in header else key.removeprefix(_FEATURES) for key in shapes}
+    present = [key for key in shapes if named[key] in header]
+    deepest = list(shapes).index(present[-1]) if present else len(shapes) - 1
+    forms: dict[str, Form] = {}
+    for key in list(shapes)[: deepest + 1]:
+        if named[key] not in header:
+            raise TensorFileError(f"{key!r} is missing")
+        forms[named[key]] = Form(tuple(shapes[key]), FLOATS)
+    statistics = statistics_forms(architecture, architecture.layers)
+    return forms | {key: form for key, form in statistics.items() if key in header}
 
 
-def _require_whole(path: Path, backbone: Backbone, statistics: LayerStatistics) -> None:
-    """Refuse a file that has statistics, but not of every layer that its weights reach."""
-    for layer in backbone.layers:
-        try:
-            layer_statistics(statistics, layer, backbone.architecture.channels(layer))
-        except CoreWeightsError as error:
-            raise WeightsError(
-                printable(f"backbone weights {path}: {error}; store all of them, or none")
-            ) from error
+def _unpickle(path: Path) -> dict[str, Tensor]:
+    try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                # An archive that is compressed is made to grow when it is read.
+                if any(member.file_size > member.compress_size for member in archive.infolist()):
+                    raise TensorFileError("is compressed, which torch does not do")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's remarks on a pickle that it then refuses
+            stored = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, TensorFileError):
+        raise
+    except pickle.UnpicklingError as error:
+        what = "is damaged, or holds code or objects, which are never loaded"
+        raise _bad(path, what, _ACCEPTED) from error
+    except Exception as error:
+        # The reader of a damaged archive may raise anything; whatever it is, the file is at fault.
+        raise _bad(
+            path, f"is damaged ({type(error).__name__})", "copy or download it again"
+        ) from error
+    if not isinstance(stored, Mapping):
+        raise _bad(path, f"holds a {type(stored).__name__}, not a state dict", _ACCEPTED)
+    if not all(isinstance(key, str) and isinstance(stored[key], Tensor) for key in stored):
+        raise _bad(path, "holds other things than tensors", _ACCEPTED)
+    return dict(stored)
+
+
+def _checked(key: str, value: Tensor, form: Form) -> Tensor:
+    check_form(key, Form(tuple(value.shape), (value.dtype,)), form)
+    # A few bytes can say that they are billions of values, by strides of 0 or without storage.
+    if (
+        value.layout is not torch.strided
+        or value.device.type != "cpu"
+        or value.untyped_storage().nbytes() < value.numel() * value.element_size()
+    ):
+        raise TensorFileError(f"{key!r} must be dense")
+    check_finite(key, value)
+    return value
+
+
+def _bad(path: Path, what: str, mend: str) -> WeightsError:
+    return WeightsError(printable(f"backbone weights {path}: {what}; {mend}"))
+
+
+def read_statistics(path: Path) -> tuple[LayerStatistics, str]:
+    """The statistics of a file that holds nothing else, and over which images they were taken.
+
+    Raises:
+        WeightsError: the file is missing or damaged.
+    """
+    try:
+        found, images = statistics_of(read_tensors(path)), read_metadata(path).get("images", "")
+    except (OSError, SafetensorError) as error:
+        found, why = None, f" ({error})"
+    else:
+        why = ""
+    if found is None:
+        what = f"channel statistics {path}: missing or damaged{why}"
+        raise WeightsError(printable(f"{what}; run again, or install the package again"))
+    return found, images
+
+
+def statistics_tensors(statistics: LayerStatistics) -> dict[str, Tensor]:
+    """The statistics as tensors `statistics.<layer>.mean` and `statistics.<layer>.std`."""
+    tensors: dict[str, Tensor] = {}
+    for layer, (mean, std) in statistics.items():
+        tensors |= {f"{STATISTICS}{layer}.mean": mean, f"{STATISTICS}{layer}.std": std}
+    return tensors
+
+
+def statistics_forms(architecture: VGGArchitecture, layers: Iterable[str]) -> dict[str, Form]:
+    """What the tensors of `statistics_tensors` must be."""
+    return {
+        f"{STATISTICS}{layer}.{kind}": Form((architecture.channels(layer),), FLOATS)
+        for layer in layers
+        for kind in ("mean", "std")
+    }
+
+
+def statistics_of(tensors: Mapping[str, Tensor]) -> LayerStatistics | None:
+    """The statistics among `tensors`, or None where there are none."""
+    means = [key for key in tensors if key.startswith(STATISTICS) and key.endswith(".mean")]
+    found = {
+        key.removeprefix(STATISTICS).removesuffix(".mean"): (
+            tensors[key].float(),
+            tensors[key.removesuffix("mean") + "std"].float(),
+        )
+        for key in means
+        if key.removesuffix("mean") + "std" in tensors
+    }
+    return found or None
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """The strings that were stored with the tensors."""
+    with safe_open(path, framework="pt") as stored:
+        return dict(stored.metadata() or {})
+
+
+def write_tensors(
+    path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write `path` whole or not at all."""
+    contiguous = {key: value.contiguous() for key, value in tensors.items()}
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(save(contiguous, dict(metadata or {})))

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,24 +11,30 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from torch import Tensor
 
-from dpa_core.features import FeatureExtractor, LayerStatistics
-from dpa_core.precision import full_float32
+from dpa_core.features import LayerStatistics, full_float32
+from dpa_core.tensor_files import read_tensors
 from hpsearch.config.space import AXIS, OWN
-from hpsearch.detectors.backbones.backbone import Backbone, build_extractor
-from hpsearch.detectors.backbones.weights import (
-    read_tensors,
+from hpsearch.datasets.folders import images_in, reading
+from hpsearch.datasets.pixels import Preprocessing, preprocess
+from hpsearch.datasets.reading import read_image
+from hpsearch.detectors.backbones.backbone import (
+    Backbone,
+    build_extractor,
     statistics_of,
     statistics_tensors,
     write_tensors,
 )
-from hpsearch.errors import WeightsError
+from hpsearch.errors import DataError, WeightsError
 from hpsearch.io.cache import sole_writer
 from hpsearch.io.files import printable
+from hpsearch.io.processes import Progress, silent
 
 STD_FLOOR = 0.01
 """Least σ of a channel, as a fraction of the root mean square σ of its layer."""
 
-MAX_IMAGES = 2048
+MAX_IMAGES = 2048  # of a study
+MAX_NATURAL_IMAGES = 512  # a seeded choice where there are more
+SIDES = (32, 224)  # px of natural images, least and most side; larger ones are scaled down
 
 
 class _Moments:
@@ -51,7 +57,11 @@ class _Moments:
     def result(self) -> tuple[Tensor, Tensor]:
         """Mean and floored standard deviation, float32 on the CPU."""
         std = (self.squares / self.count).sqrt()
-        return self.mean.float().cpu(), _floored(self.mean, std).float().cpu()
+        layer = std.square().mean().sqrt()
+        rounding = 1e-6 * self.mean.square().mean().sqrt()  # of float32 features, with a margin
+        varies = layer > rounding
+        floored = std.clamp_min(STD_FLOOR * float(layer)) if varies else torch.ones_like(std)
+        return self.mean.float().cpu(), floored.float().cpu()
 
 
 def natural_statistics(backbone: Backbone) -> LayerStatistics:
@@ -99,7 +109,7 @@ def compute_statistics(
     Raises:
         SpecError, WeightsError: as `build_extractor`.
     """
-    chosen = choose(len(images), max_images, seed)
+    chosen = _seeded_choice(len(images), max_images, seed)
     starts = range(0, len(chosen), batch_size)
     batches = (images[chosen[start : start + batch_size]] for start in starts)
     return statistics_of_batches(backbone, batches, layers, device=device)
@@ -119,8 +129,11 @@ def statistics_of_batches(
         for layer in extractor.layers
     }
     for batch in batches:
-        for layer, features in _features(extractor, batch, device).items():
-            moments[layer].add(features)
+        pixels = torch.from_numpy(batch).to(device).permute(0, 3, 1, 2)
+        with torch.inference_mode(), full_float32():
+            features = extractor(pixels.float() / 127.5 - 1)
+        for layer, values in features.items():
+            moments[layer].add(values)
     return {layer: moment.result() for layer, moment in moments.items()}
 
 
@@ -149,7 +162,9 @@ def cached_statistics(
         SpecError, WeightsError: as `build_extractor`.
         DataError: `cache_dir` cannot be written.
     """
-    path = cache_dir / f"statistics-{_cache_key(backbone, layers, data_key)}.safetensors"
+    parts = [backbone.digest, sorted(set(layers)), data_key, MAX_IMAGES, STD_FLOOR, "float32"]
+    key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+    path = cache_dir / f"statistics-{key}.safetensors"
     return kept_statistics(
         path,
         layers,
@@ -176,6 +191,67 @@ def kept_statistics(
     return found
 
 
+def statistics_of_folder(
+    backbone: Backbone, folder: Path, *, cache_dir: Path, progress: Progress = silent
+) -> Path:
+    """File of the statistics of every layer that the weights reach, made where it is not there.
+
+    Each image is cut to its central square and scaled down to 224 px where it is larger; that is
+    the size at which networks of ImageNet are trained.
+
+    Args:
+        backbone: the network.
+        folder: of images, also in folders below it.
+        cache_dir: folder of the file, whose name follows from weights and images.
+        progress: told of each image.
+
+    Raises:
+        DataError: no image, one that cannot be read or is too small, or `cache_dir` cannot be
+            written.
+    """
+    with reading(folder):
+        files = images_in(folder)
+    if not files:
+        raise DataError(
+            f"{printable(folder)}: holds no image; name a folder of natural images for the "
+            "channel statistics"
+        )
+    files = [files[position] for position in _seeded_choice(len(files), MAX_NATURAL_IMAGES)]
+    digest = hashlib.sha256()
+    for file in files:
+        try:
+            digest.update(hashlib.sha256(file.read_bytes()).digest())
+        except OSError as error:
+            raise DataError(
+                f"{printable(file)}: cannot be read ({error.strerror}); mend its permissions"
+            ) from error
+    content = digest.hexdigest()
+    key = json.dumps([backbone.digest, content, SIDES, STD_FLOOR])
+    path = cache_dir / f"natural-{hashlib.sha256(key.encode()).hexdigest()[:32]}.safetensors"
+    kept_statistics(
+        path,
+        backbone.layers,
+        lambda: statistics_of_batches(backbone, _natural_images(files, progress), backbone.layers),
+        {"images": f"{len(files)} images of {printable(folder.name)} (sha256 {content[:12]})"},
+    )
+    return path
+
+
+def _natural_images(files: Sequence[Path], progress: Progress) -> Iterator[NDArray[np.uint8]]:
+    """Each image as a batch of its own `(1, S, S, 3)`."""
+    least, most = SIDES
+    for done, file in enumerate(files, start=1):
+        image = read_image(file).convert("RGB")
+        side = min(*image.size, most)
+        if side < least:
+            raise DataError(
+                f"{printable(file)}: natural images must have {least} px a side or more, got "
+                f"{image.width}x{image.height}; remove it"
+            )
+        yield np.array(preprocess(image, Preprocessing(side, fit="crop")))[np.newaxis]
+        progress("channel statistics over natural images", done, len(files))
+
+
 def _read(path: Path, layers: Sequence[str]) -> LayerStatistics | None:
     try:
         found = statistics_of(read_tensors(path))
@@ -184,29 +260,8 @@ def _read(path: Path, layers: Sequence[str]) -> LayerStatistics | None:
     return found if found is not None and set(found) == set(layers) else None
 
 
-def _cache_key(backbone: Backbone, layers: Sequence[str], data_key: str) -> str:
-    parts = [backbone.digest, sorted(set(layers)), data_key, MAX_IMAGES, STD_FLOOR, "float32"]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
-
-
-def choose(count: int, most: int, seed: int = 0) -> NDArray[np.intp]:
+def _seeded_choice(count: int, most: int, seed: int = 0) -> NDArray[np.intp]:
     """Positions of a seeded choice of at most `most` among `count`, ascending."""
     if count <= most:
         return np.arange(count)
     return np.sort(np.random.default_rng(seed).choice(count, most, replace=False))
-
-
-@torch.inference_mode()
-def _features(
-    extractor: FeatureExtractor, images: NDArray[np.uint8], device: torch.device | str
-) -> dict[str, Tensor]:
-    pixels = torch.from_numpy(images).to(device).permute(0, 3, 1, 2)
-    with full_float32():
-        features: dict[str, Tensor] = extractor(pixels.float() / 127.5 - 1)
-    return features
-
-
-def _floored(mean: Tensor, std: Tensor) -> Tensor:
-    layer = std.square().mean().sqrt()
-    rounding = 1e-6 * mean.square().mean().sqrt()  # of float32 features, with a margin
-    return std.clamp_min(STD_FLOOR * float(layer)) if layer > rounding else torch.ones_like(std)

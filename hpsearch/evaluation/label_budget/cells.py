@@ -54,14 +54,14 @@ def plan_cells(
     *,
     types: Sequence[int] | None = None,
     examples: Sequence[int] | None = None,
-    parts: int = 1,
+    n_folds: int = 1,
 ) -> tuple[BudgetCell, ...]:
     """The cells that the data has anomalies for, by types and then by examples.
 
     Args:
         sizes: images of each type that labelled anomalies are drawn from.
         types, examples: the numbers asked for, None for the usual ones.
-        parts: folds between which the examples are parted, 1 where all share them.
+        n_folds: folds between which the examples are parted, 1 where all share them.
 
     Raises:
         SpecError: a number below 1, or examples that are too few for the types or the folds.
@@ -75,13 +75,13 @@ def plan_cells(
         if number > len(sizes):
             raise DataError(f"--types: {number} asked for, the data has {len(sizes)}; lower it")
     wanted_types = sorted({*(types or (n for n in USUAL_TYPES if n <= len(sizes)))})
-    _check_examples(examples or (), wanted_types, sorted(sizes, reverse=True), parts)
+    _check_examples(examples or (), wanted_types, sorted(sizes, reverse=True), n_folds)
     cells = tuple(
         cell
         for n_types in wanted_types
         for n_examples in sorted({*(examples or USUAL_EXAMPLES)})
         if (cell := BudgetCell.of(n_types, n_examples, sizes)).n_eligible >= n_types
-        and n_examples >= max(n_types, parts)
+        and n_examples >= max(n_types, n_folds)
     )
     if not cells:
         raise DataError(
@@ -167,7 +167,7 @@ class Orders:
 
 
 def _check_examples(
-    examples: Sequence[int], types: Sequence[int], falling: Sequence[int], parts: int
+    examples: Sequence[int], types: Sequence[int], falling: Sequence[int], n_folds: int
 ) -> None:
     """Refuse a number of examples that none of the numbers of types can have."""
     asked = ",".join(str(number) for number in types)
@@ -177,9 +177,9 @@ def _check_examples(
             raise SpecError(
                 f"--examples: {number} is too few for {types[0]} types; ask for at least one a type"
             )
-        if number < parts:
+        if number < n_folds:
             raise SpecError(
-                f"--examples: {number} is too few to part between {parts} folds; raise it"
+                f"--examples: {number} is too few to part between {n_folds} folds; raise it"
             )
         if number > most:
             raise DataError(

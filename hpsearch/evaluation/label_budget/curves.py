@@ -165,8 +165,10 @@ def budget_curves(simulation: Simulation, scores: StoredScores, models: Models) 
         ValueError: a chosen configuration has no final model.
     """
     held_out = HeldOut(scores, models)
-    found = ((each, held_out.aurocs(each.draws, simulation.type_of)) for each in simulation.choices)
-    points = tuple(_point(each, test, scores) for each, test in found if test is not None)
+    by_cell = (
+        (each, held_out.aurocs(each.draws, simulation.type_of)) for each in simulation.choices
+    )
+    points = tuple(_point(each, test, scores) for each, test in by_cell if test is not None)
     if not points:
         raise DataError(
             "test anomalies: a draw leaves none to test on, for it is taken from the test images; "

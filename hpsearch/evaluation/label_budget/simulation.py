@@ -72,8 +72,8 @@ def simulate(scores: StoredScores, question: Question, anomalies: AnomalyUse) ->
     """
     types = scores.table["anomaly_type"].to_numpy(dtype=object)[scores.pool]
     sizes = np.unique(types, return_counts=True)[1].tolist()
-    parts = 1 if anomalies == "shared" else len(scores.normals)
-    cells = plan_cells(sizes, types=question.types, examples=question.examples, parts=parts)
+    n_folds = 1 if anomalies == "shared" else len(scores.normals)
+    cells = plan_cells(sizes, types=question.types, examples=question.examples, n_folds=n_folds)
     orders = Orders(
         types,
         repeats=question.repeats,
@@ -108,7 +108,7 @@ def cross_validated(
         placed: placements `(C, F, A)`.
         selected: `(R, s)` places in the pool, as `Draws` has them.
         anomalies: whether every fold scores all of them or each its own part, as
-            `hpsearch.protocol.labels.labelled_for_fold` parts them.
+            `hpsearch.protocol.labels.labelled_for_fold` has it.
     """
     n_folds = placed.shape[1]
     values = np.zeros((len(placed), len(selected)))

@@ -18,14 +18,14 @@ from hpsearch.evaluation.label_budget.curves import (
 from hpsearch.evaluation.label_budget.simulation import Question, simulate
 from hpsearch.evaluation.stored_scores import read_scores, with_finals
 from hpsearch.io.files import write_csv
-from hpsearch.io.progress import Progress, silent
+from hpsearch.io.processes import Progress, silent
 from hpsearch.storage.run_dir import RunDir
 
 _DIGITS = 6
 _FIGURES = ("mean", "std", "low", "high", "regret", "best", "worst")
 
 Train = Callable[[Sequence[FrozenTrial]], None]
-"""Trains the final models of these trials; see `hpsearch.study.run.train_final_models`."""
+"""Trains the final models of these trials; see `hpsearch.study.finish.train_final_models`."""
 
 
 def study_curves(

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from importlib.util import find_spec
-from typing import Literal, TypeGuard, get_args
+from typing import Literal, get_args
 
 from hpsearch.errors import SpecError
 
@@ -21,15 +21,12 @@ def checked_format(name: str) -> FormatName:
     Raises:
         SpecError: there is none, or a package that it needs is missing.
     """
-    if not _is_known(name):
+    known = next((known for known in FORMAT_NAMES if known == name), None)
+    if known is None:
         raise SpecError(f"--format {name!r:.40}: must be one of {', '.join(FORMAT_NAMES)}")
-    missing = [package for package in _PACKAGES[name] if find_spec(package) is None]
+    missing = [package for package in _PACKAGES[known] if find_spec(package) is None]
     if missing:
         raise SpecError(
             f"--format {name}: needs {', '.join(missing)}; pip install 'hpsearch[export]'"
         )
-    return name
-
-
-def _is_known(name: str) -> TypeGuard[FormatName]:
-    return name in FORMAT_NAMES
+    return known

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
-from hpsearch.datasets.pillow_formats import MIN_SIDE
+from hpsearch.datasets.reading import MIN_SIDE
 from hpsearch.model.export.pillow import Preprocess
 from hpsearch.model.model import Model
 

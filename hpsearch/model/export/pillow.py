@@ -1,21 +1,57 @@
-"""Pillow's central crop and bilinear resizing as tensor operations, to the last bit.
+"""A model's preprocessing as a network: any image in, the square that its detector sees out.
 
-Pillow resizes an 8-bit image along its rows and along its columns, with weights in fixed point and
-a rounding after each. Each pass is a product with a matrix of weights, so that one graph serves
-images of any size. Which pass comes first hangs on the sizes since Pillow 13, so both orders are
-here.
-
-Pillow's grey, YCbCr and histogram equalisation as tensor operations, to the last bit.
-
-Planes are `(N, C, H, W)` of float64 that hold whole numbers from 0 to 255.
-
-A model's preprocessing as a network: any image in, the square that its detector sees out.
+What Pillow does in `hpsearch.datasets.pixels.preprocess` is done here with tensors, to the last
+bit. Planes are `(N, C, H, W)` of float64 that hold whole numbers from 0 to 255. Pillow resizes an
+8-bit image along its rows and along its columns, with weights in fixed point and a rounding after
+each. Each pass is a product with a matrix of weights, so that one graph serves images of any size.
+Which pass comes first hangs on the sizes since Pillow 13, so both orders are here.
 """
 
 import torch
 from torch import Tensor, nn
 
-from hpsearch.model.facts import PreprocessingFacts
+from hpsearch.model.images import PreprocessingFacts
+
+
+class Preprocess(nn.Module):
+    """What `hpsearch.model.images.as_seen` does to an image, on a batch of one size.
+
+    Args:
+        facts: of the model. A window of two numbers is applied here; the window that a DICOM file
+            names itself is applied by whoever reads the file.
+            So are an EXIF orientation and white behind what is transparent: see
+            `hpsearch.datasets.reading`.
+
+    Attributes:
+        channels: of the images that it takes, 1 or 3. Where it is 3, a grey image is given as three
+            equal channels.
+        dtype: of these images: uint8, or float32 where a window says what is black and white.
+    """
+
+    def __init__(self, facts: PreprocessingFacts) -> None:
+        super().__init__()
+        self.facts = facts
+        self.limits = facts.window if isinstance(facts.window, tuple) else None
+        always_grey = facts.channels == 1 and not facts.steps.greyscale
+        self.channels = 1 if facts.window or always_grey else 3
+        self.dtype = torch.float32 if self.limits else torch.uint8
+
+    def forward(self, images: Tensor) -> Tensor:
+        """uint8 `(N, size, size, channels)` of images `(N, H, W, self.channels)`."""
+        steps = self.facts.steps
+        planes = images.permute(0, 3, 1, 2).double()  # (N, C, H, W)
+        if self.limits:
+            low, high = self.limits
+            planes = ((planes - low) / (high - low) * 255).clamp(0, 255).round()
+        if steps.greyscale and self.channels == 3:
+            planes = grey(planes)
+        if steps.equalize:
+            planes = equalized(planes)
+        square = resized_square(
+            planes, fraction=steps.central_crop, size=steps.size, stretch=steps.fit == "stretch"
+        )
+        return square.to(torch.uint8).permute(0, 2, 3, 1).expand(-1, -1, -1, self.facts.channels)
+
 
 _ONE = 2.0**22  # a weight of 1 in Pillow's fixed point
 
@@ -88,15 +124,12 @@ def equalized(planes: Tensor) -> Tensor:
     """The planes with the histogram of their luminance flattened."""
     if planes.shape[1] == 1:
         return _flattened(planes)
-    luminance, blue, red = _ycbcr(planes).chunk(3, dim=1)
-    return _rgb(_flattened(luminance), blue - 128, red - 128)
-
-
-def _ycbcr(planes: Tensor) -> Tensor:
     weights = planes.new_tensor(_YCBCR)[:, :, None, None] * _FIXED
     terms = _nearest(planes[:, None] * weights)  # (N, 3, 3, H, W)
     offsets = planes.new_tensor((0, 128, 128))[:, None, None]
-    return ((terms.sum(dim=2) / _FIXED).floor() + offsets).clamp(0, 255)
+    ycbcr = ((terms.sum(dim=2) / _FIXED).floor() + offsets).clamp(0, 255)
+    luminance, blue, red = ycbcr.chunk(3, dim=1)
+    return _rgb(_flattened(luminance), blue - 128, red - 128)
 
 
 def _rgb(luminance: Tensor, blue: Tensor, red: Tensor) -> Tensor:
@@ -129,46 +162,3 @@ def _flattened(plane: Tensor) -> Tensor:
 def _nearest(values: Tensor) -> Tensor:
     # Pillow cuts off what follows the point, so that negative values are rounded otherwise.
     return (values + 0.5).trunc()
-
-
-class Preprocess(nn.Module):
-    """What `hpsearch.model.images.as_seen` does to an image, on a batch of one size.
-
-    Args:
-        facts: of the model. A window of two numbers is applied here; the window that a DICOM file
-            names itself is applied by whoever reads the file.
-            So are an EXIF orientation and white behind what is transparent: see
-            `hpsearch.datasets.reading`.
-
-    Attributes:
-        channels: of the images that it takes, 1 or 3. Where it is 3, a grey image is given as three
-            equal channels.
-        dtype: of these images: uint8, or float32 where a window says what is black and white.
-    """
-
-    def __init__(self, facts: PreprocessingFacts) -> None:
-        super().__init__()
-        self.facts = facts
-        self.limits = facts.window if isinstance(facts.window, tuple) else None
-        always_grey = facts.channels == 1 and not facts.greyscale
-        self.channels = 1 if facts.window or always_grey else 3
-        self.dtype = torch.float32 if self.limits else torch.uint8
-
-    def forward(self, images: Tensor) -> Tensor:
-        """uint8 `(N, size, size, channels)` of images `(N, H, W, self.channels)`."""
-        facts = self.facts
-        planes = images.permute(0, 3, 1, 2).double()  # (N, C, H, W)
-        if self.limits:
-            planes = _windowed(planes, *self.limits)
-        if facts.greyscale and self.channels == 3:
-            planes = grey(planes)
-        if facts.equalize:
-            planes = equalized(planes)
-        square = resized_square(
-            planes, fraction=facts.central_crop, size=facts.size, stretch=facts.fit == "stretch"
-        )
-        return square.to(torch.uint8).permute(0, 2, 3, 1).expand(-1, -1, -1, facts.channels)
-
-
-def _windowed(values: Tensor, low: float, high: float) -> Tensor:
-    return ((values - low) / (high - low) * 255).clamp(0, 255).round()

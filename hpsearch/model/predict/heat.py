@@ -37,29 +37,21 @@ class HeatMaps:
 
     def __post_init__(self) -> None:
         how = self.model.facts.preprocessing
-        self.model.maps_seen(np.empty((0, how.size, how.size, how.channels), np.uint8))
+        self.model.maps_seen(np.empty((0, *how.shape), np.uint8))
 
     def write(self, numbers: Mapping[str, int], decoded: Decoded) -> None:
         """Write the pictures of a block's readable images; `numbers` is by their ids."""
+        how, calibration = self.model.facts.preprocessing, self.model.facts.calibration
+        start = (how.steps.size - how.resolution) // 2
+        scored = slice(start, start + how.resolution)
+        pixels_scored = decoded.seen[:, scored, scored]
         found = self.model.maps_seen(decoded.seen)
-        parts = self._scored_part(decoded.seen)
-        for image, values, pixels in zip(decoded.images, found, parts, strict=True):
-            heat = self._heat(values)
+        for image, values, pixels in zip(decoded.images, found, pixels_scored, strict=True):
+            top = 2 * calibration.threshold if calibration else float(values.max())
+            heat = (values / (top or 1.0)).clip(0, 1).astype(np.float64)
             name = f"{numbers[image.image_id]:06d}-{safe_name(image.image_id)}"
             _save(coloured(heat), self.folder / f"{name}-heat.png")
             _save(overlay(pixels, heat), self.folder / f"{name}-overlay.png")
-
-    def _heat(self, values: NDArray[np.float32]) -> NDArray[np.float64]:
-        calibration = self.model.facts.calibration
-        top = 2 * calibration.threshold if calibration else float(values.max())
-        heat: NDArray[np.float64] = (values / (top or 1.0)).clip(0, 1).astype(np.float64)
-        return heat
-
-    def _scored_part(self, seen: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        how = self.model.facts.preprocessing
-        start = (how.size - how.resolution) // 2
-        part = slice(start, start + how.resolution)
-        return seen[:, part, part]
 
 
 def safe_name(image_id: str) -> str:

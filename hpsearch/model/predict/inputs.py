@@ -1,6 +1,6 @@
-"""Which images to score: files, folders and manifests, in an order that does not change.
+"""Which images to score, in an order that does not change, and their pixels.
 
-Images to the pixels that a model sees, in processes, with few of them in memory at a time.
+They are files, folders and manifests, decoded in processes with few of them in memory at a time.
 """
 
 import os
@@ -12,22 +12,26 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from hpsearch.datasets.mvtec import files_in, passed_over_notes, reading
+from hpsearch.datasets.folders import files_in, passed_over_notes, reading
 from hpsearch.datasets.reading import Shown
 from hpsearch.errors import DataError
 from hpsearch.io.files import printable
 from hpsearch.io.processes import each_in_processes
-from hpsearch.model.facts import PreprocessingFacts
-from hpsearch.model.images import opened, seen_of
+from hpsearch.model.images import PreprocessingFacts, opened, seen_of
 
 COLUMN = "image_path"
 
 
 @dataclass(frozen=True)
 class Input:
-    """An image to score."""
+    """An image to score.
 
-    image_id: str  # unique
+    Attributes:
+        image_id: unique.
+        path: of its file.
+    """
+
+    image_id: str
     path: Path
 
 
@@ -43,7 +47,7 @@ def find_images(paths: Sequence[Path]) -> Inputs:
     """Every image that `paths` name, each once.
 
     A folder stands for the images anywhere below it, by the rule of
-    `hpsearch.datasets.mvtec`, and a CSV file for its column `image_path`, relative to the
+    `hpsearch.datasets.folders`, and a CSV file for its column `image_path`, relative to the
     CSV. A file that is named itself is taken for an image whatever it is. An image's id is its path
     in the folder or in the CSV where one of these is given alone, else its path as given.
 
@@ -102,7 +106,7 @@ _FEW = 2  # blocks that are decoded sooner than processes start
 
 
 @dataclass(frozen=True)
-class Block:
+class ImageBlock:
     """Images that are scored and written together."""
 
     number: int
@@ -115,17 +119,24 @@ class Block:
 
 @dataclass(frozen=True, eq=False)
 class Decoded:
-    """The readable images of a block, and why the others are not."""
+    """The readable images of a block, and why the others are not.
+
+    Attributes:
+        images: that can be read.
+        seen: `(n, size, size, channels)`, what the model sees of them.
+        facts: of each, what was done to show it.
+        unreadable: image id: reason.
+    """
 
     images: tuple[Input, ...]
-    seen: NDArray[np.uint8]  # (n, size, size, channels)
-    facts: tuple[Shown, ...]  # of each, what was done to show it
-    unreadable: dict[str, str]  # image id: reason
+    seen: NDArray[np.uint8]
+    facts: tuple[Shown, ...]
+    unreadable: dict[str, str]
 
 
 def decoded_blocks(
-    blocks: Sequence[Block], *, workers: int | None
-) -> Iterator[tuple[Block, Decoded]]:
+    blocks: Sequence[ImageBlock], *, workers: int | None
+) -> Iterator[tuple[ImageBlock, Decoded]]:
     """The blocks in the order in which they are ready; at most one a worker waits to be taken.
 
     Args:
@@ -142,7 +153,7 @@ def decoded_blocks(
         yield from each_in_processes(decode, blocks, workers=processes)
 
 
-def decode(block: Block) -> Decoded:
+def decode(block: ImageBlock) -> Decoded:
     """Decode and preprocess one block."""
     how = block.how
     readable: list[Input] = []
@@ -157,6 +168,6 @@ def decode(block: Block) -> Decoded:
             readable.append(image)
         except DataError as error:
             unreadable[image.image_id] = str(error)
-    empty = np.empty((0, how.size, how.size, how.channels), np.uint8)
+    empty = np.empty((0, *how.shape), np.uint8)
     seen = np.stack(pixels) if pixels else empty
     return Decoded(tuple(readable), seen, tuple(facts), unreadable)

@@ -10,15 +10,15 @@ from pathlib import Path
 from hpsearch.datasets.pixels import VERSION
 from hpsearch.errors import DataError
 from hpsearch.io.files import printable
-from hpsearch.io.progress import Progress, silent
+from hpsearch.io.processes import Progress, silent
 from hpsearch.model.model import Model
 from hpsearch.model.predict.heat import HeatMaps
-from hpsearch.model.predict.inputs import Block, Decoded, Input, decoded_blocks
+from hpsearch.model.predict.inputs import Decoded, ImageBlock, Input, decoded_blocks
 from hpsearch.model.predict.tables import (
-    Parts,
-    Row,
+    BlockFiles,
+    ScoreRow,
     check_table,
-    parts_of,
+    kept_blocks,
     write_table,
     write_unreadable,
 )
@@ -82,38 +82,34 @@ def predict(
     """
     check_table(out)
     blocks = [
-        Block(number, tuple(images[start : start + batch_size]), model.facts.preprocessing)
+        ImageBlock(number, tuple(images[start : start + batch_size]), model.facts.preprocessing)
         for number, start in enumerate(range(0, len(images), batch_size))
     ]
     heat = HeatMaps(model, maps) if maps else None
     started = time.monotonic()
-    with parts_of(out, _key(model, images, batch_size, maps)) as parts:
-        waiting = [block for block in blocks if not parts.has(block.number)]
+    with kept_blocks(out, _key(model, images, batch_size, maps)) as kept:
+        waiting = [block for block in blocks if not kept.has(block.number)]
         n_before = done = len(images) - sum(len(block.images) for block in waiting)
         for block, decoded in decoded_blocks(waiting, workers=workers):
             if heat:
-                heat.write(_numbers(block, batch_size), decoded)
-            parts.write(block.number, _rows(model, block, decoded))
+                first = block.number * batch_size
+                ids = (image.image_id for image in block.images)
+                heat.write({image: first + place for place, image in enumerate(ids)}, decoded)
+            kept.write(block.number, _rows(model, block, decoded))
             done += len(block.images)
             progress("scoring", done, len(images))
         seconds = time.monotonic() - started
         rate = (len(images) - n_before) / seconds
         has_calibration = model.facts.calibration is not None
-        prediction = _finish(parts, len(blocks), out, has_calibration, n_before=n_before, rate=rate)
-    if not prediction.n_scored:  # only now, so that the parts are gone and a rerun reads anew
+        prediction = _finish(kept, len(blocks), out, has_calibration, n_before=n_before, rate=rate)
+    if not prediction.n_scored:  # only now, so that the kept are gone and a rerun reads anew
         what = f"none of {prediction.n_unreadable:,} images can be read"
         where = printable(str(prediction.unreadable))
         raise DataError(f"{what}; {where} says why of each, mend or convert them")
     return prediction
 
 
-def _numbers(block: Block, batch_size: int) -> dict[str, int]:
-    """Of each image in the whole job, by its id."""
-    first = block.number * batch_size
-    return {image.image_id: number for number, image in enumerate(block.images, first)}
-
-
-def _rows(model: Model, block: Block, decoded: Decoded) -> list[Row]:
+def _rows(model: Model, block: ImageBlock, decoded: Decoded) -> list[ScoreRow]:
     """Of every image of the block, in its order."""
     scores = model.score_seen(decoded.seen)
     if model.facts.calibration:
@@ -122,24 +118,24 @@ def _rows(model: Model, block: Block, decoded: Decoded) -> list[Row]:
     else:
         p_values, flags = [None] * len(scores), [None] * len(scores)
     known = {
-        image.image_id: Row(image.image_id, score, p_value, flag, frames=shown.frames)
+        image.image_id: ScoreRow(image.image_id, score, p_value, flag, frames=shown.frames)
         for image, score, p_value, flag, shown in zip(
             decoded.images, scores.tolist(), p_values, flags, decoded.facts, strict=True
         )
     }
     return [
         known.get(image.image_id)
-        or Row(image.image_id, None, None, None, decoded.unreadable[image.image_id])
+        or ScoreRow(image.image_id, None, None, None, decoded.unreadable[image.image_id])
         for image in block.images
     ]
 
 
 def _finish(
-    parts: Parts, n_blocks: int, out: Path, has_calibration: bool, *, n_before: int, rate: float
+    kept: BlockFiles, n_blocks: int, out: Path, has_calibration: bool, *, n_before: int, rate: float
 ) -> Prediction:
-    def rows() -> Iterator[Row]:
+    def rows() -> Iterator[ScoreRow]:
         for number in range(n_blocks):
-            yield from parts.rows(number)
+            yield from kept.rows(number)
 
     n_scored = n_unreadable = n_anomalies = n_many_frames = 0
     for row in rows():
@@ -171,13 +167,10 @@ def _key(model: Model, images: Iterable[Input], batch_size: int, maps: Path | No
     digest = hashlib.sha256(model.facts.to_json().encode())
     digest.update(json.dumps([VERSION, batch_size, str(maps)]).encode())
     for image in images:
-        digest.update(json.dumps([image.image_id, str(image.path), *_state(image.path)]).encode())
+        try:
+            status = image.path.stat()
+            state = [status.st_size, status.st_mtime_ns]
+        except (OSError, ValueError):
+            state = []
+        digest.update(json.dumps([image.image_id, str(image.path), *state]).encode())
     return digest.hexdigest()
-
-
-def _state(path: Path) -> tuple[int, ...]:
-    try:
-        status = path.stat()
-    except (OSError, ValueError):
-        return ()
-    return status.st_size, status.st_mtime_ns

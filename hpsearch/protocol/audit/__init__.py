@@ -31,4 +31,4 @@ the pairs of photographs of one object under other lamps in the magnetic tile se
 copies, and a fixed camera may take pictures as alike of different objects.
 """
 
-__all__ = ["report"]
+__all__ = ["audit"]

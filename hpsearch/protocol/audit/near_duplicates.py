@@ -3,9 +3,8 @@
 Two images are candidates where at most `MAX_BITS` of their 64 bits differ. Then one of the 8 bytes
 is the same in both, so that only images with a byte in common are compared. Candidates whose small
 grey copies correlate are near-duplicates. The same is done with the one turned by right angles or
-mirrored. Images that are too flat are left out, and a copy that was cropped is not found.
-
-The eight ways in which a copy may lie: turned by right angles, mirrored, or both.
+mirrored, eight ways in all. Images that are too flat are left out, and a copy that was cropped is
+not found.
 """
 
 from collections.abc import Iterator
@@ -16,14 +15,21 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from hpsearch.io.files import printable
-from hpsearch.protocol.audit.look import SIDE, Looks, bits_of
+from hpsearch.protocol.audit.image_rules import GREY_SIDE, Looks, bits_of
 from hpsearch.protocol.folds import Positions
 from hpsearch.protocol.protocol import Finding
 
 
 @dataclass(frozen=True)
 class Turn:
-    """The rows and columns of a square swapped, then the order of the rows and columns reversed."""
+    """A way in which a copy may lie: rows and columns swapped, then the order of each reversed.
+
+    Attributes:
+        name: in messages.
+        transposed: rows and columns swapped.
+        upside_down: the order of the rows reversed.
+        mirrored: the order of the columns reversed.
+    """
 
     name: str
     transposed: bool = False
@@ -64,11 +70,20 @@ _BLOCK = 512  # images a side of a comparison, which bounds its memory
 
 @dataclass(frozen=True)
 class _Images:
-    """What is compared of the images (n,), and their positions in the table."""
+    """What is compared of the images.
+
+    Attributes:
+        positions: `(n,)`, in the table.
+        bits: `(turns, n)`, of the images turned in each way.
+        grey: `(n, pixels)`, the grey copies.
+        pixels: `(n,)`, hashes.
+        group: `(n,)`, numbered.
+        in_test: `(n,)`.
+    """
 
     positions: Positions
-    bits: NDArray[np.uint64]  # (turns, n): of the images turned in each way
-    grey: NDArray[np.int8]  # (n, pixels)
+    bits: NDArray[np.uint64]
+    grey: NDArray[np.int8]
     pixels: NDArray[np.bytes_]
     group: NDArray[np.intp]
     in_test: NDArray[np.bool_]
@@ -76,7 +91,14 @@ class _Images:
 
 @dataclass(frozen=True)
 class _Pairs:
-    """Pairs (m,) of images by their indices, alike when the second lies in one of the turns."""
+    """Pairs of images, alike when the second lies in one of the turns.
+
+    Attributes:
+        one: `(m,)`, indices.
+        two: `(m,)`, indices.
+        correlation: `(m,)`, of their grey copies.
+        turn: the way in which the second lies, of `TURNS`.
+    """
 
     one: Positions
     two: Positions
@@ -110,7 +132,18 @@ def near_duplicate_findings(table: pd.DataFrame, looks: Looks) -> Iterator[Findi
 
     It is a test image's finding where the splits differ, else the later image's.
     """
-    images = _compared(table, looks)
+    positions = np.flatnonzero(looks["read"] & ~looks["flat"])
+    grey = looks["grey"][positions]
+    squares = (len(grey), GREY_SIDE, GREY_SIDE)
+    turned = [bits_of(turn.of_values(grey).reshape(squares)) for turn in TURNS[1:]]
+    images = _Images(
+        positions,
+        np.stack([looks["bits"][positions], *turned]),
+        grey,
+        looks["pixels"][positions],
+        pd.factorize(table["group"])[0][positions],
+        (table["split"] == "test").to_numpy()[positions],
+    )
     nearest = _Nearest(len(table))
     for pairs in _pairs(images):
         one, two = pairs.one, pairs.two
@@ -121,20 +154,6 @@ def near_duplicate_findings(table: pd.DataFrame, looks: Looks) -> Iterator[Findi
         nearest.add(images.positions[subject], images.positions[other], rank, pairs.turn)
     for position in np.flatnonzero(nearest.count):
         yield _finding(table, nearest, int(position))
-
-
-def _compared(table: pd.DataFrame, looks: Looks) -> _Images:
-    positions = np.flatnonzero(looks["read"] & ~looks["flat"])
-    grey = looks["grey"][positions]
-    turned = [bits_of(turn.of_values(grey).reshape(len(grey), SIDE, SIDE)) for turn in TURNS[1:]]
-    return _Images(
-        positions,
-        np.stack([looks["bits"][positions], *turned]),
-        grey,
-        looks["pixels"][positions],
-        pd.factorize(table["group"])[0][positions],
-        (table["split"] == "test").to_numpy()[positions],
-    )
 
 
 def _pairs(images: _Images) -> Iterator[_Pairs]:
@@ -192,11 +211,11 @@ def _alike(
     one, two = one[apart], two[apart]
     correlation = _correlation(images, one, two, turn)
     alike = correlation >= MIN_CORRELATION
-    for earlier in range(turn):  # that have found the pair already
+    for earlier in range(turn):  # in which the pair was found already
         differing = images.bits[0][one] ^ images.bits[earlier][two]
-        found = np.bitwise_count(differing) <= MAX_BITS
-        found[found] &= _correlation(images, one[found], two[found], earlier) >= MIN_CORRELATION
-        alike &= ~found
+        known = np.bitwise_count(differing) <= MAX_BITS
+        known[known] &= _correlation(images, one[known], two[known], earlier) >= MIN_CORRELATION
+        alike &= ~known
     return _Pairs(one[alike], two[alike], correlation[alike], turn)
 
 

@@ -15,7 +15,7 @@ from hpsearch.evaluation.auroc import auroc
 from hpsearch.evaluation.delong import FoldScores
 from hpsearch.evaluation.selection import fold_scores
 from hpsearch.evaluation.stored_scores import read_scores
-from hpsearch.io.progress import Progress, silent
+from hpsearch.io.processes import Progress, silent
 from hpsearch.protocol.protocol import labelled_anomalies
 from hpsearch.reports.budget_figure import budget_block, read_budget
 from hpsearch.reports.dashboard.internals import Shelf, shown_figures

@@ -15,7 +15,7 @@ from hpsearch.datasets.registry import load_dataset
 from hpsearch.datasets.table import Dataset
 from hpsearch.errors import DataError, SpecError, StudyError
 from hpsearch.io.files import remove_leftovers, write_directory_atomic
-from hpsearch.io.progress import Progress, silent
+from hpsearch.io.processes import Progress, silent
 from hpsearch.protocol.labels import EvaluationRoles
 from hpsearch.reports.examples.store import (
     Chosen,
@@ -117,7 +117,7 @@ def _draw(
     how = model.facts.preprocessing
     seen = np.stack([as_seen(dataset.open(choice.position), how) for choice in chosen])
     heats = _heats(model, seen)
-    start = (how.size - how.resolution) // 2
+    start = (how.steps.size - how.resolution) // 2
     part = slice(start, start + how.resolution)
     examples = []
     for number, (choice, pixels) in enumerate(zip(chosen, seen[:, part, part], strict=True)):

@@ -23,7 +23,10 @@ def test_exports_the_final_model_of_a_study(run: Path, hpsearch: Command, tiny: 
     assert "checked on 10 images against predict: largest relative difference" in ended.out
     (graph,) = run.glob("final/*/model-torch/model.pt2")
     assert str(graph) in ended.out
-    again = hpsearch("export", run.name, "--format", "torch")
+    again = hpsearch("export", run.name, tiny, "--format", "torch")
+    assert (again.code, again.err) == (0, "")
+    assert f"{graph}, as an earlier run wrote it" in again.out.replace("\n", "")
+    again = hpsearch("export", run.name, "--format", "torch")  # checked on other images
     assert again.code == 2
     assert "exists; remove it or give another" in again.err
     assert again.err.count("\n") == 1

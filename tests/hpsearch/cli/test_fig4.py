@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from hpsearch.cli.reproduction import Reproduction, fig4_spec
-from hpsearch.config.library import read_study
+from hpsearch.config.spec import read_study
 
 Command = Callable[..., Any]
 

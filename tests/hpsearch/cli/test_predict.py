@@ -8,8 +8,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hpsearch.model.bundle import attach_calibration, calibrated, write_bundle
-from hpsearch.model.facts import BackboneFacts, ModelFacts, Provenance, preprocessing_facts
+from hpsearch.model.bundle import (
+    BackboneFacts,
+    ModelFacts,
+    Provenance,
+    attach_calibration,
+    calibrated,
+    preprocessing_facts,
+    write_bundle,
+)
 from hpsearch.storage.results import read_result
 from hpsearch.storage.run_dir import RunDir
 from hpsearch.study.result import read_final

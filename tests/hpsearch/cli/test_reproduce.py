@@ -75,17 +75,17 @@ def test_every_figure_is_that_of_its_tasks(table4: Command, tiny: Path, runs: Pa
 def test_a_row_without_a_figure_says_so_and_the_others_are_there(
     table4: Command, runs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from hpsearch.detectors.dpa import DPADetector
+    from hpsearch.detectors.dpa import PerceptualAutoencoder
     from hpsearch.errors import TaskError
 
-    fit = DPADetector.fit
+    fit = PerceptualAutoencoder.fit
 
-    def diverges_on_pixels(self: DPADetector, *args: Any, **options: Any) -> Any:
+    def diverges_on_pixels(self: PerceptualAutoencoder, *args: Any, **options: Any) -> Any:
         if self.setup.params["loss"] == "l1":
             raise TaskError("non_finite", "it diverged")
         return fit(self, *args, **options)
 
-    monkeypatch.setattr(DPADetector, "fit", diverges_on_pixels)
+    monkeypatch.setattr(PerceptualAutoencoder, "fit", diverges_on_pixels)
     ended = table4("--rows", "1,3", "--n-runs", 1)
     assert (ended.code, ended.err) == (1, "")
     assert "(1) failed: study t-row-1: no trial was completed" in ended.out

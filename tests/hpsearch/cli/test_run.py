@@ -10,8 +10,7 @@ import yaml
 from PIL import Image
 
 from hpsearch.cli.run import default_name, default_study
-from hpsearch.config.library import shipped_studies
-from hpsearch.config.spec import build_spec
+from hpsearch.config.spec import build_spec, shipped_studies
 
 Command = Callable[..., Any]
 

@@ -4,9 +4,8 @@ from pathlib import Path
 import pytest
 
 from dpa_core.features import VGG19, VGG_MINI
-from hpsearch.config.library import parse_study, read_study, shipped_studies
 from hpsearch.config.space import build_space, preprocessing_of
-from hpsearch.config.spec import build_spec
+from hpsearch.config.spec import build_spec, parse_study, read_study, shipped_studies
 from hpsearch.detectors.backbones.backbone import load_backbone
 from hpsearch.detectors.base import load_detector
 from hpsearch.errors import SpecError

@@ -10,7 +10,7 @@ from hpsearch.datasets.histology.generate import generate
 @pytest.fixture(scope="session")
 def histology():
     """The whole embedded data set: its image table and its tiles."""
-    return generate(seed=0, workers=2)
+    return generate(seed=0, workers=1)
 
 
 # Rows as in the archive's file of 2017: ages with a unit, a comma at the end.

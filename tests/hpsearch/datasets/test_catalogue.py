@@ -2,9 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from hpsearch.datasets.catalogue import dataset_infos
 from hpsearch.datasets.digits import load_digits
-from hpsearch.datasets.registry import NAMES
+from hpsearch.datasets.registry import NAMES, dataset_infos
 from hpsearch.datasets.synthetic import stored_at
 
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from hpsearch.datasets.class_folders import is_class_folders, load_class_folders
+from hpsearch.datasets.folders import is_class_folders, load_class_folders
 from hpsearch.datasets.registry import DatasetRequest, load_dataset
 from hpsearch.errors import DataError, SpecError
 

@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpsearch.datasets.table import COLUMNS, class_table, validate_table
+from hpsearch.datasets.table import IMAGE_COLUMNS, class_table, validate_table
 
 CLASSES = ("cat", "dog", "bird")
 
@@ -12,7 +12,7 @@ def test_classes_can_be_told_from_the_table(classes: list[str], normal: str) -> 
     ids = [f"image-{number}" for number in range(len(classes))]
     splits = np.where(np.arange(len(classes)) % 2, "train", "test")
     table = class_table(ids, classes, splits, normal=normal, paths=[f"{i}.png" for i in ids])
-    assert list(table.columns) == list(COLUMNS)
+    assert list(table.columns) == list(IMAGE_COLUMNS)
     valid = validate_table(table, "animals")
     assert list(valid["anomaly_type"].replace("", normal)) == classes
     assert list(valid["label"] == 0) == [name == normal for name in classes]

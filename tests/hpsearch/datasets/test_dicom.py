@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from hpsearch.datasets.reading import Shown, read_image, read_mode
+from hpsearch.datasets.window import windowed
 from hpsearch.errors import DataError
 
 pydicom = pytest.importorskip("pydicom")
@@ -223,3 +224,17 @@ def test_without_pydicom_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setitem(sys.modules, "pydicom", None)
     with pytest.raises(DataError, match=r"needs pydicom; pip install 'hpsearch\[medical\]', or"):
         read_image(sample("MR_small.dcm"), window=(0, 1))
+
+
+def test_pydicom_rounds_values_halfway_between_two_grey_levels_otherwise(
+    change: Callable[..., Path],
+) -> None:
+    """Why the window is ours: levels would change by one."""
+    header = pydicom.dcmread(change("MR_small.dcm", WindowCenter="1863", WindowWidth="1861"))
+    header.PixelRepresentation, header.RescaleSlope, header.RescaleIntercept = 0, "0.5", "0"
+    values = pydicom.pixels.apply_modality_lut(np.arange(2**16), header)
+    black, white = values[0], values[-1]
+    shown = pydicom.pixels.apply_windowing(values, header)
+    theirs = np.rint(255 * (shown - black) / (white - black))
+    ours = windowed(Path("image"), values, (1863 - 0.5 - 930, 1863 - 0.5 + 930))
+    assert set(np.abs(theirs - ours)) == {0, 1}

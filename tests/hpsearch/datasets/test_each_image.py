@@ -6,10 +6,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from hpsearch.datasets.each_image import CHUNK, BadImage, each_image
+from hpsearch.datasets.pixels import IMAGES_A_JOB, BadImage, each_image
 from hpsearch.datasets.table import Dataset
+from hpsearch.io import processes
 
-N = CHUNK + 5
+N = IMAGES_A_JOB + 5
 
 
 # Of a package, for a worker cannot import what a test module defines.
@@ -20,6 +21,12 @@ def make_table(paths: list[str]) -> pd.DataFrame:
     ids = [str(number) for number in range(len(paths))]
     blank = {"label": 0, "anomaly_type": "", "group": "", "split": "train", "mask_path": ""}
     return pd.DataFrame({"image_id": ids, "path": paths, **blank})
+
+
+@pytest.fixture(autouse=True)
+def in_other_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However short the work is."""
+    monkeypatch.setattr(processes, "START_SECONDS", 0)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -34,7 +41,7 @@ def test_arrays_in_order_with_progress(workers: int) -> None:
         progress=lambda what, done, total: told.append((what, done, total)),
     )
     assert [value for values in lists for value in values] == list(range(N))
-    assert told == [("looking", CHUNK, N), ("looking", N, N)]
+    assert told == [("looking", IMAGES_A_JOB, N), ("looking", N, N)]
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -21,14 +21,14 @@ from hpsearch.datasets.pixels import Preprocessing, load_pixels
 from hpsearch.datasets.registry import DatasetRequest, load_dataset
 from hpsearch.datasets.window import Window
 from hpsearch.detectors.base import ImageView, Setup
-from hpsearch.detectors.features import FeaturesDetector
+from hpsearch.detectors.pooled_features import FeaturesDetector
 from hpsearch.errors import DataError
+from hpsearch.model.bundle import BackboneFacts, ModelFacts, Provenance, preprocessing_facts
 from hpsearch.model.estimator import DPADetector
-from hpsearch.model.facts import BackboneFacts, ModelFacts, Provenance, preprocessing_facts
 from hpsearch.model.model import Model
 from hpsearch.model.predict.inputs import find_images
 from hpsearch.model.predict.predict import predict
-from hpsearch.protocol.audit.report import audit
+from hpsearch.protocol.audit.audit import audit
 
 Outcome = Literal["read", "passed over", "refused"]
 Make = Callable[[], bytes]
@@ -239,7 +239,7 @@ def model(make_setup: Callable[..., Setup]) -> Model:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def mvtec_images(tmp_path: Path) -> Path:
     """A folder in MVTec AD layout, of two images a class."""
     rng = np.random.default_rng(1)
     for name in ("train/good", "test/good", "test/bent"):
@@ -251,8 +251,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=str)
-def test_all_entries_agree(kind: Kind, folder: Path, model: Model, tmp_path: Path) -> None:
-    file = folder / "train/good" / kind.name
+def test_all_entries_agree(kind: Kind, mvtec_images: Path, model: Model, tmp_path: Path) -> None:
+    file = mvtec_images / "train/good" / kind.name
     file.parent.mkdir(parents=True, exist_ok=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom, of the samples
@@ -260,11 +260,11 @@ def test_all_entries_agree(kind: Kind, folder: Path, model: Model, tmp_path: Pat
     image_id = f"train/good/{kind.name}"
     how = model.facts.preprocessing.model_copy(update={"window": kind.window})
     windowed = Model(model.facts.model_copy(update={"preprocessing": how}), model.detector)
-    request = DatasetRequest(str(folder), window=kind.window)
+    request = DatasetRequest(str(mvtec_images), window=kind.window)
     dataset = load_dataset(request, cache_dir=tmp_path / "cache")
 
     # check and predict find the same files, and name the same others
-    inputs = find_images([folder / "train/good"])
+    inputs = find_images([mvtec_images / "train/good"])
     found = image_id in set(dataset.table["image_id"])
     assert found == (kind.outcome != "passed over")
     assert found == (kind.name in {image.image_id for image in inputs.images})
@@ -277,7 +277,7 @@ def test_all_entries_agree(kind: Kind, folder: Path, model: Model, tmp_path: Pat
     predict(windowed, inputs.images, out, workers=1)
     told: list[str] = []
     pixels = tmp_path / "cache"
-    size = how.size
+    size = how.steps.size
     if kind.outcome == "refused":
         (refusal,) = refusals
         assert kind.says in refusal

@@ -8,10 +8,15 @@ from sklearn.metrics import roc_auc_score
 
 from hpsearch.datasets.histology import generate as generator
 from hpsearch.datasets.histology.ellipses import Ellipses, paint, rim
-from hpsearch.datasets.histology.generate import SLIDES, TILES_PER_SLIDE, generate
-from hpsearch.datasets.histology.layout import lay_out
-from hpsearch.datasets.histology.slides import Tumour, draw_architecture, draw_slide
-from hpsearch.datasets.histology.stain import draw_stain, transmit
+from hpsearch.datasets.histology.generate import SLIDE_COUNTS, TILES_PER_SLIDE, generate
+from hpsearch.datasets.histology.style import (
+    Tumour,
+    draw_architecture,
+    draw_stain,
+    draw_style,
+    transmit,
+)
+from hpsearch.datasets.histology.tile import draw_layout
 from hpsearch.datasets.table import validate_table
 
 COUNTS = {("train", 0): 2000, ("train", 1): 400, ("test", 0): 600, ("test", 1): 500}
@@ -19,7 +24,7 @@ COUNTS = {("train", 0): 2000, ("train", 1): 400, ("test", 0): 600, ("test", 1): 
 
 @pytest.fixture
 def tiny(monkeypatch):
-    monkeypatch.setattr(generator, "SLIDES", {("train", "normal"): 2, ("test", "tumour"): 2})
+    monkeypatch.setattr(generator, "SLIDE_COUNTS", {("train", "normal"): 2, ("test", "tumour"): 2})
 
     def generate_tiny(seed, workers=1, **options):
         return generate(seed=seed, workers=workers, **options)
@@ -45,7 +50,7 @@ def test_no_tile_comes_twice(tiny):
 
 def test_a_slide_does_not_depend_on_how_many_follow_it(tiny, monkeypatch):
     first = tiny(0)[1][:TILES_PER_SLIDE]
-    monkeypatch.setattr(generator, "SLIDES", {("train", "normal"): 1})
+    monkeypatch.setattr(generator, "SLIDE_COUNTS", {("train", "normal"): 1})
     assert_array_equal(tiny(0)[1], first)
 
 
@@ -66,7 +71,7 @@ def test_the_table_counts_and_keeps_the_contract(histology):
 
 def test_a_group_is_a_slide_of_one_split_and_a_type_is_a_tumour_slide(histology):
     table, _ = histology
-    assert table["group"].nunique() == sum(SLIDES.values()) == 70
+    assert table["group"].nunique() == sum(SLIDE_COUNTS.values()) == 70
     assert (table.groupby("group")["split"].nunique() == 1).all()
     assert (table.groupby("group").size() == TILES_PER_SLIDE).all()
     anomalies = table[table["label"] == 1]
@@ -94,8 +99,8 @@ def test_tumour_nuclei_are_larger_but_take_no_more_room():
     rng = np.random.default_rng(0)
     architecture = draw_architecture(rng)
     tumour = Tumour(lost_glands=1.0, enlargement=1.5, anisokaryosis=0.25)
-    normal = [lay_out(architecture, Tumour(), rng) for _ in range(200)]
-    changed = [lay_out(architecture, tumour, rng) for _ in range(200)]
+    normal = [draw_layout(architecture, Tumour(), rng) for _ in range(200)]
+    changed = [draw_layout(architecture, tumour, rng) for _ in range(200)]
     epithelial = np.concatenate([layout.nuclei.radius for layout in normal])
     malignant = np.concatenate([layout.malignant.radius for layout in changed])
     assert malignant.mean() > 1.3 * epithelial.mean()
@@ -110,8 +115,8 @@ def nuclear_area(layouts):
 
 def test_normal_slides_have_no_malignant_nuclei():
     rng = np.random.default_rng(0)
-    slide = draw_slide(rng, tumour=False)
-    assert len(lay_out(slide.architecture, slide.tumour, rng).malignant) == 0
+    slide = draw_style(rng, tumour=False)
+    assert len(draw_layout(slide.architecture, slide.tumour, rng).malignant) == 0
 
 
 def test_a_painted_circle_has_the_area_of_its_radius():

@@ -12,7 +12,7 @@ from dpa_core.fit import fit
 from dpa_core.growth import final_phase
 from dpa_core.loss import ReconstructionLoss
 from dpa_core.score import score
-from hpsearch.config.library import read_study
+from hpsearch.config.spec import read_study
 from hpsearch.detectors.backbones.backbone import build_extractor, load_backbone
 from hpsearch.evaluation.auroc import auroc
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hpsearch.datasets.mvtec import (
-    SUFFIXES,
+from hpsearch.datasets.folders import (
+    IMAGE_SUFFIXES,
     files_in,
     files_outside,
     folders_in,
@@ -14,7 +14,7 @@ from hpsearch.datasets.mvtec import (
     passed_over_notes,
     reading,
 )
-from hpsearch.datasets.pillow_formats import FORMATS
+from hpsearch.datasets.reading import IMAGE_FORMATS
 from hpsearch.errors import DataError
 
 PIXELS = np.arange(100, dtype=np.uint8).reshape(10, 10)
@@ -38,10 +38,10 @@ def test_the_suffixes_are_all_that_pillow_has_for_the_formats() -> None:
     known = {
         suffix
         for suffix, name in Image.registered_extensions().items()
-        if name in (*FORMATS, "MPO")
+        if name in (*IMAGE_FORMATS, "MPO")
     }
-    assert {".dcm", ".dicom", ".ima"} == SUFFIXES - known
-    assert known <= SUFFIXES | {".jp2c"}
+    assert {".dcm", ".dicom", ".ima"} == IMAGE_SUFFIXES - known
+    assert known <= IMAGE_SUFFIXES | {".jp2c"}
 
 
 def test_images_at_any_depth_by_suffix_in_any_case_and_in_order(tmp_path: Path) -> None:

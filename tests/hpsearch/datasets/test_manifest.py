@@ -13,7 +13,7 @@ NAMES = ("a.png", "deep/b.png", "c, d.png")
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def data_folder(tmp_path: Path) -> Path:
     """A data folder with images, beside one that no manifest may reach."""
     data, outside = tmp_path / "data", tmp_path / "outside"
     (data / "deep").mkdir(parents=True)
@@ -44,8 +44,8 @@ def refusal(manifest: Path, root: Path | None = None) -> str:
     return message
 
 
-def test_minimal_columns(folder: Path) -> None:
-    dataset = load_manifest(write(folder, HEADER, "a.png,0,train", "deep/b.png,1,test"))
+def test_minimal_columns(data_folder: Path) -> None:
+    dataset = load_manifest(write(data_folder, HEADER, "a.png,0,train", "deep/b.png,1,test"))
     assert dataset.name == "data"
     assert dataset.table.to_dict("records") == [
         {
@@ -70,26 +70,26 @@ def test_minimal_columns(folder: Path) -> None:
     assert dataset.open(1).size == (8, 8)
 
 
-def test_optional_and_foreign_columns_in_any_order(folder: Path) -> None:
+def test_optional_and_foreign_columns_in_any_order(data_folder: Path) -> None:
     header = "split,group,fold,mask_path,label_index,anomaly_type,image_path,remark"
-    manifest = write(folder, header, "train,slide 1,2,a.png,1,crack,deep/b.png,=cmd()")
+    manifest = write(data_folder, header, "train,slide 1,2,a.png,1,crack,deep/b.png,=cmd()")
     row = load_manifest(manifest).table.iloc[0]
     assert (row["group"], row["anomaly_type"], row["mask_path"]) == ("slide 1", "crack", "a.png")
 
 
-def test_byte_order_mark_crlf_quotes_and_blank_lines(folder: Path) -> None:
-    manifest = folder / "m.csv"
+def test_byte_order_mark_crlf_quotes_and_blank_lines(data_folder: Path) -> None:
+    manifest = data_folder / "m.csv"
     manifest.write_bytes(f'\ufeff{HEADER}\r\n\r\n"c, d.png",0,train\r\n'.encode())
     dataset = load_manifest(manifest)
     assert list(dataset.table["image_id"]) == ["c, d.png"]
     assert dataset.name == "m"
 
 
-def test_another_root_and_absolute_paths_inside_it(folder: Path, tmp_path: Path) -> None:
+def test_another_root_and_absolute_paths_inside_it(data_folder: Path, tmp_path: Path) -> None:
     elsewhere = tmp_path / "lists"
     elsewhere.mkdir()
-    manifest = write(elsewhere, HEADER, "a.png,0,train", f"{folder}/deep/b.png,0,test")
-    dataset = load_manifest(manifest, folder)
+    manifest = write(elsewhere, HEADER, "a.png,0,train", f"{data_folder}/deep/b.png,0,test")
+    dataset = load_manifest(manifest, data_folder)
     assert list(dataset.table["path"]) == ["a.png", "deep/b.png"]
     assert dataset.open(1).size == (8, 8)
     assert "does not exist" in refusal(manifest)
@@ -118,23 +118,25 @@ def test_another_root_and_absolute_paths_inside_it(folder: Path, tmp_path: Path)
         ('"absent\n.png",0,test', "does not exist"),
     ],
 )
-def test_bad_row(folder: Path, row: str, what: str) -> None:
-    message = refusal(write(folder, HEADER, "deep/b.png,0,train", row))
+def test_bad_row(data_folder: Path, row: str, what: str) -> None:
+    message = refusal(write(data_folder, HEADER, "deep/b.png,0,train", row))
     assert "manifest.csv row 3: " in message
     assert any(alternative in message for alternative in what.split("|"))
     assert len(message) < 1000
 
 
-def test_bad_cells_of_optional_columns(folder: Path) -> None:
+def test_bad_cells_of_optional_columns(data_folder: Path) -> None:
     header = f"{HEADER},anomaly_type,mask_path"
-    message = refusal(write(folder, header, "a.png,0,train,crack,"))
+    message = refusal(write(data_folder, header, "a.png,0,train,crack,"))
     assert "row 2: label_index is 0 but anomaly_type is 'crack'" in message
-    message = refusal(write(folder, header, "a.png,1,train,crack,../outside/secret.png"))
+    message = refusal(write(data_folder, header, "a.png,1,train,crack,../outside/secret.png"))
     assert "row 2: mask_path '../outside/secret.png' leads out of" in message
 
 
-def test_rows_are_counted_as_an_editor_counts_lines(folder: Path) -> None:
-    manifest = write(folder, f"{HEADER},remark", 'a.png,0,train,"two\nlines"', "", "no.png,0,test,")
+def test_rows_are_counted_as_an_editor_counts_lines(data_folder: Path) -> None:
+    manifest = write(
+        data_folder, f"{HEADER},remark", 'a.png,0,train,"two\nlines"', "", "no.png,0,test,"
+    )
     assert " row 5: " in refusal(manifest)
 
 
@@ -151,27 +153,29 @@ def test_rows_are_counted_as_an_editor_counts_lines(folder: Path) -> None:
         (b"image_path,label_index,split\n" + b"x" * 1_000_000, "is not a well-formed CSV"),
     ],
 )
-def test_bad_file(folder: Path, content: bytes, what: str) -> None:
-    (folder / "m.csv").write_bytes(content)
-    assert what in refusal(folder / "m.csv")
+def test_bad_file(data_folder: Path, content: bytes, what: str) -> None:
+    (data_folder / "m.csv").write_bytes(content)
+    assert what in refusal(data_folder / "m.csv")
 
 
-def test_size_is_capped_before_reading(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    manifest = write(folder, HEADER, "a.png,0,train")
-    monkeypatch.setattr(module, "MAX_BYTES", 20)
+def test_size_is_capped_before_reading(data_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    manifest = write(data_folder, HEADER, "a.png,0,train")
+    monkeypatch.setattr(module, "MAX_MANIFEST_BYTES", 20)
     assert "more than" in refusal(manifest)
 
 
-def test_what_is_no_file(folder: Path) -> None:
-    assert "cannot be opened" in refusal(folder / "absent.csv")
-    assert "is a directory" in refusal(folder)
-    os.mkfifo(folder / "pipe.csv")
-    assert "is not a regular file" in refusal(folder / "pipe.csv")
+def test_what_is_no_file(data_folder: Path) -> None:
+    assert "cannot be opened" in refusal(data_folder / "absent.csv")
+    assert "is a directory" in refusal(data_folder)
+    os.mkfifo(data_folder / "pipe.csv")
+    assert "is not a regular file" in refusal(data_folder / "pipe.csv")
 
 
 @pytest.mark.parametrize("written", ["link.png", "folder_link/secret.png"])
-def test_a_link_out_of_the_root_is_followed_and_told_or_refused(folder: Path, written: str) -> None:
-    manifest = write(folder, HEADER, f"{written},0,train", "a.png,0,train")
+def test_a_link_out_of_the_root_is_followed_and_told_or_refused(
+    data_folder: Path, written: str
+) -> None:
+    manifest = write(data_folder, HEADER, f"{written},0,train", "a.png,0,train")
     dataset = load_manifest(manifest)
     assert list(dataset.table["path"]) == [written, "a.png"]
     assert dataset.open(0).size == (8, 8)
@@ -183,27 +187,27 @@ def test_a_link_out_of_the_root_is_followed_and_told_or_refused(folder: Path, wr
         load_manifest(manifest, links="refuse")
 
 
-def test_links_to_equal_content_of_a_store_are_images_of_their_own(folder: Path) -> None:
-    store = folder / ".annex" / "ab12"
+def test_links_to_equal_content_of_a_store_are_images_of_their_own(data_folder: Path) -> None:
+    store = data_folder / ".annex" / "ab12"
     store.parent.mkdir()
-    (folder / "a.png").rename(store)
+    (data_folder / "a.png").rename(store)
     for name in ("one.png", "two.png"):
-        (folder / name).symlink_to(store)
-    manifest = write(folder, HEADER, "one.png,0,train", "two.png,0,train")
+        (data_folder / name).symlink_to(store)
+    manifest = write(data_folder, HEADER, "one.png,0,train", "two.png,0,train")
     dataset = load_manifest(manifest, links="refuse")  # they do not leave the root
     assert list(dataset.table["path"]) == ["one.png", "two.png"]
     assert dataset.notes == ()
     assert [dataset.open(position).size for position in (0, 1)] == [(8, 8)] * 2
-    again = write(folder, HEADER, "one.png,0,train", "./one.png,0,train")
+    again = write(data_folder, HEADER, "one.png,0,train", "./one.png,0,train")
     assert "the file of row 2 again" in refusal(again)
 
 
-def test_absolute_paths_by_another_name_of_the_root(folder: Path, tmp_path: Path) -> None:
+def test_absolute_paths_by_another_name_of_the_root(data_folder: Path, tmp_path: Path) -> None:
     alias = tmp_path / "alias"
-    alias.symlink_to(folder)
-    rows = [f"{alias}/a.png,0,train", f"{folder}/deep/b.png,0,test"]
-    for root in (alias, folder):
-        dataset = load_manifest(write(folder, HEADER, *rows), root)
+    alias.symlink_to(data_folder)
+    rows = [f"{alias}/a.png,0,train", f"{data_folder}/deep/b.png,0,test"]
+    for root in (alias, data_folder):
+        dataset = load_manifest(write(data_folder, HEADER, *rows), root)
         assert list(dataset.table["path"]) == ["a.png", "deep/b.png"]
 
 
@@ -220,18 +224,18 @@ def test_absolute_paths_by_another_name_of_the_root(folder: Path, tmp_path: Path
     ],
 )
 def test_a_column_that_may_be_misspelt_is_told(
-    folder: Path, column: str, optional: str, so: str
+    data_folder: Path, column: str, optional: str, so: str
 ) -> None:
     header = f"{HEADER},{column}"
-    warning, ignored = load_manifest(write(folder, header, "a.png,0,train,x")).notes
+    warning, ignored = load_manifest(write(data_folder, header, "a.png,0,train,x")).notes
     assert warning.startswith(f"warning: column {column} is not read, so {so}; name it {optional}")
     assert ignored == f"columns that are ignored: {column}"
     header = f"{header},{optional}"
-    assert load_manifest(write(folder, header, "a.png,1,train,x,")).notes == (ignored,)
+    assert load_manifest(write(data_folder, header, "a.png,1,train,x,")).notes == (ignored,)
 
 
-def test_other_columns_are_listed(folder: Path) -> None:
+def test_other_columns_are_listed(data_folder: Path) -> None:
     header = f"{HEADER},fold,,note[/b]\t"
-    (note,) = load_manifest(write(folder, header, "a.png,0,train,1,2,3")).notes
+    (note,) = load_manifest(write(data_folder, header, "a.png,0,train,1,2,3")).notes
     assert note == "columns that are ignored: fold, (without a name), note[/b]"
-    assert load_manifest(write(folder, HEADER, "a.png,0,train")).notes == ()
+    assert load_manifest(write(data_folder, HEADER, "a.png,0,train")).notes == ()

@@ -16,7 +16,7 @@ from hpsearch.datasets.nih import (
 from hpsearch.datasets.registry import DatasetRequest, load_dataset
 from hpsearch.datasets.table import Dataset
 from hpsearch.errors import DataError, SpecError
-from hpsearch.protocol.audit.report import audit
+from hpsearch.protocol.audit.audit import audit
 
 PA, AP, SUBSET = NIH_SETS
 

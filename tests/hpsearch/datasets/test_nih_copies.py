@@ -10,7 +10,7 @@ from PIL import Image
 from hpsearch.datasets.nih_copies import nih_copies
 from hpsearch.datasets.reading import read_image
 from hpsearch.errors import DataError
-from hpsearch.io.progress import silent
+from hpsearch.io.processes import silent
 
 
 def png(grey: int = 100) -> bytes:

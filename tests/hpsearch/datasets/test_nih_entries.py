@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from hpsearch.datasets.nih_entries import Entry, read_entries, read_names
+from hpsearch.datasets.nih import Entry, read_entries, read_names
 from hpsearch.errors import DataError
 
 HEADER = (

@@ -9,7 +9,7 @@ from hpsearch.errors import SpecError
 
 
 @pytest.fixture
-def images(tmp_path: Path) -> Path:
+def screws(tmp_path: Path) -> Path:
     """A folder in MVTec AD layout that also holds a manifest."""
     folder = tmp_path / "screws"
     for name in ("train/good/0.png", "test/good/0.png", "test/bent/0.png"):
@@ -25,12 +25,12 @@ def load(name: str, cache_dir: Path, **options: object) -> list[str]:
     return list(load_dataset(request, cache_dir=cache_dir).table["image_id"])
 
 
-def test_a_folder_and_a_manifest(images: Path, tmp_path: Path) -> None:
+def test_a_folder_and_a_manifest(screws: Path, tmp_path: Path) -> None:
     in_order = ["train/good/0.png", "test/bent/0.png", "test/good/0.png"]
-    assert load(str(images), tmp_path) == in_order
-    assert load(str(images / "list.csv"), tmp_path) == in_order[:2]
-    moved = (images / "list.csv").rename(tmp_path / "moved.CSV")
-    assert load(str(moved), tmp_path, root=images) == in_order[:2]
+    assert load(str(screws), tmp_path) == in_order
+    assert load(str(screws / "list.csv"), tmp_path) == in_order[:2]
+    moved = (screws / "list.csv").rename(tmp_path / "moved.CSV")
+    assert load(str(moved), tmp_path, root=screws) == in_order[:2]
 
 
 def test_digits_take_a_class_and_the_seed(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from hpsearch.datasets import synthetic as module
 from hpsearch.datasets.synthetic import load_synthetic_histology, stored_at
 from hpsearch.errors import DataError
-from hpsearch.io.progress import Progress
+from hpsearch.io.processes import Progress
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def test_interrupted_generation_leaves_nothing(
     with pytest.raises(KeyboardInterrupt):
         load_synthetic_histology(cache_dir=tmp_path)
     assert not stored_at(tmp_path, 0).exists()
-    assert [path.suffix for path in (tmp_path / module.NAME).iterdir()] == [".lock"]
+    assert [path.suffix for path in (tmp_path / module.SYNTHETIC_NAME).iterdir()] == [".lock"]
 
 
 @pytest.mark.parametrize("name", ["images.npy", "table.csv"])

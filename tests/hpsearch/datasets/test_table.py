@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from hpsearch.datasets.table import COLUMNS, Dataset, validate_table
+from hpsearch.datasets.table import IMAGE_COLUMNS, Dataset, validate_table
 from hpsearch.errors import DataError
 
 
@@ -24,10 +24,10 @@ def make_table(**columns: list[object]) -> pd.DataFrame:
 
 
 def test_a_valid_table_is_unchanged_and_in_order() -> None:
-    shuffled = make_table()[list(reversed(COLUMNS))].set_index(pd.Index([7, 8, 9]))
+    shuffled = make_table()[list(reversed(IMAGE_COLUMNS))].set_index(pd.Index([7, 8, 9]))
     table = validate_table(shuffled, "set")
     pd.testing.assert_frame_equal(table, validate_table(make_table(), "set"))
-    assert tuple(table.columns) == COLUMNS
+    assert tuple(table.columns) == IMAGE_COLUMNS
     assert table.to_dict("list") == make_table().to_dict("list")
 
 
@@ -61,14 +61,14 @@ def test_missing_column_and_empty_table() -> None:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def three_images(tmp_path: Path) -> Path:
     for position, name in enumerate("abc"):
         Image.new("L", (8, 8), position).save(tmp_path / f"{name}.png")
     return tmp_path
 
 
-def test_open_reads_the_row(folder: Path) -> None:
-    dataset = Dataset("set", make_table(), root=folder)
+def test_open_reads_the_row(three_images: Path) -> None:
+    dataset = Dataset("set", make_table(), root=three_images)
     assert [dataset.open(position).getpixel((0, 0)) for position in range(3)] == [0, 1, 2]
 
 
@@ -80,7 +80,7 @@ def test_open_of_an_array(channels: int, mode: str) -> None:
     np.testing.assert_array_equal(np.asarray(image).reshape(9, 8, channels), arrays[2])
 
 
-def test_pixels_must_fit_the_table(folder: Path) -> None:
+def test_pixels_must_fit_the_table(three_images: Path) -> None:
     for arrays in (np.zeros((2, 8, 8, 1), np.uint8), np.zeros((3, 8, 8, 2), np.uint8)):
         with pytest.raises(ValueError, match="arrays must be"):
             Dataset("set", make_table(), arrays=arrays)
@@ -88,9 +88,9 @@ def test_pixels_must_fit_the_table(folder: Path) -> None:
         Dataset("set", make_table())
 
 
-def test_fingerprint_follows_content_and_not_place(folder: Path, tmp_path: Path) -> None:
-    before = Dataset("set", make_table(), root=folder).fingerprint
-    moved = folder.rename(folder.with_name("moved"))
+def test_fingerprint_follows_content_and_not_place(three_images: Path, tmp_path: Path) -> None:
+    before = Dataset("set", make_table(), root=three_images).fingerprint
+    moved = three_images.rename(three_images.with_name("moved"))
     assert Dataset("other name", make_table(), root=moved).fingerprint == before
     assert Dataset("set", make_table(group=["g", "g", "i"]), root=moved).fingerprint != before
     Image.new("L", (8, 8), 9).save(moved / "b.png")
@@ -107,7 +107,7 @@ def test_fingerprint_of_arrays() -> None:
     assert Dataset("set", make_table(), arrays=arrays).fingerprint != before
 
 
-def test_fingerprint_of_a_missing_file_is_one_line(folder: Path) -> None:
-    (folder / "c.png").unlink()
+def test_fingerprint_of_a_missing_file_is_one_line(three_images: Path) -> None:
+    (three_images / "c.png").unlink()
     with pytest.raises(DataError, match=r"c\.png: cannot be opened"):
-        _ = Dataset("set", make_table(), root=folder).fingerprint
+        _ = Dataset("set", make_table(), root=three_images).fingerprint

@@ -5,25 +5,39 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hpsearch.detectors.base import ImageView, detector_names, faults_of, load_detector
-from hpsearch.detectors.dpa import DPADetector
-from hpsearch.detectors.features import FeaturesDetector
+from hpsearch.detectors.base import BUILT_IN, ImageView, detector_names, faults_of, load_detector
+from hpsearch.detectors.dpa import PerceptualAutoencoder
+from hpsearch.detectors.pooled_features import FeaturesDetector
 from hpsearch.errors import SpecError
 
 
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_every_name_of_ours_has_a_class_with_axes(name: str) -> None:
+    assert load_detector(name).axes
+
+
 def test_our_own_are_found_by_name() -> None:
-    assert load_detector("dpa") is DPADetector
+    assert load_detector("dpa") is PerceptualAutoencoder
     assert load_detector("features") is FeaturesDetector
 
 
 def test_a_plug_in_is_found_by_its_entry_point(plugin: Path) -> None:
-    assert set(detector_names()) == {"dpa", "features", "fragile"}
+    assert set(detector_names()) == {*BUILT_IN, "fragile"}
     assert load_detector("fragile").axes == {"mode": ("calm",)}
+
+
+def test_a_plug_in_cannot_take_a_name_of_ours(plugin: Path) -> None:
+    (registered,) = plugin.glob("*/entry_points.txt")
+    registered.write_text("[hpsearch.detectors]\ndpa = fragile:Fragile\n")
+    assert set(detector_names()) == set(BUILT_IN)
+    with pytest.raises(SpecError, match=r"^detector 'dpa': fragile:Fragile has taken the name"):
+        load_detector("dpa")
+    assert load_detector("features") is FeaturesDetector
 
 
 @pytest.mark.parametrize("name", ["dpaa", "", "hpsearch.detectors.dpa:DPADetector"])
 def test_an_unknown_name_lists_the_known(name: str) -> None:
-    with pytest.raises(SpecError, match=r"^detector .*choose dpa, features$"):
+    with pytest.raises(SpecError, match=rf"^detector .*choose {', '.join(sorted(BUILT_IN))}$"):
         load_detector(name)
 
 

@@ -16,11 +16,12 @@ import hpsearch.detectors.dpa
 from dpa_core.autoencoder import Autoencoder
 from dpa_core.errors import DivergedError
 from dpa_core.features import VGG19, VGG_MINI
+from dpa_core.growth import Phase
 from dpa_core.training_state import configuration
 from hpsearch.config.spec import TrainingSpec
 from hpsearch.detectors.backbones.statistics import compute_statistics
 from hpsearch.detectors.base import CURVE_COLUMNS, ImageView, Setup
-from hpsearch.detectors.dpa import DPADetector
+from hpsearch.detectors.dpa import PerceptualAutoencoder
 from hpsearch.errors import SpecError, TaskError, WeightsError
 
 View = Callable[[slice], ImageView]
@@ -33,6 +34,15 @@ PLAIN = {
 SMALL = PLAIN | {"latent_dim": 2, "latent_res": 4, "layers": "r12"}
 QUICK = {"max_steps": 30, "batch_size": 8, "check_every": 10}
 SIXTY_THOUSAND = TrainingSpec(max_steps=60_000)
+
+
+@pytest.mark.parametrize(("dim", "res"), [(3, 1), (3, 4), (5, 8)])
+def test_the_size_is_the_numbers_in_the_bottleneck(dim: int, res: int) -> None:
+    """By which the pick among configurations that tie takes the smallest."""
+    params = SMALL | {"resolution": 16, "latent_dim": dim, "latent_res": res}
+    autoencoder = Autoencoder(hpsearch.detectors.dpa._network(params, channels=3))
+    bottleneck = autoencoder.encoder(torch.zeros(1, 3, 16, 16), Phase(16))
+    assert PerceptualAutoencoder.size(params) == bottleneck.numel()
 
 
 def test_a_batch_of_ones_own_is_kept() -> None:
@@ -49,19 +59,21 @@ def test_a_model_that_grew_without_a_cap_on_its_widths_is_read(
     """Models of before the cap have `latent_dim` channels at every resolution."""
     params = SMALL | {"latent_dim": 80, "start_resolution": 8}
     made = setup(QUICK, **params)
-    older = DPADetector(made)
+    older = PerceptualAutoencoder(made)
     assert older.network.width(16) == 64
     whole = replace(older.network, uncapped=True)
     assert whole.width(16) == 80
     older.autoencoder = Autoencoder(whole).eval()
     older.save(tmp_path)
-    read = DPADetector.load(tmp_path, made)
+    read = PerceptualAutoencoder.load(tmp_path, made)
     images = view(slice(32, 50))
     assert np.array_equal(read.score(images), older.score(images))
 
 
-def _fitted(setup: Setup, view: View, *, early_stop: bool = True) -> tuple[DPADetector, Any]:
-    detector = DPADetector(setup)
+def _fitted(
+    setup: Setup, view: View, *, early_stop: bool = True
+) -> tuple[PerceptualAutoencoder, Any]:
+    detector = PerceptualAutoencoder(setup)
     held_out = view(slice(24, 32)) if early_stop else None
     return detector, detector.fit(view(slice(0, 24)), held_out, max_steps=30)
 
@@ -138,7 +150,7 @@ def test_a_damaged_checkpoint_costs_the_steps_that_it_held(
     junk: str | None, setup: Callable[..., Setup], view: View, tmp_path: Path
 ) -> None:
     def fitted(folder: Path) -> Any:
-        detector = DPADetector(setup(QUICK | {"max_steps": 4}, **SMALL))
+        detector = PerceptualAutoencoder(setup(QUICK | {"max_steps": 4}, **SMALL))
         sets = view(slice(0, 30)), view(slice(30, 36))
         return detector.fit(*sets, max_steps=4, checkpoints=folder)
 
@@ -167,8 +179,10 @@ def test_a_damaged_checkpoint_costs_the_steps_that_it_held(
 
 
 def _configuration(setup: Setup) -> Any:
-    detector = DPADetector(setup)
-    return configuration(detector.network, detector._training(4), detector.loss.config)
+    detector = PerceptualAutoencoder(setup)
+    training = hpsearch.detectors.dpa._fit_config(setup.params, setup.training, max_steps=4)
+    training = replace(training, seed=setup.seed)
+    return configuration(detector.network, training, detector.loss.config)
 
 
 def test_a_rate_that_blows_up_is_non_finite(setup: Callable[..., Setup], view: View) -> None:
@@ -202,7 +216,9 @@ def test_what_cannot_be_built_is_one_line(
     params: dict[str, Any], says: str, architecture: Any
 ) -> None:
     with pytest.raises(SpecError, match=says) as caught:
-        DPADetector.check({"resolution": 32} | SMALL | params, architecture, SIXTY_THOUSAND)
+        PerceptualAutoencoder.check(
+            {"resolution": 32} | SMALL | params, architecture, SIXTY_THOUSAND
+        )
     assert "\n" not in str(caught.value)
     assert str(caught.value).startswith("space: ")
 
@@ -210,14 +226,14 @@ def test_what_cannot_be_built_is_one_line(
 def test_a_layer_of_another_network_is_refused() -> None:
     params = {"resolution": 32} | SMALL | {"layers": "r54"}
     with pytest.raises(SpecError, match="r54"):
-        DPADetector.check(params, VGG_MINI, TrainingSpec())
-    DPADetector.check(params, VGG19, TrainingSpec())
+        PerceptualAutoencoder.check(params, VGG_MINI, TrainingSpec())
+    PerceptualAutoencoder.check(params, VGG19, TrainingSpec())
 
 
 def test_images_must_be_large_enough_for_their_layer() -> None:
     params = SMALL | {"resolution": 16, "latent_res": 1, "start_resolution": 8, "layers": "r52"}
     with pytest.raises(SpecError, match="layer r52 needs images of 16 px or more, got 8 px"):
-        DPADetector.check(params, VGG19, TrainingSpec())
+        PerceptualAutoencoder.check(params, VGG19, TrainingSpec())
 
 
 def test_every_published_schedule_can_be_trained() -> None:
@@ -230,7 +246,7 @@ def test_every_published_schedule_can_be_trained() -> None:
         params = {"latent_dim": dim, "latent_res": res, "layers": layers, "resolution": 64}
         grows = {"start_resolution": start, "steps_per_phase": 20_000}
         training = TrainingSpec(max_steps=200_000)
-        DPADetector.check(PLAIN | params | grows, VGG19, training)
+        PerceptualAutoencoder.check(PLAIN | params | grows, VGG19, training)
 
 
 @pytest.mark.parametrize("loss", ["perceptual", "l1", "perceptual+0.1*l1"])
@@ -239,7 +255,7 @@ def test_grows_with_every_reconstruction_loss(
 ) -> None:
     grows = {"layers": "8:r12 16:r22", "start_resolution": 8, "steps_per_phase": 6}
     quick = QUICK | {"max_steps": 100, "check_every": 100, "learning_rate": 3e-3}
-    detector = DPADetector(setup(quick, **(SMALL | grows | {"loss": loss})))
+    detector = PerceptualAutoencoder(setup(quick, **(SMALL | grows | {"loss": loss})))
     training = detector.fit(view(slice(0, 24)), view(slice(24, 32)), max_steps=100)
     assert training.best_step > 12  # full size is reached after two stages of 6 steps
     assert np.diff(training.curve["step"]).max() == 22  # a fourth of the steps at full size
@@ -270,7 +286,7 @@ def test_the_model_on_disk_holds_no_code_and_gives_the_same_scores(
     detector.save(tmp_path / "model")
     assert [path.name for path in (tmp_path / "model").iterdir()] == ["model.safetensors"]
     none = ImageView(view(slice(0, 0)).array(), np.arange(0), None)
-    again = DPADetector.load(tmp_path / "model", replace(setup(**params), normals=none))
+    again = PerceptualAutoencoder.load(tmp_path / "model", replace(setup(**params), normals=none))
     images = view(slice(32, 50))
     assert np.array_equal(again.score(images), detector.score(images))
     assert np.array_equal(again.maps(images), detector.maps(images))
@@ -290,7 +306,7 @@ def test_statistics_of_images_without_a_key_are_the_same(
 ) -> None:
     made = setup(QUICK, **(SMALL | {"statistics": "own"}))
     kept, once = (
-        DPADetector(replace(made, normals=replace(made.normals, key=key)))
+        PerceptualAutoencoder(replace(made, normals=replace(made.normals, key=key)))
         for key in ("these", None)
     )
     for ours, theirs in zip(kept.statistics["r12"], once.statistics["r12"], strict=True):
@@ -300,9 +316,9 @@ def test_statistics_of_images_without_a_key_are_the_same(
 def test_own_statistics_are_those_of_the_normals_of_the_study(
     setup: Callable[..., Setup], view: View, pixels: np.ndarray
 ) -> None:
-    natural = DPADetector(setup(QUICK, **SMALL))
+    natural = PerceptualAutoencoder(setup(QUICK, **SMALL))
     made = setup(QUICK, **(SMALL | {"statistics": "own"}))
-    own = DPADetector(made)
+    own = PerceptualAutoencoder(made)
     stored, expected = (
         made.backbone.statistics,
         compute_statistics(made.backbone, pixels[:40], ["r12"]),
@@ -319,7 +335,7 @@ def test_natural_statistics_are_never_those_of_the_study_in_silence(
 ) -> None:
     made = setup(QUICK, **SMALL)
     with pytest.raises(WeightsError, match="--backbone-statistics, or take --axis statistics=own"):
-        DPADetector(replace(made, backbone=replace(made.backbone, statistics=None)))
+        PerceptualAutoencoder(replace(made, backbone=replace(made.backbone, statistics=None)))
 
 
 def test_a_model_of_before_the_axis_keeps_its_own_statistics(
@@ -329,8 +345,8 @@ def test_a_model_of_before_the_axis_keeps_its_own_statistics(
     detector.save(tmp_path / "model")
     older = {key: value for key, value in SMALL.items() if key != "statistics"}
     made = setup(QUICK, **older)
-    DPADetector.check(made.params, VGG_MINI, TrainingSpec())
-    again = DPADetector.load(tmp_path / "model", made)
+    PerceptualAutoencoder.check(made.params, VGG_MINI, TrainingSpec())
+    again = PerceptualAutoencoder.load(tmp_path / "model", made)
     images = view(slice(32, 50))
     assert np.array_equal(again.score(images), detector.score(images))
 
@@ -351,4 +367,4 @@ def test_precision_of_the_training_is_not_that_of_statistics_and_scores(
 
 def test_an_unfitted_detector_says_so(setup: Callable[..., Setup], view: View) -> None:
     with pytest.raises(ValueError, match="not fitted"):
-        DPADetector(setup(QUICK, **SMALL)).score(view(slice(0, 2)))
+        PerceptualAutoencoder(setup(QUICK, **SMALL)).score(view(slice(0, 2)))

@@ -14,8 +14,7 @@ from sklearn.ensemble import IsolationForest
 from dpa_core.features import VGG_MINI
 from hpsearch.config.spec import TrainingSpec
 from hpsearch.detectors.base import ImageView, Setup
-from hpsearch.detectors.features import FeaturesDetector
-from hpsearch.detectors.pooled import pooled_features
+from hpsearch.detectors.pooled_features import FeaturesDetector, pooled_features
 from hpsearch.errors import SpecError, TaskError, WeightsError
 
 View = Callable[[slice], ImageView]

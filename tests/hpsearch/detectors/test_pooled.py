@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -6,10 +7,10 @@ import pytest
 import torch
 
 from dpa_core.features import LayerStatistics
-from hpsearch.detectors.backbones.backbone import Backbone, build_extractor
+from hpsearch.detectors.backbones.backbone import Backbone, build_extractor, weights_digest
 from hpsearch.detectors.backbones.statistics import compute_statistics
 from hpsearch.detectors.base import ImageView
-from hpsearch.detectors.pooled import colour_statistics, pooled_features
+from hpsearch.detectors.pooled_features import colour_statistics, pooled_features
 
 
 def test_colour_is_mean_and_deviation_of_each_channel(pixels: np.ndarray) -> None:
@@ -44,7 +45,8 @@ def test_all_usual_layers_come_out_of_one_pass(
 ) -> None:
     pooled_features(view(slice(0, 3)), "r12", vgg_mini, device="cpu", cache_dir=tmp_path)
     monkeypatch.setattr(
-        "hpsearch.detectors.pooled.build_extractor", lambda *_: pytest.fail("a second pass")
+        "hpsearch.detectors.pooled_features.build_extractor",
+        lambda *_: pytest.fail("a second pass"),
     )
     for layer in ("r22", "r32", "r42", "r12"):
         pooled_features(view(slice(0, 5)), layer, vgg_mini, device="cpu", cache_dir=tmp_path)
@@ -78,6 +80,23 @@ def test_other_pixels_are_not_taken_from_the_cache(
     first = vectors("one", pixels)
     assert not np.allclose(first, vectors("other", 255 - pixels))
     assert np.array_equal(first, vectors("one", pixels))
+
+
+def test_vectors_of_another_network_are_not_taken_from_the_cache(
+    vgg_mini: Backbone, view: Callable[[slice], ImageView], tmp_path: Path
+) -> None:
+    weights = {key: 2 * values for key, values in vgg_mini.weights.items()}
+    larger = replace(vgg_mini, weights=weights, digest=weights_digest(weights))
+    one, other, alone = (
+        pooled_features(view(slice(0, 5)), "r12", backbone, device="cpu", cache_dir=folder)
+        for backbone, folder in (
+            (vgg_mini, tmp_path / "both"),
+            (larger, tmp_path / "both"),
+            (larger, tmp_path / "alone"),
+        )
+    )
+    assert not np.allclose(one, other)
+    assert np.array_equal(other, alone)
 
 
 def test_a_damaged_cache_is_made_anew_with_a_note(

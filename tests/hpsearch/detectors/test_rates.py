@@ -34,6 +34,20 @@ def test_published_learning_rates_of_growing(dim: int, res: int, rate: float) ->
     assert learning_rate(network, PERCEPTUAL) == pytest.approx(rate, rel=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("size", "dim", "res", "rate"),
+    [
+        (64, 32, 1, (2e-3 * 5e-4) ** 0.5),  # between 16 and 64 numbers
+        (32, 128, 1, (1e-3 * 2e-4) ** 0.5),  # between 64 and 256
+    ],
+)
+def test_half_way_between_two_widths_is_the_geometric_mean_of_their_rates(
+    size: int, dim: int, res: int, rate: float
+) -> None:
+    network = AutoencoderConfig(size, 3, dim, res)
+    assert learning_rate(network, PERCEPTUAL) == pytest.approx(rate, rel=1e-12)
+
+
 @pytest.mark.parametrize("start", [None, 8])
 @pytest.mark.parametrize("size", [32, 64, 256])
 @pytest.mark.parametrize("res", [1, 4, 8])

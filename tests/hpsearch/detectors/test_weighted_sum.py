@@ -1,6 +1,6 @@
 import pytest
 
-from hpsearch.detectors.weighted_sum import known_weights, layer_schedule, weighted_sum
+from hpsearch.detectors.dpa import known_weights, layer_schedule, weighted_sum
 from hpsearch.errors import SpecError
 
 

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from scipy.stats import dunnett, t
+from scipy.stats import dunnett, multivariate_t, t
 
 from hpsearch.evaluation import selection as module
 from hpsearch.evaluation.delong import AurocEstimates, FoldScores, estimate_aurocs
@@ -77,6 +77,25 @@ def test_two_configurations_are_a_paired_one_sided_t_test(draw_scores):
     expected = t.sf(shortfall, drawn.degrees_of_freedom(weights))
     assert shortfall > 1
     assert tie_set(estimates).p_values == pytest.approx([1.0, expected], abs=0.01)
+
+
+def test_three_configurations_are_students_t_of_their_correlated_differences(draw_scores):
+    """The largest of several differences, each in its own standard error."""
+    aurocs = np.array([0.85, 0.8, 0.8])
+    estimates = estimate_aurocs(draw_scores(np.random.default_rng(7), aurocs, rho=0.8))
+    drawn = estimates.with_a_draw()
+    freedom = drawn.degrees_of_freedom(np.eye(3) - 1 / 3)
+    expected = []
+    for configuration in range(3):
+        contrasts = np.delete(np.eye(3), configuration, axis=0) - np.eye(3)[configuration]
+        covariance = contrasts @ drawn.covariance @ contrasts.T
+        error = np.sqrt(np.diag(covariance))
+        shortfall = (contrasts @ drawn.values / error).max()
+        correlation = covariance / np.outer(error, error)
+        below = multivariate_t(shape=correlation, df=freedom, seed=0).cdf([shortfall] * 2)
+        expected.append(1.0 if shortfall < 0 else 1 - below)
+    assert sorted(expected)[0] < 0.3
+    assert tie_set(estimates).p_values == pytest.approx(expected, abs=0.02)
 
 
 def test_configurations_that_score_alike_are_tied_together(draw_scores):

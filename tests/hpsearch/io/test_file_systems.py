@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hpsearch.errors import StudyError
-from hpsearch.io.file_systems import file_system_of, is_shared, network_note
+from hpsearch.io.files import file_system_of, is_shared, network_note
 from hpsearch.storage.database import sole_writer_of
 
 
@@ -24,7 +24,7 @@ def mounts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     lines.append("a line of another form")
     file = tmp_path / "mountinfo"
     file.write_text("\n".join(lines))
-    monkeypatch.setattr("hpsearch.io.file_systems.MOUNTS", file)
+    monkeypatch.setattr("hpsearch.io.files.MOUNTS", file)
     return tmp_path
 
 
@@ -51,7 +51,7 @@ def test_a_link_is_followed(mounts: Path) -> None:
 def test_without_a_list_of_mounts_nothing_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hpsearch.io.file_systems.MOUNTS", tmp_path / "none")
+    monkeypatch.setattr("hpsearch.io.files.MOUNTS", tmp_path / "none")
     assert not is_shared(tmp_path)
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hpsearch.io.files import guarded, write_csv
-from hpsearch.model.predict.tables import Row, write_table, write_unreadable
+from hpsearch.model.predict.tables import ScoreRow, write_table, write_unreadable
 from hpsearch.paper.lines import write_records
 
 FORMULAS = ["=cmd()", "+1+cmd()", "-1+cmd()", "@SUM(1)", "\t=cmd()", "\r=cmd()"]
@@ -32,9 +32,9 @@ def _rows(path: Path) -> list[list[str]]:
 
 def test_every_table_that_people_open_is_guarded(tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
-    write_table(path, [Row(name, -0.5, 0.25, True) for name in FORMULAS])
+    write_table(path, [ScoreRow(name, -0.5, 0.25, True) for name in FORMULAS])
     assert _rows(path) == [[f"'{name}", "-0.5", "0.25", "1"] for name in FORMULAS]
-    write_unreadable(path, [Row(name, None, None, None, "=reason") for name in FORMULAS])
+    write_unreadable(path, [ScoreRow(name, None, None, None, "=reason") for name in FORMULAS])
     assert _rows(path) == [[f"'{name}", "'=reason"] for name in FORMULAS]
     names = FORMULAS[:-1]
     write_records(path, [{"row": name, "value": -1.0, "list": [name]} for name in names])

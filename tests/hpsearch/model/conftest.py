@@ -9,9 +9,16 @@ import pytest
 from PIL import Image
 
 from hpsearch.detectors.base import ImageView, Setup
-from hpsearch.detectors.dpa import DPADetector
-from hpsearch.model.bundle import attach_calibration, calibrated, write_bundle
-from hpsearch.model.facts import BackboneFacts, ModelFacts, Provenance, preprocessing_facts
+from hpsearch.detectors.dpa import PerceptualAutoencoder
+from hpsearch.model.bundle import (
+    BackboneFacts,
+    ModelFacts,
+    Provenance,
+    attach_calibration,
+    calibrated,
+    preprocessing_facts,
+    write_bundle,
+)
 
 SIDE = 16
 PARAMS = {
@@ -41,16 +48,16 @@ def images() -> np.ndarray:
 
 
 @pytest.fixture(scope="session")
-def trained(images: np.ndarray, make_setup: Callable[..., Setup]) -> DPADetector:
+def trained(images: np.ndarray, make_setup: Callable[..., Setup]) -> PerceptualAutoencoder:
     """Fitted on the first 30."""
     normals = ImageView(images, np.arange(30), None)
-    detector = DPADetector(make_setup(PARAMS, normals, batch_size=8, max_steps=30))
+    detector = PerceptualAutoencoder(make_setup(PARAMS, normals, batch_size=8, max_steps=30))
     detector.fit(normals, None, max_steps=30)
     return detector
 
 
 @pytest.fixture(scope="session")
-def facts(trained: DPADetector) -> ModelFacts:
+def facts(trained: PerceptualAutoencoder) -> ModelFacts:
     return ModelFacts(
         detector="dpa",
         params=PARAMS,
@@ -63,7 +70,7 @@ def facts(trained: DPADetector) -> ModelFacts:
 
 @pytest.fixture(scope="session")
 def pristine(
-    trained: DPADetector,
+    trained: PerceptualAutoencoder,
     facts: ModelFacts,
     images: np.ndarray,
     tmp_path_factory: pytest.TempPathFactory,

@@ -11,16 +11,18 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from hpsearch.datasets.pixels import STEPS, Preprocessing
 from hpsearch.errors import DataError, UserError, WeightsError
 from hpsearch.model.bundle import (
     FACTS,
     MAX_FILE_BYTES,
+    ModelFacts,
     attach_calibration,
     calibrated,
     read_bundle,
     write_bundle,
 )
-from hpsearch.model.facts import ModelFacts
+from hpsearch.model.images import PreprocessingFacts
 from hpsearch.model.model import load_model
 
 TENSORS = "model.safetensors"
@@ -60,6 +62,20 @@ def test_two_files_and_every_fact_comes_back(bundle: Path, facts: ModelFacts) ->
 def test_a_model_of_before_the_axis_fit_crops(bundle: Path) -> None:
     _edit(bundle, lambda facts: facts["preprocessing"].pop("fit"))
     assert read_bundle(bundle).preprocessing.steps.fit == "crop"
+
+
+@pytest.mark.parametrize("window", ["null", "[0.0, 4095.0]", '"dicom"'])
+def test_the_preprocessing_is_written_as_it_is_read(window: str) -> None:
+    text = (
+        f'{{"window": {window}, "greyscale": true, "equalize": false, "central_crop": 0.5, '
+        '"fit": "stretch", "size": 32, "resolution": 16, "channels": 1}'
+    )
+    facts = PreprocessingFacts.model_validate_json(text)
+    assert facts.steps == Preprocessing(32, greyscale=True, central_crop=0.5)
+    written = facts.model_dump(mode="json")
+    for added in STEPS.keys() - {"greyscale", "equalize", "central_crop", "fit"}:
+        written.pop(added)
+    assert json.dumps(written) == text
 
 
 def test_an_existing_folder_is_left_as_it_is(bundle: Path, facts: ModelFacts) -> None:
@@ -139,7 +155,15 @@ def test_truncated_tensors_are_refused(kept: int, vouched: bool, bundle: Path) -
         (lambda f: f["params"].update(layers="r22"), "lacks 'statistics.r22.mean'"),
         (lambda f: f["params"].pop("layers"), "lacks the setting 'layers'"),
         (lambda f: f["params"].update(resolution=32), "another one in the preprocessing"),
-        (lambda f: f["preprocessing"].update(central_crop=0), "central_crop"),
+        (lambda f: f["preprocessing"].update(central_crop=0), "is damaged .*central_crop"),
+        (
+            lambda f: f["preprocessing"].update(greyscale=1),
+            "greyscale must be true or false",
+        ),
+        (lambda f: f["preprocessing"].pop("equalize"), "equalize must be true or"),
+        (lambda f: f["preprocessing"].pop("size"), "size must be a whole number, got None"),
+        (lambda f: f["preprocessing"].update(size=7), "size must be from 8 to 10240 px, got 7"),
+        (lambda f: f["preprocessing"].update(blur=2), "blur"),
         (lambda f: f["calibration"].update(n=3), "calibration"),
         (lambda f: f["calibration"]["scores"].reverse(), "ascending"),
     ],

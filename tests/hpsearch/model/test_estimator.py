@@ -30,7 +30,7 @@ def test_scikit_learns_own_checks(estimator, check) -> None:
 
 
 @pytest.fixture(scope="module")
-def images() -> np.ndarray:
+def many_images() -> np.ndarray:
     """120 noisy images of 16 px, and 20 with stripes."""
     rng = np.random.default_rng(0)
     pixels = rng.normal(120, 15, (140, 16, 16, 3))
@@ -39,45 +39,49 @@ def images() -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def fitted(images: np.ndarray) -> DPADetector:
-    return DPADetector(**SMALL).fit(images[:100])
+def fitted(many_images: np.ndarray) -> DPADetector:
+    return DPADetector(**SMALL).fit(many_images[:100])
 
 
-def test_scores_fall_with_abnormality(fitted: DPADetector, images: np.ndarray) -> None:
-    scores = fitted.score_samples(images[100:])
+def test_scores_fall_with_abnormality(fitted: DPADetector, many_images: np.ndarray) -> None:
+    scores = fitted.score_samples(many_images[100:])
     normal = np.arange(40) < 20
     assert roc_auc_score(normal, scores) > 0.99  # scikit-learn's sign: normal is high
-    decisions = fitted.decision_function(images[100:])
+    decisions = fitted.decision_function(many_images[100:])
     assert np.array_equal(decisions, scores - fitted.offset_)
-    assert np.array_equal(fitted.predict(images[100:]), np.where(decisions >= 0, 1, -1))
-    assert (fitted.predict(images[120:]) == -1).all()
+    assert np.array_equal(fitted.predict(many_images[100:]), np.where(decisions >= 0, 1, -1))
+    assert (fitted.predict(many_images[120:]) == -1).all()
 
 
-def test_the_threshold_keeps_its_rate_on_held_out_normals(images: np.ndarray) -> None:
+def test_the_threshold_keeps_its_rate_on_held_out_normals(many_images: np.ndarray) -> None:
     """Of 40 held out and a rate of 0.25, rank ceil(41 x 0.75) = 31: nine score above."""
-    detector = DPADetector(**SMALL, target_fpr=0.25, calibration_share=0.5).fit(images[:80])
+    detector = DPADetector(**SMALL, target_fpr=0.25, calibration_share=0.5).fit(many_images[:80])
     held_out = np.random.RandomState(0).permutation(80)[:40]
-    assert (detector.predict(images[held_out]) == -1).sum() == 9
+    assert (detector.predict(many_images[held_out]) == -1).sum() == 9
 
 
-def test_flat_rows_and_floats_are_the_same_images(fitted: DPADetector, images: np.ndarray) -> None:
-    expected = fitted.score_samples(images[:5])
-    flat = images[:5].reshape(5, -1)
-    for same in (flat, flat.astype(np.float64), images[:5].astype(np.float32)):
+def test_flat_rows_and_floats_are_the_same_images(
+    fitted: DPADetector, many_images: np.ndarray
+) -> None:
+    expected = fitted.score_samples(many_images[:5])
+    flat = many_images[:5].reshape(5, -1)
+    for same in (flat, flat.astype(np.float64), many_images[:5].astype(np.float32)):
         np.testing.assert_allclose(fitted.score_samples(same), expected, rtol=1e-6)
     assert fitted.image_shape_ == (16, 16, 3)
     assert fitted.n_features_in_ == 768
 
 
-def test_a_fitted_one_can_be_pickled_and_cloned(fitted: DPADetector, images: np.ndarray) -> None:
+def test_a_fitted_one_can_be_pickled_and_cloned(
+    fitted: DPADetector, many_images: np.ndarray
+) -> None:
     again = pickle.loads(pickle.dumps(fitted))
-    assert np.array_equal(again.score_samples(images), fitted.score_samples(images))
+    assert np.array_equal(again.score_samples(many_images), fitted.score_samples(many_images))
     assert not hasattr(clone(fitted), "offset_")
 
 
-def test_in_a_pipeline(images: np.ndarray) -> None:
+def test_in_a_pipeline(many_images: np.ndarray) -> None:
     inverted = make_pipeline(FunctionTransformer(lambda x: 255 - x), DPADetector(**SMALL))
-    labels = inverted.fit(images[:100]).predict(images[100:])
+    labels = inverted.fit(many_images[:100]).predict(many_images[100:])
     assert (labels[20:] == -1).all()
 
 
@@ -96,30 +100,30 @@ def test_in_a_pipeline(images: np.ndarray) -> None:
     ],
 )
 def test_what_cannot_be_is_a_value_error(
-    changes: dict[str, object], says: str, images: np.ndarray
+    changes: dict[str, object], says: str, many_images: np.ndarray
 ) -> None:
-    given = images[:100].astype(float) if "value_range" in changes else images[:100]
+    given = many_images[:100].astype(float) if "value_range" in changes else many_images[:100]
     with pytest.raises(ValueError, match=says):
         DPADetector(**(SMALL | changes)).fit(given)
 
 
-def test_floats_of_another_scale_are_refused_at_every_entry(images: np.ndarray) -> None:
-    shares = (images / 255).astype(np.float32)
+def test_floats_of_another_scale_are_refused_at_every_entry(many_images: np.ndarray) -> None:
+    shares = (many_images / 255).astype(np.float32)
     says = "value_range=.* does not fit images with values from 0"
     with pytest.raises(ValueError, match=says):
         DPADetector(**SMALL).fit(shares[:100])
-    fitted = DPADetector(**SMALL).fit(images[:100])
+    fitted = DPADetector(**SMALL).fit(many_images[:100])
     for entry in (fitted.predict, fitted.score_samples, fitted.decision_function):
         with pytest.raises(ValueError, match=says):
             entry(shares[100:])
     rescaled = DPADetector(**(SMALL | {"value_range": (0, 1)})).fit(shares[:100])
     np.testing.assert_allclose(
-        rescaled.score_samples(shares[100:]), fitted.score_samples(images[100:]), rtol=1e-4
+        rescaled.score_samples(shares[100:]), fitted.score_samples(many_images[100:]), rtol=1e-4
     )
 
 
-def test_a_shape_that_does_not_fit(images: np.ndarray) -> None:
-    flat = images[:100].reshape(100, -1)
+def test_a_shape_that_does_not_fit(many_images: np.ndarray) -> None:
+    flat = many_images[:100].reshape(100, -1)
     with pytest.raises(ValueError, match=r"image_shape=\(8, 8, 3\) has 192 values, got 768"):
         DPADetector(**SMALL, image_shape=(8, 8, 3)).fit(flat)
     with pytest.raises(ValueError, match=r"must have the shape \(H, W, 1\) or \(H, W, 3\)"):
@@ -132,14 +136,16 @@ def test_the_example_runs() -> None:
     assert result.failed == 0
 
 
-def test_statistics_are_of_the_images_only_where_asked(images: np.ndarray, tmp_path) -> None:
+def test_statistics_are_of_the_images_only_where_asked(many_images: np.ndarray, tmp_path) -> None:
     bare = tmp_path / "bare.safetensors"
     save_file(dict(load_backbone("vgg-mini").weights), bare)
     few = SMALL | {"max_steps": 2, "target_fpr": 0.2, "backbone_weights": bare}
     with pytest.raises(ValueError, match=r"hold no channel statistics.*\(statistics='own'\)"):
-        DPADetector(**few).fit(images[:40])
-    own = DPADetector(**few, statistics="own").fit(images[:40])
-    natural = DPADetector(**(few | {"backbone_weights": None})).fit(images[:40])
-    assert not np.allclose(own.score_samples(images[:4]), natural.score_samples(images[:4]))
+        DPADetector(**few).fit(many_images[:40])
+    own = DPADetector(**few, statistics="own").fit(many_images[:40])
+    natural = DPADetector(**(few | {"backbone_weights": None})).fit(many_images[:40])
+    assert not np.allclose(
+        own.score_samples(many_images[:4]), natural.score_samples(many_images[:4])
+    )
     with pytest.raises(ValueError, match="statistics must be natural or own"):
-        DPADetector(**few, statistics="mine").fit(images[:40])
+        DPADetector(**few, statistics="mine").fit(many_images[:40])

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from hpsearch.model.flat_images import flattened, grey_levels, image_shape, images_of
+from hpsearch.model.estimator import as_grey_levels, flattened, image_shape, images_of
 
 
 @pytest.mark.parametrize(
@@ -28,10 +28,10 @@ def test_what_a_row_lacks_is_black() -> None:
 
 
 def test_grey_levels_of_a_range() -> None:
-    levels = grey_levels(np.array([-2.0, -1.0, 0.0, 1.0, 2.0]), (-1, 1))
+    levels = as_grey_levels(np.array([-2.0, -1.0, 0.0, 1.0, 2.0]), (-1, 1))
     assert levels.tolist() == [0, 0, 128, 255, 255]
     pixels = np.array([0, 7, 255], np.uint8)
-    assert grey_levels(pixels, (0, 255)) is pixels
+    assert as_grey_levels(pixels, (0, 255)) is pixels
 
 
 @pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64])
@@ -39,18 +39,18 @@ def test_grey_levels_of_a_range() -> None:
 def test_floats_of_another_scale_are_refused(kind: type, low: float, high: float) -> None:
     values = np.linspace(low, high, 50).astype(kind)
     with pytest.raises(ValueError, match=rf"value_range=\(0, 255\) .* from {low} to {high}"):
-        grey_levels(values, (0, 255))
-    assert grey_levels(values, (low, high)).max() == 255
+        as_grey_levels(values, (0, 255))
+    assert as_grey_levels(values, (low, high)).max() == 255
 
 
 def test_values_wholly_beyond_the_range_are_refused() -> None:
     with pytest.raises(ValueError, match=r"value_range=\(0, 255\) .* from 300 to 60000"):
-        grey_levels(np.array([300, 60_000], np.uint16), (0, 255))
+        as_grey_levels(np.array([300, 60_000], np.uint16), (0, 255))
     with pytest.raises(ValueError, match=r"value_range=\(0, 1\) .* from 20 to 240"):
-        grey_levels(np.array([20, 240], np.uint8), (0, 1))
+        as_grey_levels(np.array([20, 240], np.uint8), (0, 1))
 
 
 def test_what_may_well_be_dark_or_pale_is_taken() -> None:
-    assert grey_levels(np.zeros(9), (0, 255)).max() == 0  # black on any scale
-    assert grey_levels(np.array([0, 1], np.uint8), (0, 255)).tolist() == [0, 1]
-    assert grey_levels(np.array([120.0, 130.0]), (0, 255)).tolist() == [120, 130]
+    assert as_grey_levels(np.zeros(9), (0, 255)).max() == 0  # black on any scale
+    assert as_grey_levels(np.array([0, 1], np.uint8), (0, 255)).tolist() == [0, 1]
+    assert as_grey_levels(np.array([120.0, 130.0]), (0, 255)).tolist() == [120, 130]

@@ -12,7 +12,7 @@ import hpsearch
 import hpsearch.model.model
 from hpsearch.detectors.backbones.backbone import BUNDLED_VGG_MINI
 from hpsearch.detectors.base import ImageView
-from hpsearch.detectors.dpa import DPADetector
+from hpsearch.detectors.dpa import PerceptualAutoencoder
 from hpsearch.errors import DataError, SpecError, UserError, WeightsError
 from hpsearch.model.bundle import FACTS, read_bundle
 from hpsearch.model.model import Model, load_model
@@ -24,7 +24,7 @@ def model(pristine: Path) -> Model:
 
 
 def test_scores_and_maps_are_those_before_it_was_saved(
-    model: Model, trained: DPADetector, images: np.ndarray
+    model: Model, trained: PerceptualAutoencoder, images: np.ndarray
 ) -> None:
     view = ImageView(images, np.arange(len(images)), None)
     assert np.array_equal(model.score(images), trained.score(view))

@@ -4,10 +4,10 @@ from typing import Any
 import pytest
 
 from dpa_core.features import VGG19
-from hpsearch.config.library import read_study, shipped_studies
 from hpsearch.config.space import build_space
+from hpsearch.config.spec import read_study, shipped_studies
 from hpsearch.detectors.base import load_detector
-from hpsearch.detectors.weighted_sum import known_weights
+from hpsearch.detectors.dpa import known_weights
 from hpsearch.errors import SpecError
 from hpsearch.paper.ablation import ABLATION, RowStudy, data_settings, table4_rows, table4_studies
 from hpsearch.study.scale import scaled

@@ -3,9 +3,8 @@ from typing import Any
 import pytest
 
 from dpa_core.features import VGG19
-from hpsearch.config.library import read_study
 from hpsearch.config.space import build_space
-from hpsearch.config.spec import StudySpec
+from hpsearch.config.spec import StudySpec, read_study
 from hpsearch.detectors.base import load_detector
 from hpsearch.errors import SpecError
 from hpsearch.paper.contents import (

@@ -2,8 +2,7 @@ from typing import Any
 
 import pytest
 
-from hpsearch.config.library import read_study
-from hpsearch.config.spec import build_spec
+from hpsearch.config.spec import build_spec, read_study
 from hpsearch.paper.growing import grows, growth_steps, lengthened, with_growing, without_growing
 
 GROWING = ["camelyon16", "nih-ap", "nih-pa", "nih-subset"]

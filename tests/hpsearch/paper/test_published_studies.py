@@ -8,9 +8,8 @@ import pytest
 
 from dpa_core.features import VGG19
 from dpa_core.growth import schedule_of
-from hpsearch.config.library import read_study
 from hpsearch.config.space import build_space
-from hpsearch.config.spec import build_spec
+from hpsearch.config.spec import build_spec, read_study
 from hpsearch.detectors import dpa
 from hpsearch.errors import SpecError
 from hpsearch.paper.contents import PAPER_TABLES, Part, TableData, TableStudy
@@ -42,8 +41,8 @@ def test_it_follows_from_the_defaults(line: dict[str, str], found: PublishedConf
     study = read_study(found.dataset)
     spec = lengthened(build_spec(published_settings(found, study), {"study_name": "s"}))
     assert (spec.training.learning_rate, spec.training.batch_size) == (None, None)
-    (params,) = build_space(spec, dpa.DPADetector.axes).grid
-    dpa.DPADetector.check(params, VGG19, spec.training)
+    (params,) = build_space(spec, dpa.PerceptualAutoencoder.axes).grid
+    dpa.PerceptualAutoencoder.check(params, VGG19, spec.training)
     network, loss = dpa._network(params, channels=3), dpa._loss(params)
     training = dpa._fit_config(params, spec.training, max_steps=spec.training.max_steps)
 

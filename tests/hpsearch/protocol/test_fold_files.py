@@ -61,17 +61,17 @@ def plain(read: OfficialFolds) -> list[list[list[int]]]:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def two_folds(tmp_path: Path) -> Path:
     """Two folds of `TABLE`, in lists of names."""
     write_names(tmp_path / "0", LISTS)
     write_names(tmp_path / "1", OTHER_LISTS)
     return tmp_path
 
 
-def test_names_are_ids_or_their_last_parts(folder: Path) -> None:
-    (folder / ".ipynb_checkpoints").mkdir()
-    (folder / "0" / "normal" / "train-checkpoint").write_text("nonsense")
-    read = read_fold_files(folder, TABLE)
+def test_names_are_ids_or_their_last_parts(two_folds: Path) -> None:
+    (two_folds / ".ipynb_checkpoints").mkdir()
+    (two_folds / "0" / "normal" / "train-checkpoint").write_text("nonsense")
+    read = read_fold_files(two_folds, TABLE)
     assert plain(read) == [[[5], [1], [2], [7]], [[3], [4], [1, 2], [6, 7]]]
     assert leaks(read.folds, TABLE) == []
 
@@ -83,15 +83,15 @@ def test_numbers_count_the_training_images_in_the_order_of_the_table(tmp_path: P
     assert plain(read) == [[[5], [1], [2, 4], [6]], [[1, 2], [3], [4], [6, 7]]]
 
 
-def test_the_digest_tells_folds_and_anomalies_apart(folder: Path) -> None:
-    digests = [read_fold_files(folder, TABLE).digest]
-    assert read_fold_files(folder, TABLE).digest == digests[0]
+def test_the_digest_tells_folds_and_anomalies_apart(two_folds: Path) -> None:
+    digests = [read_fold_files(two_folds, TABLE).digest]
+    assert read_fold_files(two_folds, TABLE).digest == digests[0]
     for lists in (
         (["n2.png"], ["n1.png"], ["n0.png"], ["x1.png"]),
         (["n2.png"], ["n0.png"], ["n1.png"], ["x0.png"]),
     ):
-        write_names(folder / "0", lists)
-        digests.append(read_fold_files(folder, TABLE).digest)
+        write_names(two_folds / "0", lists)
+        digests.append(read_fold_files(two_folds, TABLE).digest)
     assert len(set(digests)) == 3
 
 
@@ -159,12 +159,12 @@ FAULTS: Mapping[str, tuple[Callable[[Path], Any], str]] = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_of_names_is_one_line_with_the_file(fault: str, folder: Path) -> None:
+def test_a_fault_of_names_is_one_line_with_the_file(fault: str, two_folds: Path) -> None:
     break_it, says = FAULTS[fault]
-    break_it(folder)
+    break_it(two_folds)
     with pytest.raises(DataError, match=says) as caught:
-        read_fold_files(folder, TABLE)
-    assert str(folder) in str(caught.value)
+        read_fold_files(two_folds, TABLE)
+    assert str(two_folds) in str(caught.value)
     assert ";" in str(caught.value)
     assert "\n" not in str(caught.value)
 

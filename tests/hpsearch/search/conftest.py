@@ -137,6 +137,7 @@ class Desk:
         self.listener = Listener()
         self.sampler: optuna.samplers.BaseSampler = optuna.samplers.RandomSampler(seed=0)
         self.pruner: optuna.pruners.BasePruner = optuna.pruners.NopPruner()
+        self.read: optuna.Study  # as it was on disk after the last search
         self.ticks = 0  # moments of the last search at which it might have been killed
 
     def create(self) -> optuna.Study:
@@ -177,7 +178,8 @@ class Desk:
             database.dispose()
             storage.remove_session()
             storage._backend.engine.dispose()
-        return self.create()
+        self.read = self.create()
+        return self.read
 
     def kill(self, at: int, **changes: Any) -> None:
         """Search until the tick number `at`."""
@@ -192,6 +194,7 @@ class Desk:
         return [(row.trial, row.fold, dict(row.values)) for row in rows]
 
     def outcome(self) -> dict[str, tuple[Any, ...]]:
+        """What the last search left on disk, by configuration."""
         facts = (*CRITERIA, "fold_values", "fold_aurocs", "best_steps", "tasks")
         return {
             trial.user_attrs["config_digest"]: (
@@ -200,7 +203,7 @@ class Desk:
                 trial.value,
                 *(trial.user_attrs[name] for name in facts),
             )
-            for trial in self.create().get_trials(deepcopy=False)
+            for trial in self.read.get_trials(deepcopy=False)
         }
 
     def states(self) -> Counter[str]:

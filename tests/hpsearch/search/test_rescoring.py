@@ -66,7 +66,7 @@ def test_more_labels_choose_as_in_a_study_that_began_with_them(
     assert not folds & set(inline), "no training of the search is repeated"
     afresh = run(tiny_spec(study_name="afresh", **MORE))
     assert _trials(ran.folder) == _trials(afresh.folder) != before
-    for name in ("trial", "value", "criteria", "test", "seen", "unseen", "verdict", "choices"):
+    for name in ("trial", "value", "criteria", "test", "seen", "unseen", "selection", "choices"):
         assert getattr(ran.result, name) == getattr(afresh.result, name), name
     for trial in range(len(before)):
         rows = [FoldRecords(open_database(one.folder.path)) for one in (ran, afresh)]

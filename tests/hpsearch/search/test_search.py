@@ -86,6 +86,14 @@ def test_the_best_so_far_is_told_also_after_a_restart(desk: Desk) -> None:
     assert not reports[-1].best
 
 
+def test_a_tie_is_not_called_the_best(desk: Desk) -> None:
+    desk.aurocs[16] = desk.aurocs[4]
+    desk.search()
+    alike = [report for report in desk.listener.reports if report.params["width"] != 64]
+    assert [report.value for report in alike] == pytest.approx([0.75, 0.75])
+    assert [report.best for report in alike] == [True, False]
+
+
 def test_searching_again_runs_nothing(desk: Desk) -> None:
     desk.search()
     before = desk.outcome()
@@ -125,6 +133,20 @@ def test_a_pruned_trial_gets_no_more_folds(desk: Desk, pruner: optuna.pruners.Ba
     assert study.get_trials()[2].user_attrs["fold_aurocs"] == [0.6]
     assert study.get_trials()[2].user_attrs["synthetic"] == 0.64
     assert desk.listener.shown[-1] == (6, 6)
+
+
+def test_the_pruner_is_told_the_mean_of_the_folds_so_far(
+    desk: Desk, pruner: optuna.pruners.BasePruner
+) -> None:
+    """The second fold alone would end the first trial, and its last one would save the second."""
+    desk.pruner = pruner  # below 0.65
+    desk.aurocs = {4: (0.9, 0.6, 0.7), 16: (0.7, 0.5, 0.9)}
+    space = SearchSpace({"width": (4, 16)})
+    study = desk.search(space=space, n_trials=2, n_folds=3, pruning=True)
+    first, second = study.get_trials()
+    assert (first.state.name, second.state.name) == ("COMPLETE", "PRUNED")
+    assert first.intermediate_values == pytest.approx({1: 0.9, 2: 0.75})
+    assert second.intermediate_values == pytest.approx({1: 0.7, 2: 0.6})
 
 
 @pytest.mark.parametrize("sampler", ["random", "tpe"])

@@ -17,7 +17,7 @@ from sklearn.preprocessing import StandardScaler
 from hpsearch.config.space import preprocessing_of
 from hpsearch.datasets.cutpaste import counterparts
 from hpsearch.detectors.base import ImageView
-from hpsearch.detectors.pooled import pooled_features
+from hpsearch.detectors.pooled_features import pooled_features
 from hpsearch.errors import TaskError
 from hpsearch.protocol.folds import Fold, make_folds
 from hpsearch.search.task import Task, TaskContext, run_task

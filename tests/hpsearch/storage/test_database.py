@@ -108,6 +108,17 @@ def test_a_writer_killed_inside_a_transaction_loses_that_one_only(run_dir: Path)
     connection.close()
 
 
+def test_a_transaction_keeps_other_writers_out_from_its_beginning(run_dir: Path) -> None:
+    """Else what it writes could rest on what another writer has changed since it was read."""
+    database = open_database(run_dir)
+    other = sqlite3.connect(run_dir / DATABASE, timeout=0, isolation_level=None)
+    with database.begin(), pytest.raises(sqlite3.OperationalError, match="locked"):
+        other.execute("BEGIN IMMEDIATE")
+    other.execute("BEGIN IMMEDIATE")  # afterwards it may
+    other.close()
+    database.dispose()
+
+
 def test_a_kill_while_the_database_is_made_leaves_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

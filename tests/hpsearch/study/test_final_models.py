@@ -3,7 +3,7 @@ from typing import Any
 import optuna
 import pytest
 
-from hpsearch.study.run import estimated_seconds
+from hpsearch.study.finish import estimated_seconds
 
 
 def _trial(seconds: float) -> optuna.trial.FrozenTrial:

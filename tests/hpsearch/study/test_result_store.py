@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,8 +8,13 @@ from hpsearch.errors import StudyError
 from hpsearch.evaluation.auroc import Estimate
 from hpsearch.evaluation.selection import CriterionChoice, LeftOutType, Selection
 from hpsearch.evaluation.threshold import ConformalThreshold, Flagging
-from hpsearch.model.bundle import read_bundle
-from hpsearch.model.facts import BackboneFacts, ModelFacts, Provenance, preprocessing_facts
+from hpsearch.model.bundle import (
+    BackboneFacts,
+    ModelFacts,
+    Provenance,
+    preprocessing_facts,
+    read_bundle,
+)
 from hpsearch.storage.run_dir import RunDir
 from hpsearch.study.result import FinalResult, read_final, read_winner, rewrite_final, write_final
 
@@ -64,6 +70,8 @@ def saved(tmp_path: Path) -> Path:
 def test_round_trip(result: FinalResult, saved: Path, tmp_path: Path) -> None:
     write_final(RunDir(tmp_path), result, saved=saved, facts=FACTS)
     assert read_final(RunDir(tmp_path), 7) == result
+    stored = json.loads(RunDir(tmp_path).result_file(7).read_text())
+    assert stored["verdict"]["tied"] == [7, 3], "under the name that earlier studies have"
     assert list(read_bundle(tmp_path / "final" / "7" / "model").files) == ["model.safetensors"]
     assert read_final(RunDir(tmp_path), 99) is None
 

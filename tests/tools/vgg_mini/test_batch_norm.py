@@ -1,7 +1,7 @@
 import torch
 from torchvision.models.vgg import make_layers
 
-from tools.vgg_mini.batch_norm import fold_batch_norm
+from tools.vgg_mini.train_vgg_mini import fold_batch_norm
 
 
 def test_folded_network_computes_what_the_normalised_one_computes() -> None:
@@ -22,6 +22,23 @@ def test_folded_network_computes_what_the_normalised_one_computes() -> None:
 
     images = torch.randn(4, 3, 12, 12)
     torch.testing.assert_close(plain(images), normalised(images), atol=1e-5, rtol=1e-5)
+
+
+def test_torch_folds_as_the_formula_says_it() -> None:
+    """`s·w` and `s·(b - mean) + β` with `s = γ / sqrt(var + ε)`, in float64 and then float32."""
+    torch.manual_seed(1)
+    network = make_layers([64, 32], batch_norm=True)
+    network(2 * torch.randn(8, 3, 16, 16) - 1)
+    folded = fold_batch_norm(network)
+    for position, (convolution, norm) in {0: network[:2], 2: network[3:5]}.items():
+        scale = norm.weight.double() / torch.sqrt(norm.running_var.double() + norm.eps)
+        weight = convolution.weight.double() * scale[:, None, None, None]
+        bias = scale * (convolution.bias.double() - norm.running_mean.double()) + norm.bias
+        for kind, expected in (("weight", weight), ("bias", bias)):
+            found = folded[f"features.{position}.{kind}"]
+            assert found.dtype == torch.float32
+            torch.testing.assert_close(found, expected.detach().float(), rtol=2e-7, atol=1e-9)
+            assert torch.equal(found.half(), expected.detach().float().half())  # as it is stored
 
 
 def test_known_scale_and_shift() -> None:

@@ -3,4 +3,4 @@
 Answers: what would this tile look like in the stains of that one?
 """
 
-__all__ = ["choice"]
+__all__ = ["normaliser"]

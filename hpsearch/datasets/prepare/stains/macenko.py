@@ -4,8 +4,6 @@ Pixels that let one colour through are left out, and pale eosin lets red through
 eosin is very pink, Macenko misses it, and Vahadane does not.
 """
 
-from typing import Any
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -22,7 +20,12 @@ class Macenko:
 
     def __init__(self, target: NDArray[np.uint8], device: str) -> None:
         self.device = device
-        self.method = _torchstain()
+        try:
+            from torchstain.torch.normalizers.macenko import TorchMacenkoNormalizer
+        except ImportError as error:
+            what = "stains macenko: needs torchstain, which is not installed"
+            raise SpecError(f"{what}; pip install 'hpsearch[wsi]', or take vahadane") from error
+        self.method = TorchMacenkoNormalizer()
         tile = torch.tensor(target, device=device)
         if not _usable(tile):
             raise DataError("stain target: shows too little tissue; choose a tile full of it")
@@ -44,12 +47,3 @@ def _usable(tile: Tensor) -> bool:
     """Whether torchstain will find two stains in a tile uint8 `(H, W, 3)`."""
     densities = optical_density(planes(tile[None]))
     return bool(has_stains(densities, (densities >= LEAST_DENSITY).all(dim=1)))
-
-
-def _torchstain() -> Any:
-    try:
-        from torchstain.torch.normalizers.macenko import TorchMacenkoNormalizer
-    except ImportError as error:
-        what = "stains macenko: needs torchstain, which is not installed"
-        raise SpecError(f"{what}; pip install 'hpsearch[wsi]', or take vahadane") from error
-    return TorchMacenkoNormalizer()

@@ -24,14 +24,9 @@ def optical_density(grey_levels: Tensor) -> Tensor:
     return math.log(LIGHT) - grey_levels.clamp_min(1).to(torch.float32).log_()
 
 
-def grey_levels(densities: Tensor) -> Tensor:
+def from_densities(densities: Tensor) -> Tensor:
     """The uint8 grey levels behind optical `densities`, which are used up; undoes the above."""
     return densities.neg_().exp_().mul_(LIGHT).round_().clamp_(0, 255).to(torch.uint8)
-
-
-def tissue_mask(densities: Tensor) -> Tensor:
-    """Which pixels of `(N, 3, P)` are tissue and not glass, bool `(N, P)`."""
-    return densities.mean(dim=1) >= TISSUE_DENSITY
 
 
 def has_stains(densities: Tensor, tissue: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ def tiles(challenge: Path, tmp_path_factory: pytest.TempPathFactory) -> Prepared
 
     out = tmp_path_factory.mktemp("tiles") / "out"
     settings = TilingSettings(stain="none", tile_size=SIDE, tiles_per_slide=1000)
-    return prepare_camelyon16(challenge, out, settings, workers=2, reporter=SilentListener())
+    return prepare_camelyon16(challenge, out, settings, workers=1, reporter=SilentListener())
 
 
 def corners(prepared: PreparedTiles, slide: str) -> list[tuple[int, int]]:
@@ -177,8 +177,14 @@ def test_the_manifest_is_a_dataset(tiles: PreparedTiles) -> None:
 
 
 def test_one_seed_gives_one_set_whatever_the_workers_and_the_other_slides(
-    own_challenge: Path, told: Any, tmp_path: Path, content: Content, prepare: Any
+    own_challenge: Path,
+    told: Any,
+    tmp_path: Path,
+    content: Content,
+    prepare: Any,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "2")
     prepare_camelyon16(own_challenge, tmp_path / "a", SETTINGS, workers=2, reporter=told)
     (own_challenge / "training/normal/normal_001.tif").unlink()
     prepared = prepare(own_challenge, tmp_path / "b")

@@ -3,10 +3,43 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpsearch.datasets.prepare.annotations import covers_square, touches_square
+from hpsearch.datasets.prepare.annotations import Annotations, region_of
+
+pytest.importorskip("shapely")
 
 SQUARE = np.array([(0, 0), (10, 0), (10, 10), (0, 10)], dtype=float)
+EVERYWHERE = 1000 * (SQUARE - 5)
 U_SHAPE = np.array([(0, 0), (9, 0), (9, 9), (6, 9), (6, 3), (3, 3), (3, 9), (0, 9)], dtype=float)
+
+
+def covers_square(outline: np.ndarray, x: float, y: float, side: float) -> bool:
+    return Annotations((outline,), ()).covers(x, y, side)
+
+
+def touches_square(outline: np.ndarray, x: float, y: float, side: float) -> bool:
+    return not Annotations((EVERYWHERE,), (outline,)).covers(x, y, side)
+
+
+@pytest.mark.parametrize(
+    ("outline", "area"),
+    [
+        (SQUARE, 100),
+        (U_SHAPE, 81 - 18),
+        (SQUARE[[0, 2, 1, 3]], 50),  # crosses itself: two triangles
+        (SQUARE[:2], 0),
+        (SQUARE[[0, 2, 0, 2]], 0),
+        (SQUARE[:0], 0),
+        (np.array([(0, 0), (10, 0), (10, 10), (10, 20), (10, 10), (0, 10)], float), 100),  # a spike
+    ],
+)
+def test_areas(outline: np.ndarray, area: float) -> None:
+    assert region_of(outline).area == area
+
+
+def test_a_spike_encloses_nothing_that_a_square_could_touch() -> None:
+    spike = np.array([(0, 0), (10, 0), (10, 10), (10, 20), (10, 10), (0, 10)], float)
+    assert not touches_square(spike, 8, 12, 4)
+    assert covers_square(spike, 0, 0, 10)
 
 
 @pytest.mark.parametrize(

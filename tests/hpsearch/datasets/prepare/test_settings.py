@@ -5,12 +5,7 @@ from typing import Any
 
 import pytest
 
-from hpsearch.datasets.prepare.settings import (
-    TilingSettings,
-    check_same,
-    parse_stain,
-    write_settings,
-)
+from hpsearch.datasets.prepare.settings import TilingSettings, check_same, write_settings
 from hpsearch.errors import DataError, SpecError
 
 
@@ -85,9 +80,3 @@ def test_values_that_break_a_rule(bad: dict[str, Any]) -> None:
     with pytest.raises(SpecError) as caught:
         TilingSettings(**bad)
     assert str(caught.value).isprintable()
-
-
-def test_stains_by_name() -> None:
-    assert parse_stain("macenko") == "macenko"
-    with pytest.raises(SpecError, match="stain 'reinhard': unknown; give vahadane, macenko, none"):
-        parse_stain("reinhard")

@@ -2,8 +2,13 @@ import numpy as np
 import torch
 
 from dpa_core.features import VGG_MINI
-from hpsearch.detectors.backbones.backbone import BUNDLED_VGG_MINI, build_extractor, load_backbone
-from hpsearch.detectors.backbones.weights import read_metadata, read_tensors
+from dpa_core.tensor_files import read_tensors
+from hpsearch.detectors.backbones.backbone import (
+    BUNDLED_VGG_MINI,
+    build_extractor,
+    load_backbone,
+    read_metadata,
+)
 
 CARD = BUNDLED_VGG_MINI.with_suffix(".md").read_text(encoding="utf-8")
 

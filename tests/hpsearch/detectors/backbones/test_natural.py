@@ -7,11 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
-from hpsearch.detectors.backbones import natural
-from hpsearch.detectors.backbones.backbone import Backbone, load_backbone
-from hpsearch.detectors.backbones.natural import statistics_of_folder
-from hpsearch.detectors.backbones.statistics import compute_statistics
-from hpsearch.detectors.backbones.weights import read_statistics
+from hpsearch.detectors.backbones import statistics
+from hpsearch.detectors.backbones.backbone import Backbone, load_backbone, read_statistics
+from hpsearch.detectors.backbones.statistics import compute_statistics, statistics_of_folder
 from hpsearch.errors import DataError
 
 
@@ -25,7 +23,7 @@ def _pixels(side: tuple[int, int], seed: int) -> np.ndarray:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def photographs(tmp_path: Path) -> Path:
     """Three images of 32 px, one of them in a folder below."""
     folder = tmp_path / "photographs"
     (folder / "dogs").mkdir(parents=True)
@@ -35,9 +33,9 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_they_are_those_of_all_its_images_over_every_layer(
-    folder: Path, backbone: Backbone, tmp_path: Path
+    photographs: Path, backbone: Backbone, tmp_path: Path
 ) -> None:
-    path = statistics_of_folder(backbone, folder, cache_dir=tmp_path / "cache")
+    path = statistics_of_folder(backbone, photographs, cache_dir=tmp_path / "cache")
     found, images = read_statistics(path)
     pixels = np.stack([_pixels((32, 32), number) for number in range(3)])
     expected = compute_statistics(backbone, pixels, backbone.layers)
@@ -52,14 +50,14 @@ def test_large_images_are_cut_to_a_square_and_scaled_down(
     tmp_path: Path, backbone: Backbone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shapes = []
-    compute = natural.statistics_of_batches
+    compute = statistics.statistics_of_batches
 
     def watched(backbone: Backbone, batches: object, layers: object) -> object:
         batches = list(batches)  # type: ignore[call-overload]
         shapes.extend(batch.shape for batch in batches)
         return compute(backbone, batches, layers)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(natural, "statistics_of_batches", watched)
+    monkeypatch.setattr(statistics, "statistics_of_batches", watched)
     folder = tmp_path / "mixed"
     folder.mkdir()
     Image.fromarray(_pixels((300, 400), 0)).save(folder / "a.png")
@@ -69,19 +67,19 @@ def test_large_images_are_cut_to_a_square_and_scaled_down(
 
 
 def test_they_are_kept_by_content(
-    folder: Path, backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    photographs: Path, backbone: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done: list[int] = []
 
-    def made(folder: Path) -> Path:
+    def made(photographs: Path) -> Path:
         done.clear()
         return statistics_of_folder(
-            backbone, folder, cache_dir=tmp_path, progress=lambda _, n, total: done.append(n)
+            backbone, photographs, cache_dir=tmp_path, progress=lambda _, n, total: done.append(n)
         )
 
-    first = made(folder)
+    first = made(photographs)
     assert done == [1, 2, 3]
-    moved = folder.rename(tmp_path / "elsewhere")
+    moved = photographs.rename(tmp_path / "elsewhere")
     assert made(moved) == first
     assert not done
     Image.fromarray(_pixels((32, 32), 9)).save(moved / "a.png")
@@ -92,17 +90,19 @@ def test_they_are_kept_by_content(
     assert done == [1, 2, 3], "the file was damaged"
 
 
-def test_what_cannot_be_read_is_one_line(folder: Path, backbone: Backbone, tmp_path: Path) -> None:
+def test_what_cannot_be_read_is_one_line(
+    photographs: Path, backbone: Backbone, tmp_path: Path
+) -> None:
     def refused(says: str) -> None:
         with pytest.raises(DataError, match=says) as caught:
-            statistics_of_folder(backbone, folder, cache_dir=tmp_path / "cache")
+            statistics_of_folder(backbone, photographs, cache_dir=tmp_path / "cache")
         assert "\n" not in str(caught.value)
         assert not list((tmp_path / "cache").glob("*.safetensors"))
 
-    (folder / "a.png").write_bytes(b"no image")
+    (photographs / "a.png").write_bytes(b"no image")
     refused(r"a\.png")
-    Image.fromarray(_pixels((20, 90), 0)).save(folder / "a.png")
+    Image.fromarray(_pixels((20, 90), 0)).save(photographs / "a.png")
     refused(r"a\.png: natural images must have 32 px a side or more, got 90x20; remove it")
-    for path in (folder / "a.png", folder / "b.png", folder / "dogs" / "c.png"):
+    for path in (photographs / "a.png", photographs / "b.png", photographs / "dogs" / "c.png"):
         path.unlink()
     refused("photographs: holds no image; name a folder of natural images")

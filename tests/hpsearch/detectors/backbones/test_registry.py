@@ -8,8 +8,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from dpa_core.features import VGG19, VGG_MINI, VGGArchitecture
-from hpsearch.detectors.backbones.backbone import BUNDLED_VGG_MINI, VGG19_STATISTICS, load_backbone
-from hpsearch.detectors.backbones.weights import read_metadata, read_tensors, statistics_of
+from dpa_core.tensor_files import read_tensors
+from hpsearch.detectors.backbones.backbone import (
+    BUNDLED_VGG_MINI,
+    VGG19_STATISTICS,
+    load_backbone,
+    read_metadata,
+    statistics_of,
+)
 from hpsearch.errors import WeightsError
 
 

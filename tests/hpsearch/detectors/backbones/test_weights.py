@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from dpa_core.features import VGG_MINI
-from dpa_core.tensor_files import MAX_BYTES
+from dpa_core.tensor_files import MAX_TENSOR_BYTES
 from hpsearch.detectors.backbones.backbone import Backbone, build_extractor, load_backbone
 from hpsearch.errors import SpecError, WeightsError
 
@@ -218,7 +218,7 @@ def test_an_archive_that_grows_when_it_is_read(state: State, tmp_path: Path) -> 
 def test_a_file_larger_than_any_of_ours_is_not_read(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"weights{suffix}"
     path.touch()
-    os.truncate(path, MAX_BYTES + 1)  # takes no disk: it is a hole
+    os.truncate(path, MAX_TENSOR_BYTES + 1)  # takes no disk: it is a hole
     check_one_line(path, "has more than 8 GB")
 
 

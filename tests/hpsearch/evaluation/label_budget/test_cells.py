@@ -32,7 +32,7 @@ def test_combinations_that_cannot_be_are_left_out_beside_ones_that_can() -> None
 
 
 def test_parted_examples_reach_every_fold() -> None:
-    assert _pairs(plan_cells(SIZES, types=(1,), parts=3)) == [(1, 5), (1, 10), (1, 20), (1, 50)]
+    assert _pairs(plan_cells(SIZES, types=(1,), n_folds=3)) == [(1, 5), (1, 10), (1, 20), (1, 50)]
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,11 @@ def test_parted_examples_reach_every_fold() -> None:
             r"; --types 1 hold 77, spread evenly;",
         ),
         ({"types": (5, 1), "examples": (106,)}, DataError, r"; --types 1,5 hold 105, spread"),
-        ({"examples": (2,), "parts": 3}, SpecError, r"^--examples: 2 is too few to part between 3"),
+        (
+            {"examples": (2,), "n_folds": 3},
+            SpecError,
+            r"^--examples: 2 is too few to part between 3",
+        ),
     ],
 )
 def test_what_no_draw_can_be_is_one_line(asked: dict, error: type, message: str) -> None:
@@ -59,4 +63,4 @@ def test_what_no_draw_can_be_is_one_line(asked: dict, error: type, message: str)
 @pytest.mark.parametrize("sizes", [(), (2,)])
 def test_data_with_hardly_an_anomaly_is_one_line(sizes: tuple[int, ...]) -> None:
     with pytest.raises(DataError, match=r"^labelled anomalies: "):
-        plan_cells(sizes, parts=3)
+        plan_cells(sizes, n_folds=3)

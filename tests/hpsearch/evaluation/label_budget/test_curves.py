@@ -38,6 +38,22 @@ def test_a_point_sums_up_its_draws(made: Made) -> None:
     assert (curves.best, curves.worst) == (overall.max(), overall.min())
 
 
+def test_regret_is_from_the_best_of_the_same_draw(made: Made) -> None:
+    """Labelled anomalies of the test images leave each draw others to be tested on."""
+    scores = made(borrowed=True)
+    simulation = simulate(scores, QUESTION, "shared")
+    held_out = HeldOut(scores, "folds")
+    for choices, point in zip(
+        simulation.choices, budget_curves(simulation, scores, "folds").points, strict=True
+    ):
+        test = held_out.aurocs(choices.draws, simulation.type_of)
+        assert test is not None
+        best, rows = test.max(axis=0), np.arange(QUESTION.repeats)
+        assert len(set(best)) > 1
+        lost = best - test[choices.configurations, rows]
+        assert point.regret == pytest.approx(lost.mean())
+
+
 def test_a_perfect_validation_finds_the_best(made: Made) -> None:
     """One configuration ranks every anomaly above every normal, in the folds and in the test."""
     scores = made()

@@ -7,8 +7,13 @@ import pytest
 
 from hpsearch.datasets.window import Window
 from hpsearch.detectors.base import ImageView, Setup, load_detector
-from hpsearch.model.bundle import calibrated
-from hpsearch.model.facts import BackboneFacts, ModelFacts, Provenance, preprocessing_facts
+from hpsearch.model.bundle import (
+    BackboneFacts,
+    ModelFacts,
+    Provenance,
+    calibrated,
+    preprocessing_facts,
+)
 from hpsearch.model.model import Model
 
 PREPROCESSING = {
@@ -42,9 +47,7 @@ def make_model(make_setup: Callable[..., Setup]) -> MakeModel:
     ) -> Model:
         params = {**PREPROCESSING, **OF_DETECTOR[detector], **changed}
         how = preprocessing_facts(params, channels=channels, window=window)
-        pixels = np.random.default_rng(0).integers(
-            0, 256, (24, how.size, how.size, how.channels), dtype=np.uint8
-        )
+        pixels = np.random.default_rng(0).integers(0, 256, (24, *how.shape), dtype=np.uint8)
         normals = ImageView(pixels, np.arange(16), None)
         setup = make_setup(params, normals, batch_size=4, max_steps=2)
         fitted = load_detector(detector)(setup)

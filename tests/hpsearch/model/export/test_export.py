@@ -11,10 +11,13 @@ import torch
 from PIL import Image
 
 from hpsearch.errors import HpsearchError, SpecError
-from hpsearch.model.export import formats
-from hpsearch.model.export.check import drawn_images
-from hpsearch.model.export.export import METADATA, export
-from hpsearch.model.export.formats import FORMATS
+from hpsearch.model.export.export import (
+    GRAPH_FORMATS,
+    METADATA,
+    Scores,
+    drawn_images,
+    export,
+)
 from hpsearch.model.export.graph import FLAG, SCORE, trace
 from hpsearch.model.model import Model
 
@@ -106,11 +109,11 @@ def test_another_score_is_an_error_and_leaves_nothing(
 ) -> None:
     model = make_model("features", layer="colour")
 
-    def off_by_a_percent(path: Path) -> formats.Scores:
+    def off_by_a_percent(path: Path) -> Scores:
         return lambda images: model.score(images) * 1.01
 
-    wrong = {"torch": replace(FORMATS["torch"], load=off_by_a_percent)}
-    monkeypatch.setattr("hpsearch.model.export.export.FORMATS", wrong)
+    wrong = {"torch": replace(GRAPH_FORMATS["torch"], load=off_by_a_percent)}
+    monkeypatch.setattr("hpsearch.model.export.export.GRAPH_FORMATS", wrong)
     with pytest.raises(HpsearchError, match=r"differ from the model's by 0\.01"):
         export(model, tmp_path / "out", "torch")
     assert not list(tmp_path.iterdir())
@@ -129,6 +132,48 @@ def test_a_folder_that_exists_is_kept(make_model: MakeModel, tmp_path: Path) -> 
     with pytest.raises(SpecError, match="exists; remove it or give another"):
         export(make_model("features", layer="colour"), tmp_path, "torch")
     assert (tmp_path / "mine.txt").read_text() == "precious"
+
+
+def test_a_whole_export_of_the_same_model_is_done_and_left_as_it_is(
+    make_model: MakeModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, other = make_model("features", layer="colour"), make_model("features", layer="r12")
+    first = export(model, tmp_path / "out", "torch")
+    monkeypatch.setattr(
+        "hpsearch.model.export.export.trace", lambda model: pytest.fail("it was made again")
+    )
+    assert not first.was_there
+    assert export(model, tmp_path / "out", "torch") == replace(first, was_there=True)
+    monkeypatch.undo()
+    picture = tmp_path / "picture.png"
+    Image.new("RGB", (40, 40), "red").save(picture)
+    for again in (
+        lambda: export(other, tmp_path / "out", "torch"),
+        lambda: export(model, tmp_path / "out", "torch", images=[picture]),
+    ):
+        with pytest.raises(SpecError, match="exists; remove it or give another"):
+            again()
+
+
+@pytest.mark.parametrize("damage", ["graph", "metadata", "another file", "no metadata", "no JSON"])
+def test_an_export_that_is_not_whole_is_refused(
+    damage: str, make_model: MakeModel, tmp_path: Path
+) -> None:
+    model = make_model("features", layer="colour")
+    done = export(model, tmp_path / "out", "torch")
+    metadata = done.folder / METADATA
+    if damage == "graph":
+        (done.folder / done.file).write_bytes(b"of somebody else")
+    elif damage == "metadata":
+        metadata.write_text(json.dumps({"format": "hpsearch export 1"}))
+    elif damage == "another file":
+        (done.folder / "mine.txt").write_text("precious")
+    elif damage == "no metadata":
+        metadata.unlink()
+    else:
+        metadata.write_text("[]")
+    with pytest.raises(SpecError, match="exists; remove it or give another"):
+        export(model, tmp_path / "out", "torch")
 
 
 def test_it_is_checked_on_images_of_the_user(make_model: MakeModel, tmp_path: Path) -> None:

@@ -1,14 +1,15 @@
-from typing import Any
+from dataclasses import fields
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
 
+from hpsearch.datasets.pixels import STEPS, Preprocessing
 from hpsearch.datasets.window import Window
 from hpsearch.model.export.pillow import Preprocess
-from hpsearch.model.facts import PreprocessingFacts
-from hpsearch.model.images import as_seen
+from hpsearch.model.images import PreprocessingFacts, as_seen
 
 
 def _facts(channels: int, window: Window | None = None, **changed: Any) -> PreprocessingFacts:
@@ -51,6 +52,21 @@ def test_is_what_a_model_does_to_an_image(facts: PreprocessingFacts) -> None:
     np.testing.assert_array_equal(
         preprocess(torch.from_numpy(images)).numpy(), _seen(images, facts)
     )
+
+
+STEP_BY_NAME = {step.name: step for step in fields(Preprocessing)}
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_every_step_that_an_image_may_take_is_in_the_graph(name: str) -> None:
+    default, kind = STEPS[name], STEP_BY_NAME[name].type
+    others = {bool: [not default], float: [0.5], str: get_args(kind)}[type(default)]
+    shape = (2, 40, 31, 3)
+    images = (np.random.default_rng(0).beta(2, 3, shape) * 255).astype(np.uint8)
+    for value in others:
+        facts = _facts(3, **{name: value})
+        found = Preprocess(facts)(torch.from_numpy(images)).numpy()
+        np.testing.assert_array_equal(found, _seen(images, facts))
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -8,9 +8,14 @@ import pytest
 from PIL import Image
 
 from hpsearch.detectors.base import ImageView, Setup
-from hpsearch.detectors.features import FeaturesDetector
-from hpsearch.model.bundle import calibrated
-from hpsearch.model.facts import BackboneFacts, ModelFacts, Provenance, preprocessing_facts
+from hpsearch.detectors.pooled_features import FeaturesDetector
+from hpsearch.model.bundle import (
+    BackboneFacts,
+    ModelFacts,
+    Provenance,
+    calibrated,
+    preprocessing_facts,
+)
 from hpsearch.model.model import Model
 
 SIDE = 16

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hpsearch.model.facts import Calibration, ModelFacts
+from hpsearch.model.bundle import Calibration, ModelFacts
 from hpsearch.model.model import Model
 from hpsearch.model.predict.heat import HeatMaps, coloured, overlay, safe_name
-from hpsearch.model.predict.inputs import Block, Input, decode, find_images
+from hpsearch.model.predict.inputs import ImageBlock, Input, decode, find_images
 from hpsearch.model.predict.predict import predict
 
 
@@ -42,7 +42,7 @@ def left_white(tmp_path: Path) -> Path:
 
 
 def _write(model: object, path: Path, folder: Path) -> tuple[np.ndarray, np.ndarray]:
-    block = Block(0, (Input("some/left white", path),), model.facts.preprocessing)  # type: ignore
+    block = ImageBlock(0, (Input("some/left white", path),), model.facts.preprocessing)  # type: ignore
     HeatMaps(model, folder).write({"some/left white": 3}, decode(block))  # type: ignore
     names = [f"000003-some_left_white-{kind}.png" for kind in ("heat", "overlay")]
     assert sorted(path.name for path in folder.iterdir()) == names

@@ -7,7 +7,7 @@ from hpsearch.model.predict.inputs import find_images
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def mixed_files(tmp_path: Path) -> Path:
     for name in ("b.png", "a/c.JPG", "a/b.png", "notes.txt", "a/deep/scan.dcm"):
         path = tmp_path / "images" / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -15,38 +15,38 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "images"
 
 
-def test_a_folder_stands_for_the_images_below_it_and_names_the_rest(folder: Path) -> None:
-    (folder / "._b.png").touch()
-    found = find_images([folder]).images
+def test_a_folder_stands_for_the_images_below_it_and_names_the_rest(mixed_files: Path) -> None:
+    (mixed_files / "._b.png").touch()
+    found = find_images([mixed_files]).images
     assert [image.image_id for image in found] == ["a/b.png", "a/c.JPG", "a/deep/scan.dcm", "b.png"]
-    assert all(image.path == folder / image.image_id for image in found)
-    for paths in ([folder], [folder, folder / "b.png"]):
+    assert all(image.path == mixed_files / image.image_id for image in found)
+    for paths in ([mixed_files], [mixed_files, mixed_files / "b.png"]):
         (note,) = find_images(paths).notes
         assert note == ("images: 2 files are passed over: 1 hidden, 1 .txt (._b.png, notes.txt)")
 
 
-def test_several_paths_keep_their_order_and_each_image_comes_once(folder: Path) -> None:
-    last = folder / "b.png"
-    found = find_images([last, folder, last]).images
+def test_several_paths_keep_their_order_and_each_image_comes_once(mixed_files: Path) -> None:
+    last = mixed_files / "b.png"
+    found = find_images([last, mixed_files, last]).images
     assert [image.path for image in found] == [
         last,
-        *(folder / name for name in ("a/b.png", "a/c.JPG", "a/deep/scan.dcm")),
+        *(mixed_files / name for name in ("a/b.png", "a/c.JPG", "a/deep/scan.dcm")),
     ]
     assert [image.image_id for image in found] == [str(image.path) for image in found]
 
 
-def test_a_file_may_have_any_name(folder: Path) -> None:
-    found = find_images([folder / "notes.txt"])
-    assert [image.path for image in found.images] == [folder / "notes.txt"]
+def test_a_file_may_have_any_name(mixed_files: Path) -> None:
+    found = find_images([mixed_files / "notes.txt"])
+    assert [image.path for image in found.images] == [mixed_files / "notes.txt"]
     assert found.notes == ()
 
 
-def test_a_manifest_names_its_images_and_may_have_other_columns(folder: Path) -> None:
-    manifest = folder / "list.csv"
+def test_a_manifest_names_its_images_and_may_have_other_columns(mixed_files: Path) -> None:
+    manifest = mixed_files / "list.csv"
     manifest.write_text('label,image_path\n1,b.png\n0,"a/c.JPG"\n,gone.png\n,\n', "utf-8-sig")
     found = find_images([manifest]).images
     assert [image.image_id for image in found] == ["b.png", "a/c.JPG", "gone.png"]
-    assert found[0].path == folder / "b.png"
+    assert found[0].path == mixed_files / "b.png"
 
 
 @pytest.mark.parametrize("content", ["", "path\na.png\n", 'image_path\n"a', "\xff"])

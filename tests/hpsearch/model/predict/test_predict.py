@@ -32,7 +32,7 @@ def _stop_after(n: int) -> Callable[[str, int, int], None]:
 
 
 @pytest.fixture
-def images(make_images: MakeImages, tmp_path: Path) -> Path:
+def image_folder(make_images: MakeImages, tmp_path: Path) -> Path:
     return make_images(tmp_path / "images", 40, BROKEN)
 
 
@@ -41,13 +41,13 @@ def _left(folder: Path) -> set[str]:
 
 
 def test_a_row_an_image_and_a_list_of_the_broken(
-    model: Model, images: Path, tmp_path: Path
+    model: Model, image_folder: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "scores.csv"
     told: list[tuple[str, int, int]] = []
     prediction = predict(
         model,
-        find_images([images]).images,
+        find_images([image_folder]).images,
         out,
         batch_size=8,
         workers=1,
@@ -57,7 +57,7 @@ def test_a_row_an_image_and_a_list_of_the_broken(
     assert list(table.columns) == ["image_id", "score", "p_value", "is_anomaly"]
     readable = [f"{n:04d}.png" for n in range(40) if n not in BROKEN]
     assert table["image_id"].tolist() == readable
-    scores = model.score([images / name for name in readable])
+    scores = model.score([image_folder / name for name in readable])
     np.testing.assert_allclose(table["score"], scores, rtol=1e-9)
     np.testing.assert_allclose(table["p_value"], model.p_values(scores), rtol=1e-12)
     assert table["is_anomaly"].tolist() == model.is_anomaly(scores).astype(int).tolist()
@@ -72,11 +72,11 @@ def test_a_row_an_image_and_a_list_of_the_broken(
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
 def test_stopped_half_way_it_ends_with_the_same_file(
-    suffix: str, model: Model, images: Path, tmp_path: Path
+    suffix: str, model: Model, image_folder: Path, tmp_path: Path
 ) -> None:
     if suffix == ".parquet":
         pytest.importorskip("pyarrow")
-    found = find_images([images]).images
+    found = find_images([image_folder]).images
     whole, stopped = tmp_path / f"whole{suffix}", tmp_path / f"stopped{suffix}"
     predict(model, found, whole, batch_size=20)
     with pytest.raises(Stopped):
@@ -107,21 +107,25 @@ def _new_image(model: Model, images: Path) -> Model:
 
 @pytest.mark.parametrize("change", [_other_model, _mended_image, _new_image])
 def test_what_was_scored_for_another_job_is_not_taken(
-    change: Callable[[Model, Path], Model], model: Model, images: Path, tmp_path: Path
+    change: Callable[[Model, Path], Model], model: Model, image_folder: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "scores.csv"
     with pytest.raises(Stopped):
-        predict(model, find_images([images]).images, out, batch_size=21, progress=_stop_after(20))
-    prediction = predict(change(model, images), find_images([images]).images, out, batch_size=21)
+        predict(
+            model, find_images([image_folder]).images, out, batch_size=21, progress=_stop_after(20)
+        )
+    prediction = predict(
+        change(model, image_folder), find_images([image_folder]).images, out, batch_size=21
+    )
     assert prediction.n_before == 0
-    assert prediction.n_scored + prediction.n_unreadable == len(find_images([images]).images)
+    assert prediction.n_scored + prediction.n_unreadable == len(find_images([image_folder]).images)
 
 
-def test_parquet_holds_the_same_as_csv(model: Model, images: Path, tmp_path: Path) -> None:
+def test_parquet_holds_the_same_as_csv(model: Model, image_folder: Path, tmp_path: Path) -> None:
     pytest.importorskip("pyarrow")
     tables = []
     for name, read in (("a.csv", pd.read_csv), ("a.parquet", pd.read_parquet)):
-        predict(model, find_images([images]).images, tmp_path / name, batch_size=64)
+        predict(model, find_images([image_folder]).images, tmp_path / name, batch_size=64)
         tables.append(read(tmp_path / name))
     assert tables[1]["is_anomaly"].dtype == bool
     as_csv = tables[1].assign(is_anomaly=tables[1]["is_anomaly"].astype(int))
@@ -129,10 +133,10 @@ def test_parquet_holds_the_same_as_csv(model: Model, images: Path, tmp_path: Pat
 
 
 def test_without_a_calibration_two_columns_are_empty(
-    model: Model, images: Path, tmp_path: Path
+    model: Model, image_folder: Path, tmp_path: Path
 ) -> None:
     bare = Model(model.facts.model_copy(update={"calibration": None}), model.detector)
-    prediction = predict(bare, find_images([images]).images, tmp_path / "scores.csv")
+    prediction = predict(bare, find_images([image_folder]).images, tmp_path / "scores.csv")
     table = pd.read_csv(tmp_path / "scores.csv")
     assert table[["p_value", "is_anomaly"]].isna().all(axis=None)
     assert table["score"].notna().all()
@@ -163,41 +167,43 @@ def test_any_file_name_comes_back(model: Model, make_images: MakeImages, tmp_pat
     assert len(pd.read_parquet(tmp_path / "scores.parquet")) == 3
 
 
-def test_a_name_that_is_no_table(model: Model, images: Path, tmp_path: Path) -> None:
+def test_a_name_that_is_no_table(model: Model, image_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(SpecError, match=r"must end in \.csv or \.parquet"):
-        predict(model, find_images([images]).images, tmp_path / "scores.xlsx")
+        predict(model, find_images([image_folder]).images, tmp_path / "scores.xlsx")
     with pytest.raises(SpecError, match="no maps"):
-        predict(model, find_images([images]).images, tmp_path / "a.csv", maps=tmp_path / "maps")
+        predict(
+            model, find_images([image_folder]).images, tmp_path / "a.csv", maps=tmp_path / "maps"
+        )
     assert _left(tmp_path) == set()
 
 
 def test_parquet_without_pyarrow_is_one_line(
-    model: Model, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: Model, image_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("hpsearch.model.predict.tables.find_spec", lambda name: None)
     with pytest.raises(SpecError, match="needs pyarrow"):
-        predict(model, find_images([images]).images, tmp_path / "scores.parquet")
+        predict(model, find_images([image_folder]).images, tmp_path / "scores.parquet")
 
 
 def test_two_processes_do_not_write_the_same_table(
-    model: Model, images: Path, tmp_path: Path
+    model: Model, image_folder: Path, tmp_path: Path
 ) -> None:
     parts = tmp_path / ".scores.csv.parts"
     parts.mkdir()
     with FileLock(parts / "lock"), pytest.raises(DataError, match="another process writes it"):
-        predict(model, find_images([images]).images, tmp_path / "scores.csv")
+        predict(model, find_images([image_folder]).images, tmp_path / "scores.csv")
 
 
-def test_a_folder_that_cannot_be_made(model: Model, images: Path, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_made(model: Model, image_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(DataError, match="cannot be written"):
-        predict(model, find_images([images]).images, tmp_path / "file" / "scores.csv")
+        predict(model, find_images([image_folder]).images, tmp_path / "file" / "scores.csv")
 
 
-def test_further_frames_are_counted(model: Model, images: Path, tmp_path: Path) -> None:
+def test_further_frames_are_counted(model: Model, image_folder: Path, tmp_path: Path) -> None:
     frames = [Image.new("RGB", (16, 16), (grey, 90, 90)) for grey in (80, 120, 160)]
-    frames[0].save(images / "a.tiff", save_all=True, append_images=frames[1:])
-    prediction = predict(model, find_images([images]).images, tmp_path / "s.csv", workers=1)
+    frames[0].save(image_folder / "a.tiff", save_all=True, append_images=frames[1:])
+    prediction = predict(model, find_images([image_folder]).images, tmp_path / "s.csv", workers=1)
     assert (prediction.n_many_frames, prediction.n_scored) == (1, 37)
 
 
@@ -219,13 +225,13 @@ def test_where_nothing_can_be_read_there_is_a_list_and_no_table(
 
 
 def test_without_a_window_the_model_is_what_to_change(
-    model: Model, images: Path, tmp_path: Path
+    model: Model, image_folder: Path, tmp_path: Path
 ) -> None:
     deep = np.arange(400, dtype=np.uint16).reshape(20, 20)
-    Image.fromarray(deep).save(images / "deep.png")
-    predict(model, find_images([images]).images, tmp_path / "scores.csv", workers=1)
+    Image.fromarray(deep).save(image_folder / "deep.png")
+    predict(model, find_images([image_folder]).images, tmp_path / "scores.csv", workers=1)
     reasons = pd.read_csv(tmp_path / "scores.unreadable.csv").set_index("image_id")["reason"]
     assert reasons["deep.png"] == (
-        f"{images / 'deep.png'}: holds more than 8 bits a channel (values from 0 to 399); take a "
-        "model of a study with dataset.window, or convert the image to 8 bits"
+        f"{image_folder / 'deep.png'}: holds more than 8 bits a channel (values from 0 to 399); "
+        "take a model of a study with dataset.window, or convert the image to 8 bits"
     )

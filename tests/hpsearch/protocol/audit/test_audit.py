@@ -11,7 +11,7 @@ from hpsearch.datasets.manifest import load_manifest
 from hpsearch.datasets.reading import ShownCounts
 from hpsearch.datasets.table import Dataset, validate_table
 from hpsearch.errors import DataError
-from hpsearch.protocol.audit.report import audit
+from hpsearch.protocol.audit.audit import audit
 from hpsearch.protocol.protocol import Finding, check_budget
 
 SHARED = Path(os.environ.get("HPSEARCH_SHARED", Path(__file__).parents[4] / "shared" / "data"))

@@ -2,8 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hpsearch.datasets.table import COLUMNS, Dataset
-from hpsearch.protocol.audit.report import audit
+from hpsearch.datasets.table import IMAGE_COLUMNS, Dataset
+from hpsearch.protocol.audit.audit import audit
 from hpsearch.protocol.fold_files import OfficialFolds
 from hpsearch.protocol.folds import Fold, make_folds
 
@@ -18,7 +18,7 @@ def make_dataset(*, train_anomalies: bool) -> Dataset:
             if label == 0 or split == "test" or train_anomalies:
                 kind = "tumour" if label else ""
                 rows.append((f"{split}{number}", "", label, kind, "", split, ""))
-    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    table = pd.DataFrame(rows, columns=list(IMAGE_COLUMNS))
     arrays = np.random.default_rng(0).integers(0, 256, (len(table), 8, 8, 1), dtype=np.uint8)
     return Dataset("set", table, arrays=arrays)
 

@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from hpsearch.datasets.table import COLUMNS, Dataset
+from hpsearch.datasets.table import IMAGE_COLUMNS, Dataset
 from hpsearch.protocol.audit import near_duplicates
-from hpsearch.protocol.audit.look import LOOK, SIDE, bits_of, look_at
+from hpsearch.protocol.audit.audit import Audit, audit
+from hpsearch.protocol.audit.image_rules import GREY_SIDE, LOOK, bits_of, look_at
 from hpsearch.protocol.audit.near_duplicates import near_duplicate_findings
-from hpsearch.protocol.audit.report import Audit, audit
 
 N = 24  # strangers, half of them to test on
 Change = Callable[[Image.Image], Image.Image]
@@ -59,7 +59,7 @@ def audit_of(
         split = "test" if N // 2 <= number < N else "train"
         group = (groups or {}).get(number, "")
         rows.append((str(number), f"{number}.png", 0, "", group, split, ""))
-    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    table = pd.DataFrame(rows, columns=list(IMAGE_COLUMNS))
     return audit(Dataset("set", table, root=folder))
 
 
@@ -130,7 +130,7 @@ def test_the_pairs_are_those_of_comparing_all_with_all(
         looks[position] = look_at(Image.fromarray(lies.clip(0, 255).astype(np.uint8)))
     ids = [str(position) for position in range(120)]
     table = pd.DataFrame({"image_id": ids, "group": ids, "split": "train"})
-    squares = looks["grey"].astype(float).reshape(-1, SIDE, SIDE)
+    squares = looks["grey"].astype(float).reshape(-1, GREY_SIDE, GREY_SIDE)
     grey, expected = np.zeros((120, 120)), set()
     for flip in (1, -1):
         for quarters in range(4):

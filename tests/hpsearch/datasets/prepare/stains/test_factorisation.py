@@ -4,8 +4,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpsearch.datasets.prepare.stains.factorisation import concentrations, learn_stains
 from hpsearch.datasets.prepare.stains.optics import optical_density, planes
+from hpsearch.datasets.prepare.stains.vahadane import concentrations, learn_stains
 
 DEGREES = 5  # the largest angle between a stain and its estimate
 
