@@ -33,7 +33,7 @@ from hpsearch.cli.options import (
 from hpsearch.cli.run_options import ExamplesOption, TypesOption, refuse_draw, settings_of
 from hpsearch.cli.screen import Screen
 from hpsearch.config.spec import StudySpec, build_spec
-from hpsearch.datasets.registry import DatasetInfo, dataset_infos, load_dataset
+from hpsearch.datasets.registry import dataset_infos, load_dataset
 from hpsearch.errors import SpecError
 from hpsearch.io.cache import cache_dir
 from hpsearch.io.files import printable, write_text_atomic
@@ -42,7 +42,7 @@ from hpsearch.protocol.audit.audit import Audit, audit
 from hpsearch.protocol.fold_files import read_fold_files
 from hpsearch.protocol.protocol import Finding
 
-LISTED = 10  # findings of one kind on screen
+_LISTED = 10  # findings of one kind on screen
 ReportOption = Annotated[
     Path | None, typer.Option("--report", help="File for everything found, as JSON.")
 ]
@@ -76,7 +76,11 @@ def check(
     with listener_for(json=json) as listener:
         found = _audit(spec, listener)
     if report is not None:
-        _write(report, found)
+        try:
+            write_text_atomic(report, json_format.dumps(found.to_json(), indent=1) + "\n")
+        except OSError as error:
+            what = f"cannot be written ({error.strerror})"
+            raise SpecError(f"--report {printable(report)}: {what}; give another file") from error
     if json:
         print(json_format.dumps(found.to_json()))
     else:
@@ -107,17 +111,22 @@ def _audit(spec: StudySpec, reporter: Reporter) -> Audit:
     )
 
 
-def _write(report: Path, found: Audit) -> None:
-    try:
-        write_text_atomic(report, json_format.dumps(found.to_json(), indent=1) + "\n")
-    except OSError as error:
-        what = f"cannot be written ({error.strerror})"
-        raise SpecError(f"--report {printable(report)}: {what}; give another file") from error
-
-
 def _print(found: Audit) -> None:
+    table = Table(title="images by class")
+    for column in ("split", "class", "type"):
+        table.add_column(column)
+    for column in ("images", "groups"):
+        table.add_column(column, justify="right")
+    for row in found.classes:
+        table.add_row(
+            row.split,
+            row.kind,
+            row.anomaly_type,
+            f"{row.images:,}",
+            f"{row.groups:,}",
+        )
     console = Screen()
-    console.print(_classes(found))
+    console.print(table)
     for kind, counts in found.formats.items():
         shown = ", ".join(f"{count:,} of {value}" for value, count in list(counts.items())[:3])
         rest = f" and {len(counts) - 3:,} other {kind}" if len(counts) > 3 else ""
@@ -139,32 +148,15 @@ def _print(found: Audit) -> None:
     )
 
 
-def _classes(found: Audit) -> Table:
-    table = Table(title="images by class")
-    for column in ("split", "class", "type"):
-        table.add_column(column)
-    for column in ("images", "groups"):
-        table.add_column(column, justify="right")
-    for row in found.classes:
-        table.add_row(
-            row.split,
-            row.kind,
-            row.anomaly_type,
-            f"{row.images:,}",
-            f"{row.groups:,}",
-        )
-    return table
-
-
 def _finding_lines(findings: Iterable[Finding]) -> Iterable[str]:
     """A line a finding, errors first; of many of one kind the first few and a count."""
     kinds: dict[tuple[str, str], list[Finding]] = defaultdict(list)
     for finding in findings:
         kinds[finding.severity, finding.check].append(finding)
     for (severity, kind), alike in kinds.items():
-        yield from (f"{severity}: {kind}: {finding.message}" for finding in alike[:LISTED])
-        if len(alike) > LISTED:
-            more = len(alike) - LISTED
+        yield from (f"{severity}: {kind}: {finding.message}" for finding in alike[:_LISTED])
+        if len(alike) > _LISTED:
+            more = len(alike) - _LISTED
             yield f"{severity}: {kind}: and {more:,} more; --report FILE lists all"
 
 
@@ -176,7 +168,14 @@ def datasets(json: JsonOption = False) -> None:
         return
     console = Console(highlight=False)
     for info in infos:
-        console.print(f"[bold]{info.name}[/bold]  {_counts(info)}; {_on_disk(info)}")
+        counts = "counts unknown until it is there"
+        if info.n_normals is not None:
+            anomalies = f"{info.n_anomalies:,} anomalous of {info.n_types} types"
+            counts = f"{info.n_normals:,} normal, {anomalies}"
+        where = "on disk" if info.on_disk else "not on disk"
+        if info.on_disk and info.size_bytes:
+            where += f", {info.size_bytes / 2**20:.0f} MB"
+        console.print(f"[bold]{info.name}[/bold]  {counts}; {where}")
         console.print(Padding(f"{info.summary}\n{info.how}", (0, 0, 1, 4)), markup=False)
     console.print(
         "Your own images: --dataset DIR (train/good, test/good and test/<type> as in MVTec AD; or "
@@ -185,15 +184,3 @@ def datasets(json: JsonOption = False) -> None:
         highlight=False,
         markup=False,
     )
-
-
-def _counts(info: DatasetInfo) -> str:
-    if info.n_normals is None:
-        return "counts unknown until it is there"
-    return f"{info.n_normals:,} normal, {info.n_anomalies:,} anomalous of {info.n_types} types"
-
-
-def _on_disk(info: DatasetInfo) -> str:
-    if not info.on_disk:
-        return "not on disk"
-    return f"on disk, {info.size_bytes / 2**20:.0f} MB" if info.size_bytes else "on disk"

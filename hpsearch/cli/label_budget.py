@@ -16,7 +16,7 @@ from hpsearch.cli.options import DEFAULT_RUNS, JsonOption, RunArgument, RunsOpti
 from hpsearch.cli.screen import Screen, say
 from hpsearch.config.spec import MAX_SEED
 from hpsearch.errors import SpecError
-from hpsearch.evaluation.label_budget.curves import BudgetCurves, Point, advice
+from hpsearch.evaluation.label_budget.curves import BudgetCurves, advice
 from hpsearch.evaluation.label_budget.simulation import Question
 from hpsearch.evaluation.label_budget.study_curves import (
     Train,
@@ -28,7 +28,8 @@ from hpsearch.io.cache import cache_dir
 from hpsearch.search.events import Listener
 from hpsearch.storage.run_dir import RunDir, find_study
 
-NAME = "label_budget"
+_NAME = "label_budget"
+_OFTEN = 3  # configurations that a line names
 _MODELS = {
     "final": "models trained on all normals",
     "folds": "the models of the folds (mean), each trained on a part of the normals",
@@ -63,7 +64,7 @@ def label_budget(
     with listener_for(json=json) as listener:
         train = None if no_train else trainer(folder, listener, device, workers)
         curves = study_curves(folder, question, train=train, progress=listener.progress)
-    report = write_report(folder, curves, NAME)
+    report = write_report(folder, curves, _NAME)
     labels = folder.spec().labels
     last = advice(curves, n_types=labels.n_anomaly_types, n_examples=labels.n_examples)
     if json:
@@ -75,7 +76,12 @@ def label_budget(
 
 @dataclass(frozen=True)
 class Report:
-    """Where the figure and its numbers were written."""
+    """Where the figure and its numbers were written.
+
+    Attributes:
+        html: page of the figure.
+        csv: its numbers.
+    """
 
     html: Path
     csv: Path
@@ -129,15 +135,6 @@ def report_json(folder: RunDir, curves: BudgetCurves, report: Report) -> dict[st
 
 def print_curves(folder: RunDir, curves: BudgetCurves, report: Report) -> None:
     """Print the points as a table, and what its figures are."""
-    console = Screen()
-    console.print()
-    console.print(_table(folder, curves))
-    for line in _remarks(curves):
-        console.print(line, soft_wrap=True)
-    say(f"figure: {report.html}", f"numbers: {report.csv}")
-
-
-def _table(folder: RunDir, curves: BudgetCurves) -> Table:
     table = Table(
         title=f"{folder.path.name}: test ROC AUC of what few labels choose",
         caption=f"mean ± standard deviation over {curves.question.repeats} draws; interval: 95 %, "
@@ -146,21 +143,23 @@ def _table(folder: RunDir, curves: BudgetCurves) -> Table:
     for column in ("types", "examples", "AUC", "interval", "lost", "chosen"):
         table.add_column(column, no_wrap=column != "chosen")
     for point in curves.points:
+        chosen = [f"{trial} x{times}" for trial, times in point.chosen]
+        if len(chosen) > _OFTEN:
+            chosen[_OFTEN:] = [f"{len(chosen) - _OFTEN} more"]
         table.add_row(
             str(point.cell.n_types),
             str(point.cell.n_examples),
             f"{point.mean:.3f}" + ("" if point.std is None else f" ± {point.std:.3f}"),
             "-" if point.low is None else f"{point.low:.3f} - {point.high:.3f}",
             f"{point.regret:.3f}",
-            _often(point),
+            ", ".join(chosen),
         )
-    return table
-
-
-def _often(point: Point, shown: int = 3) -> str:
-    more = len(point.chosen) - shown
-    words = [f"{trial} x{times}" for trial, times in point.chosen[:shown]]
-    return ", ".join(words) + (f", {more} more" if more > 0 else "")
+    console = Screen()
+    console.print()
+    console.print(table)
+    for line in _remarks(curves):
+        console.print(line, soft_wrap=True)
+    say(f"figure: {report.html}", f"numbers: {report.csv}")
 
 
 def _remarks(curves: BudgetCurves) -> list[str]:
@@ -173,7 +172,9 @@ def _remarks(curves: BudgetCurves) -> list[str]:
     few = [point.cell for point in curves.points if point.cell.n_eligible < curves.n_types]
     if few:
         words = ", ".join(
-            f"{cell.n_examples} of {_types(cell.n_types)} (from {cell.n_eligible})" for cell in few
+            f"{cell.n_examples} of {cell.n_types} type{'' if cell.n_types == 1 else 's'} "
+            f"(from {cell.n_eligible})"
+            for cell in few
         )
         lines.append(f"drawn from the types that hold enough, not all {curves.n_types}: {words}")
     if curves.left_out:
@@ -187,10 +188,6 @@ def _remarks(curves: BudgetCurves) -> list[str]:
             "seen, leave its figure"
         )
     return lines
-
-
-def _types(number: int) -> str:
-    return f"{number} type{'' if number == 1 else 's'}"
 
 
 def _numbers(option: str, text: str | None) -> tuple[int, ...] | None:

@@ -71,7 +71,8 @@ def main() -> None:
     completed, 130 and 143 stopped by SIGINT and SIGTERM.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    signal.signal(signal.SIGTERM, _terminate)
+    # End as by Ctrl-C: what is open is closed on the way, and workers are ended.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
     try:
         app()
     except NothingCompletedError as error:
@@ -89,11 +90,6 @@ def main() -> None:
         if end.code in (INTERRUPTED, TERMINATED):  # the first is what typer makes of Ctrl-C
             _fail("hpsearch: stopped; the same command goes on from here", int(end.code))
         raise
-
-
-def _terminate(*_: object) -> None:
-    """End as by Ctrl-C: what is open is closed on the way, and workers are ended."""
-    sys.exit(TERMINATED)
 
 
 def _fail(message: str, code: int) -> None:

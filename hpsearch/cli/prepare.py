@@ -23,7 +23,7 @@ from hpsearch.errors import SpecError
 from hpsearch.io.cache import cache_dir
 from hpsearch.io.files import printable
 
-KINDS = {NORMAL: "normal", ANOMALY: "tumour"}
+_KINDS = {NORMAL: "normal", ANOMALY: "tumour"}
 NIH_NAMES = tuple(source.name for source in NIH_SETS)
 
 prepare_app = typer.Typer(
@@ -146,7 +146,7 @@ def _print_tiles(prepared: PreparedTiles, *, json: bool) -> None:
     counts = Counter[tuple[str, int]]((row.split, row.label_index) for row in prepared.rows)
     if json:
         tiles = {
-            f"{split}_{KINDS[label]}": counts[split, label]
+            f"{split}_{_KINDS[label]}": counts[split, label]
             for split in SPLITS
             for label in (NORMAL, ANOMALY)
         }
@@ -161,7 +161,7 @@ def _print_tiles(prepared: PreparedTiles, *, json: bool) -> None:
     for name, reason in prepared.left_out:
         say(f"left out: {name}: {reason}")
     for split in SPLITS:
-        words = (f"{counts[split, label]:,} {KINDS[label]}" for label in (NORMAL, ANOMALY))
+        words = (f"{counts[split, label]:,} {_KINDS[label]}" for label in (NORMAL, ANOMALY))
         say(f"{split}: {', '.join(words)} tiles")
     if prepared.thumbnails is not None:
         say(f"{prepared.thumbnails} shows the tissue and the tiles of each slide: look at them")

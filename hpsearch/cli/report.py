@@ -1,8 +1,6 @@
 """`hpsearch report`: a study to look at, as one page or as Markdown."""
 
 import webbrowser
-from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -19,7 +17,6 @@ from hpsearch.storage.run_dir import find_study
 
 if TYPE_CHECKING:
     from hpsearch.io.processes import Progress
-    from hpsearch.reports.document import Document
     from hpsearch.reports.examples.store import Example
     from hpsearch.reports.study_data import StudyData
 
@@ -53,20 +50,16 @@ def report(
         examples, missing = _examples(data, device, listener.progress)
     document = study_report(data, examples, missing=missing)
     path = folder.report / f"report.{format}"
-    _write(write_html if format == "html" else write_markdown, path, document)
+    try:
+        (write_html if format == "html" else write_markdown)(path, document)
+    except OSError as error:
+        what = f"cannot be written ({printable(error.strerror or error)})"
+        raise StudyError(f"{printable(path)}: {what}; mend that and run it again") from error
     if missing is not None:
         say(f"without pictures: {missing}")
     say(path)
     if browser:
         webbrowser.open(path.absolute().as_uri())
-
-
-def _write(write: Callable[[Path, "Document"], None], path: Path, document: "Document") -> None:
-    try:
-        write(path, document)
-    except OSError as error:
-        what = f"cannot be written ({printable(error.strerror or error)})"
-        raise StudyError(f"{printable(path)}: {what}; mend that and run it again") from error
 
 
 def _examples(

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -81,9 +81,23 @@ def reproduce(
     if what not in REPRODUCIBLE:
         there = ", ".join(REPRODUCIBLE)
         raise SpecError(f"reproduce {what!r:.60}: not there yet; what can be reproduced: {there}")
-    _require_fit(what, classes=classes, rows=rows, normal_class=normal_class)
+    if rows is not None and what != "table4":
+        raise SpecError(f"--rows: is for table4, not {what}; leave it out")
+    if classes is not None and what not in _BY_CLASS:
+        raise SpecError(f"--classes: is for {', '.join(_BY_CLASS)}, not {what}; leave it out")
+    if normal_class is not None and what in _BY_CLASS:
+        raise SpecError(f"--normal-class: {what} takes each class in turn; use --classes")
     if published:
-        _require_searched_nothing(what, context.params)
+        if what not in PAPER_TABLES:
+            raise SpecError(
+                f"--published: is for {', '.join(PAPER_TABLES)}, not {what}; leave it out"
+            )
+        for option in options.DRAW:  # how to search, where nothing is searched
+            if context.params.get(option) is not None:
+                raise SpecError(
+                    f"--{option.replace('_', '-')}: with --published no labels are used; "
+                    "leave it out"
+                )
     name = dataset or DEFAULT_DATASET
     given = options.settings_of({**context.params, "dataset": name, "study_name": None})
     if axis:
@@ -148,25 +162,3 @@ def parse_classes(text: str | None) -> tuple[str, ...] | None:
     if not all(names) or len(set(names)) < len(names):
         raise SpecError(f"--classes {text!r:.60}: write different names, e.g. car,ship")
     return names
-
-
-def _require_fit(
-    what: str, *, classes: str | None, rows: str | None, normal_class: str | None
-) -> None:
-    if rows is not None and what != "table4":
-        raise SpecError(f"--rows: is for table4, not {what}; leave it out")
-    if classes is not None and what not in _BY_CLASS:
-        raise SpecError(f"--classes: is for {', '.join(_BY_CLASS)}, not {what}; leave it out")
-    if normal_class is not None and what in _BY_CLASS:
-        raise SpecError(f"--normal-class: {what} takes each class in turn; use --classes")
-
-
-def _require_searched_nothing(what: str, given: Mapping[str, Any]) -> None:
-    """Refuse what says how to search where nothing is searched."""
-    if what not in PAPER_TABLES:
-        raise SpecError(f"--published: is for {', '.join(PAPER_TABLES)}, not {what}; leave it out")
-    for name in options.DRAW:
-        if given.get(name) is not None:
-            raise SpecError(
-                f"--{name.replace('_', '-')}: with --published no labels are used; leave it out"
-            )

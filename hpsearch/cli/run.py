@@ -111,7 +111,12 @@ def run(
 
 def _asked(given: Mapping[str, Any]) -> StudySpec:
     """The study of the options: one to go on with, a shipped or a named one; and its changes."""
-    base = _begun(given) or _read_one(given["study"] or default_study(given["dataset"]))
+    base = _begun(given)
+    if base is None:
+        name = given["study"] or default_study(given["dataset"])
+        base = read_study(name)
+        if ROWS in base:
+            raise SpecError(f"study {name}: is a table of studies; run `hpsearch reproduce table4`")
     settings = options.settings_of(given)
     if given["axis"]:
         detector = given["detector"] or base.get("detector", DEFAULT_DETECTOR)
@@ -156,11 +161,3 @@ def default_name(
         parts = [data_name(dataset), own_class, detector or DEFAULT_DETECTOR]
     parts.append(protocol if protocol == "official" else None)
     return "-".join(part for part in parts if part)
-
-
-def _read_one(name: str) -> dict[str, Any]:
-    """The mapping of a study that is run as one, not of a table of studies."""
-    study = read_study(name)
-    if ROWS in study:
-        raise SpecError(f"study {name}: is a table of studies; run `hpsearch reproduce table4`")
-    return study

@@ -85,7 +85,7 @@ LogOption = Annotated[
     typer.Option(help="tensorboard or mlflow: keep trials and results there too; may be repeated."),
 ]
 
-SETTINGS = {
+_SETTINGS = {
     "study_name": "study_name",
     "dataset": "dataset.name",
     "root": "dataset.root",
@@ -133,7 +133,7 @@ def settings_of(options: Mapping[str, Any]) -> dict[str, Any]:
     if options.get("window") is not None:
         options["window"] = parse_window(options["window"])
     nested: dict[str, Any] = {}
-    for option, setting in SETTINGS.items():
+    for option, setting in _SETTINGS.items():
         value = options.get(option)
         if value is None:
             continue

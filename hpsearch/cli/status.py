@@ -30,7 +30,14 @@ def status(
     if run is not None:
         rows = [_row(find_study(run, runs))]
     else:
-        rows = [_row_or_error(study) for study in list_studies(runs) or [find_study(None, runs)]]
+        rows = []
+        for folder in list_studies(runs) or [find_study(None, runs)]:
+            try:
+                rows.append(_row(folder))
+            except UserError as error:  # one that is damaged must not hide the others
+                run_dir = str(folder.path.absolute())
+                broken = {"study": folder.path.name, "run_dir": run_dir, "error": printable(error)}
+                rows.append(broken)
     if json:
         print(json_format.dumps(rows, indent=1))
         return
@@ -64,15 +71,6 @@ def _figure(criterion: Criterion, value: float | None, trial: int | None) -> str
     return (
         "-" if value is None else f"trial {trial}: {FIGURES[criterion]} {figure(criterion, value)}"
     )
-
-
-def _row_or_error(folder: RunDir) -> dict[str, Any]:
-    """The row of a study, or why it has none: one that is damaged must not hide the others."""
-    try:
-        return _row(folder)
-    except UserError as error:
-        run_dir = str(folder.path.absolute())
-        return {"study": folder.path.name, "run_dir": run_dir, "error": printable(error)}
 
 
 def _row(folder: RunDir) -> dict[str, Any]:

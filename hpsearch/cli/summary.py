@@ -47,7 +47,7 @@ def summary_json(folder: RunDir, result: FinalResult, study: optuna.Study) -> di
         return asdict(estimate) if estimate else None
 
     return {
-        "warnings": warnings_of(folder),
+        "warnings": folder.environment().get("warnings", []),
         "study": folder.path.name,
         "run_dir": str(folder.path.absolute()),
         "detector": folder.spec().detector,
@@ -84,9 +84,8 @@ def print_summary(folder: RunDir, result: FinalResult, *, json: bool) -> None:
         print(json_format.dumps(summary_json(folder, result, study)), flush=True)
         return
     console = Screen()
-    for warning in warnings_of(folder):
-        line = f"warning: {warning}"
-        console.print(line, soft_wrap=True)
+    for warning in folder.environment().get("warnings", []):
+        console.print(f"warning: {warning}", soft_wrap=True)
     console.print()
     by_state = trials_of(study)
     console.print(_best_trials(by_state, criterion))
@@ -102,12 +101,6 @@ def print_summary(folder: RunDir, result: FinalResult, *, json: bool) -> None:
     console.print(_test_figures(result))
     for line in _closing(folder, result, study):
         console.print(line, soft_wrap=True)
-
-
-def warnings_of(folder: RunDir) -> list[str]:
-    """What everyone who reads the study's result must be told first, a line each."""
-    warnings: list[str] = folder.environment().get("warnings", [])
-    return warnings
 
 
 def _best_trials(by_state: Trials, criterion: Criterion) -> Table:
@@ -196,35 +189,32 @@ def _test_figures(result: FinalResult) -> Table:
     return table
 
 
-def _flagging(result: FinalResult) -> str:
-    found = result.flagging
-    if found is None:
-        return "no threshold: too few normals for the false-positive rate that was asked for"
-    return (
-        f"above {found.threshold.threshold:.4g} an image is called anomalous: "
-        f"{100 * found.threshold.rate:g} % of normals by {found.threshold.n} held-out scores "
-        f"(at most {100 * found.threshold.bound:.1f} %, with 95 % confidence), "
-        f"{100 * found.normals:.1f} % of the test normals, "
-        f"{100 * found.anomalies:.1f} % of the test anomalies"
-    )
-
-
 def _closing(folder: RunDir, result: FinalResult, study: optuna.Study) -> list[str]:
-    test = result.test
+    test, flagging = result.test, result.flagging
+    threshold = "no threshold: too few normals for the false-positive rate that was asked for"
+    if flagging is not None:
+        found = flagging.threshold
+        threshold = (
+            f"above {found.threshold:.4g} an image is called anomalous: "
+            f"{100 * found.rate:g} % of normals by {found.n} held-out scores "
+            f"(at most {100 * found.bound:.1f} %, with 95 % confidence), "
+            f"{100 * flagging.normals:.1f} % of the test normals, "
+            f"{100 * flagging.anomalies:.1f} % of the test anomalies"
+        )
     lines = [
         f"winner: {one_line(result.params)}",
         f"fitted on all training normals{f' for {result.steps} steps' if result.steps else ''}",
         f"test ROC AUC {test.auroc:.3f} (95 % interval {test.interval_words()})",
-        _flagging(result),
+        threshold,
     ]
-    if result.flagging and (warning := result.flagging.warning(test.n_normal)):
+    if flagging and (warning := flagging.warning(test.n_normal)):
         lines.append(warning)
     if why := test.why_no_interval():
         lines.append(why)
     if test.auroc < 0.5:
         lines.append("below 0.5 the normal images score higher than the anomalies: do not use it")
-    if found := result.simpler_and_as_good():
-        name, reference = found
+    if simpler := result.simpler_and_as_good():
+        name, reference = simpler
         hint = "" if folder.spec().detector == "features" else "; try --detector features"
         lines.append(f"no better than a simple method: {name} has {reference.auroc:.3f}{hint}")
     steps = next_steps(folder, study)

@@ -40,7 +40,23 @@ def print_table(
     console = Screen()
     console.print()
     console.print(_ours(table, [line for line in lines if line.status != "reported"]))
-    for text in _closing(departures, outcomes):
+    texts = []
+    if departures:
+        texts += ["Not the paper's figures:", *(f"  - {text}" for text in departures)]
+    for outcome in outcomes:
+        name = outcome.folder.path
+        if outcome.absent:
+            texts.append(f"{name.name}: not run: {outcome.absent}")
+        elif outcome.failure:
+            texts.append(f"{name.name}: failed: {outcome.failure}")
+        for criterion, answer in outcome.answers.items():
+            test, tasks = answer.test, outcome.tasks(criterion)
+            texts.append(
+                f"{name} ({criterion}): {one_line(answer.searched)}; "
+                f"{test.n_normal:,} normal and {test.n_anomaly:,} anomalous test images; "
+                f"tasks {' '.join(task.name for task in tasks)}"
+            )
+    for text in texts:
         console.print(text, soft_wrap=True)
     reported: dict[str, list[TableLine]] = {}  # in the tables that the paper shows it in
     for line in lines:
@@ -89,27 +105,6 @@ def _value(figure: "Measured | PaperNumber | None") -> str:
     if figure is None:
         return _NONE
     return f"{figure.value:.1f}" + ("" if figure.std is None else f" ± {figure.std:.1f}")
-
-
-def _closing(departures: Sequence[str], outcomes: Sequence["Outcome"]) -> list[str]:
-    """What the table is not, and of each study where it lies or why it has no figure."""
-    texts = []
-    if departures:
-        texts += ["Not the paper's figures:", *(f"  - {text}" for text in departures)]
-    for outcome in outcomes:
-        name = outcome.folder.path
-        if outcome.absent:
-            texts.append(f"{name.name}: not run: {outcome.absent}")
-        elif outcome.failure:
-            texts.append(f"{name.name}: failed: {outcome.failure}")
-        for criterion, answer in outcome.answers.items():
-            test, tasks = answer.test, outcome.tasks(criterion)
-            texts.append(
-                f"{name} ({criterion}): {one_line(answer.searched)}; "
-                f"{test.n_normal:,} normal and {test.n_anomaly:,} anomalous test images; "
-                f"tasks {' '.join(task.name for task in tasks)}"
-            )
-    return texts
 
 
 def _reported(title: str, lines: Sequence["TableLine"]) -> Table:

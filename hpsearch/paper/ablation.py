@@ -42,7 +42,12 @@ class AblationRow(BaseModel):
 
 @dataclass(frozen=True)
 class RowStudy:
-    """One study, and the rows that its trainings answer."""
+    """One study, and the rows that its trainings answer.
+
+    Attributes:
+        spec: what is run.
+        rows: of the table, which differ in what chooses.
+    """
 
     spec: StudySpec
     rows: tuple[AblationRow, ...]
@@ -117,18 +122,15 @@ def _spec(
     rows: Sequence[AblationRow], data: _Mapping, options: _Mapping, *, name: str
 ) -> StudySpec:
     settings = merged(merged(data_settings(data), _common()), options)
-    axes = _axes(rows[0], options.get("space", {}).get(_DETECTOR, {}))
+    row, asked = rows[0], options.get("space", {}).get(_DETECTOR, {})
+    # The common choices, the row's, the user's, and what is fixed.
+    axes = {**_common()["space"][_DETECTOR], **row.space}
+    of_other_rows = {axis for other in table4_rows() for axis in other.space} - axes.keys()
+    axes |= {axis: choices for axis, choices in asked.items() if axis not in of_other_rows}
+    axes |= {axis: [value] for axis, value in row.fixed.items()}
     named = {"study_name": name, "search": {"criterion": rows[-1].criterion}}
     space = settings["space"] | {_DETECTOR: axes}
     return lengthened(build_spec(settings | {"space": space}, named))
-
-
-def _axes(row: AblationRow, asked: _Mapping) -> dict[str, Any]:
-    """Choices of the detector's axes: the common ones, the row's, the user's, and what is fixed."""
-    axes = {**_common()["space"][_DETECTOR], **row.space}
-    of_other_rows = {axis for other in table4_rows() for axis in other.space} - axes.keys()
-    reaching = {axis: choices for axis, choices in asked.items() if axis not in of_other_rows}
-    return axes | reaching | {axis: [value] for axis, value in row.fixed.items()}
 
 
 def _sharing(rows: Iterable[AblationRow]) -> list[list[AblationRow]]:

@@ -117,7 +117,13 @@ class TableData:
 
 @dataclass(frozen=True)
 class Part:
-    """What one study of a table is about; `normal_class` is "" where the data set has none."""
+    """What one study of a table is about.
+
+    Attributes:
+        dataset: its name.
+        normal_class: "" where the data set has none.
+        growing: whether its networks grow.
+    """
 
     dataset: str
     normal_class: str
@@ -192,13 +198,12 @@ def _classes(table: PaperTable, dataset: str, wanted: Sequence[str] | None) -> t
         return CLASSES_OF[dataset]
     if dataset not in CLASSES_OF:
         return tuple(wanted)
-    return tuple(dict.fromkeys(_class(dataset, name) for name in wanted))
-
-
-def _class(dataset: str, name: str) -> str:
+    known = CLASSES_OF[dataset]
     aliases = _TORCHVISION[dataset].aliases if dataset in _TORCHVISION else {}
-    found = aliases.get(name.lower(), name.lower())
-    if found not in CLASSES_OF[dataset]:
-        there = ", ".join(CLASSES_OF[dataset])
-        raise SpecError(f"--classes {name:.60}: no class of {dataset}; it has {there}")
-    return found
+    names = []
+    for name in wanted:
+        names.append(aliases.get(name.lower(), name.lower()))
+        if names[-1] not in known:
+            there = ", ".join(known)
+            raise SpecError(f"--classes {name:.60}: no class of {dataset}; it has {there}")
+    return tuple(dict.fromkeys(names))

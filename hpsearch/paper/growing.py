@@ -30,7 +30,11 @@ def without_growing(study: _Mapping) -> dict[str, Any]:
         return dict(study)
     growth = (START_RESOLUTION, STEPS_PER_PHASE)
     axes = {axis: choices for axis, choices in _axes(study).items() if axis not in growth}
-    finals = [_final_layer(choice) for choice in axes.get(LAYERS, ())]
+    # A choice by resolution becomes its layer at full size; any other is itself.
+    finals = [
+        choice[max(choice)] if isinstance(choice, Mapping) else choice
+        for choice in axes.get(LAYERS, ())
+    ]
     if finals:
         axes[LAYERS] = list(dict.fromkeys(finals))
     return _with_axes(_without_cap(study), axes)
@@ -79,8 +83,3 @@ def _without_cap(study: _Mapping) -> dict[str, Any]:
         key: value for key, value in study.get("training", {}).items() if key != "max_steps"
     }
     return {**study, "training": training}
-
-
-def _final_layer(choice: Any) -> Any:
-    """The layer at full size of a choice by resolution; any other choice is itself."""
-    return choice[max(choice)] if isinstance(choice, Mapping) else choice

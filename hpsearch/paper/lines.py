@@ -151,7 +151,10 @@ def _papers(
             return None
         return find_number(numbers, table=4, dataset=data, variant="PL + unsupervised")
     if table.mean and classes != CLASSES_OF.get(data):
-        return _mean_of_classes(data, classes, numbers)
+        values = [number.value for name in classes if (number := _of_class(data, name, numbers))]
+        if len(values) < len(classes):
+            return None
+        return PaperNumber(fmean(values), None, f"Table 5, mean over {', '.join(classes)}")
     if table.by_class and not table.mean:
         return _of_class(data, classes[0], numbers)
     variant = _WITH if part.growing else _WITHOUT
@@ -162,16 +165,6 @@ def _of_class(dataset: str, normal_class: str, numbers: pd.DataFrame) -> PaperNu
     return find_number(
         numbers, table=5, dataset=dataset, normal_class=normal_class, variant=VARIANTS["weak"]
     )
-
-
-def _mean_of_classes(
-    dataset: str, classes: Sequence[str], numbers: pd.DataFrame
-) -> PaperNumber | None:
-    found = [_of_class(dataset, name, numbers) for name in classes]
-    values = [number.value for number in found if number]
-    if len(values) < len(classes):
-        return None
-    return PaperNumber(fmean(values), None, f"Table 5, mean over {', '.join(classes)}")
 
 
 def _measured(table: PaperTable, outcome: Outcome, criterion: Criterion) -> Measured:

@@ -46,7 +46,12 @@ _EMPTY_ALLOWED = ("class", "variant")
 
 @dataclass(frozen=True)
 class PaperNumber:
-    """One number of the paper; `std` is None where none is printed."""
+    """One number of the paper.
+
+    Attributes:
+        value, std: as printed; no std where none is.
+        source: the cell.
+    """
 
     value: float
     std: float | None

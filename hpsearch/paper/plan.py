@@ -1,6 +1,6 @@
 """What the studies of a table would still train, and about how long that takes.
 
-How many images a data set has, and where, without download, generation or reading of pixels.
+Nothing is downloaded or generated for it, and no pixels are read.
 """
 
 import json
@@ -10,8 +10,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Literal
 
-from hpsearch.config.space import SearchSpace, build_space
-from hpsearch.config.spec import DatasetSpec, TrainingSpec
+from hpsearch.config.space import build_space
+from hpsearch.config.spec import DatasetSpec
 from hpsearch.datasets.nih import NIH_SETS
 from hpsearch.datasets.registry import DatasetRequest, dataset_infos, load_dataset
 from hpsearch.detectors.base import load_detector
@@ -136,7 +136,12 @@ def plan_studies(
 
 @dataclass(frozen=True)
 class _Stored:
-    """A training on the disk."""
+    """A training on the disk.
+
+    Attributes:
+        of_search: whether it is a fold of a trial, not a final training.
+        seconds: of training and scoring.
+    """
 
     of_search: bool
     seconds: float
@@ -158,7 +163,10 @@ def _plan(
     to_search, to_finish = _to_do(study, folder, n_trials, on_disk)
     if not study.searched:
         to_search, to_finish = 0, max(0, spec.final.n_runs - len(own))
-    seconds = _rule(spec.training, space, images or 0)
+    training = spec.training
+    pixels = fmean(float(side) ** 2 for side in space.axes["resolution"]) / _STEP_SIDE**2
+    passed = training.max_steps * (training.batch_size or _STEP_IMAGES) + _SCORING * (images or 0)
+    seconds = _STEP_SECONDS * pixels * passed / _STEP_IMAGES  # by `RULE`
     basis: Basis = "rule of thumb"
     if alike:
         seconds = fmean([training.seconds for training in own] or alike) / at_once
@@ -214,13 +222,6 @@ def _stored(folder: RunDir, detector: str) -> list[_Stored]:
                 f"{path.parent}: damaged ({error}); delete this directory and run again"
             ) from error
     return trainings
-
-
-def _rule(training: TrainingSpec, space: SearchSpace, images: int) -> float:
-    """Seconds of a training by `RULE`."""
-    pixels = fmean(float(side) ** 2 for side in space.axes["resolution"]) / _STEP_SIDE**2
-    passed = training.max_steps * (training.batch_size or _STEP_IMAGES) + _SCORING * images
-    return _STEP_SECONDS * pixels * passed / _STEP_IMAGES
 
 
 def _folder(study: TableStudy, runs: Path) -> RunDir:

@@ -110,7 +110,14 @@ def _read(row: "pd.Series[Any]") -> PublishedConfiguration:
     batches = re.findall(r"(?:(\d+):)?(\d+)", row["batch"])
     (batch_size,) = {int(size) for _, size in batches}
     layers, loss, sides = _losses(row["loss"])
-    dataset, normal_class = _data(row["dataset"], row["normal"])
+    # Data set and class as they are named here.
+    dataset, normal, normal_class = row["dataset"], row["normal"], ""
+    if dataset == "nih":
+        dataset = f"nih-{normal.lower()}"
+    elif dataset == CIFAR10.name:
+        normal_class = CIFAR10.aliases.get(normal, normal)
+    elif dataset == SVHN.name:
+        normal_class = normal
     return PublishedConfiguration(
         dataset=dataset,
         normal_class=normal_class,
@@ -129,15 +136,6 @@ def _read(row: "pd.Series[Any]") -> PublishedConfiguration:
         steps_per_phase=int(duration["phase"] or 0),
         preprocessing=_preprocessing(dataset, row["transforms"]),
     )
-
-
-def _data(dataset: str, normal: str) -> tuple[str, str]:
-    """Data set and class as they are named here."""
-    if dataset == "nih":
-        return f"nih-{normal.lower()}", ""
-    if dataset == CIFAR10.name:
-        return dataset, CIFAR10.aliases.get(normal, normal)
-    return dataset, normal if dataset == SVHN.name else ""
 
 
 def _losses(text: str) -> tuple[str, str, list[int]]:
@@ -200,7 +198,12 @@ def published_study(
         named["dataset"] = {"normal_class": part.normal_class}
     settings = merged(published_settings(found, data.study), {"dataset": {"name": data.name}})
     spec = build_spec(merged(settings, options), named)
-    _require_one(spec)
+    for axes in spec.space.values():
+        for axis, choices in axes.items():
+            if len(choices) != 1:
+                raise SpecError(
+                    f"--axis {axis}: --published trains one configuration; give one choice"
+                )
     note = f"the published configuration of {source}" if source != part.dataset else None
     return TableStudy(
         lengthened(spec),
@@ -236,12 +239,3 @@ def published_settings(found: PublishedConfiguration, study: Mapping[str, Any]) 
         "training": own["training"] | {"max_steps": found.steps},
         "final": {"n_runs": found.n_runs},
     }
-
-
-def _require_one(spec: StudySpec) -> None:
-    for axes in spec.space.values():
-        for axis, choices in axes.items():
-            if len(choices) != 1:
-                raise SpecError(
-                    f"--axis {axis}: --published trains one configuration; give one choice"
-                )

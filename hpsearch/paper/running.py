@@ -245,18 +245,14 @@ def _run(outcome: Outcome, where: _Where, listener: Listener) -> Outcome:
     listener.note(study.title)
     try:
         if study.searched:
-            answers = _searched(study, where, listener)
+            ran = run_study(study.spec, listener=listener, criteria=study.criteria, **where)
+            answers = {name: _answer(ran, study.spec, name) for name in study.criteria}
         else:
             answer = train_fixed(study.spec, listener=listener, **where)
             answers = dict.fromkeys(study.criteria, answer)
     except HpsearchError as error:
         return replace(outcome, failure=str(error))
     return replace(outcome, answers=answers)
-
-
-def _searched(study: TableStudy, where: _Where, listener: Listener) -> dict[Criterion, Answer]:
-    ran = run_study(study.spec, listener=listener, criteria=study.criteria, **where)
-    return {criterion: _answer(ran, study.spec, criterion) for criterion in study.criteria}
 
 
 def _answer(ran: StudyRun, spec: StudySpec, criterion: Criterion) -> Answer:

@@ -15,7 +15,12 @@ from hpsearch.search.events import Listener
 
 @dataclass(frozen=True)
 class RowResult:
-    """A row of the table, and how its study ended."""
+    """A row of the table, and how its study ended.
+
+    Attributes:
+        row: of the table.
+        outcome: of its study.
+    """
 
     row: AblationRow
     outcome: Outcome

@@ -44,7 +44,14 @@ class BudgetLine(NamedTuple):
 
 
 class Budget(NamedTuple):
-    """Lines, and the best and the worst of the configurations."""
+    """What labelled anomalies buy.
+
+    Attributes:
+        lines: one a number of types.
+        best, worst: test AUC of configurations of the grid.
+        repeats: draws behind each point.
+        models: whose scores, `final` or `folds`.
+    """
 
     lines: tuple[BudgetLine, ...]
     best: float

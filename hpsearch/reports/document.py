@@ -9,7 +9,11 @@ from hpsearch.reports.drawing import Drawing
 
 @dataclass(frozen=True)
 class Text:
-    """A paragraph."""
+    """A paragraph.
+
+    Attributes:
+        text: of any length.
+    """
 
     kind: ClassVar[str] = "text"
     text: str
@@ -17,7 +21,12 @@ class Text:
 
 @dataclass(frozen=True)
 class Code:
-    """A file's content, folded away under its title."""
+    """A file's content, folded away under its title.
+
+    Attributes:
+        title: what it is.
+        text: the content.
+    """
 
     kind: ClassVar[str] = "code"
     title: str
@@ -79,24 +88,35 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """A row of pictures."""
+class PictureRow:
+    """A row of pictures.
+
+    Attributes:
+        caption: above them.
+        pictures: one or more.
+    """
 
     kind: ClassVar[str] = "pictures"
     caption: str
     pictures: tuple[Picture, ...]
 
 
-Block = Text | Code | Table | Figure | Pictures
+ReportBlock = Text | Code | Table | Figure | PictureRow
 
 
 @dataclass(frozen=True)
 class Section:
-    """A heading and what follows it; `name` is unique in the document."""
+    """A heading and what follows it.
+
+    Attributes:
+        name: letters, unique in the document.
+        title: the heading.
+        blocks: in order.
+    """
 
     name: str
     title: str
-    blocks: tuple[Block, ...]
+    blocks: tuple[ReportBlock, ...]
 
 
 @dataclass(frozen=True)

@@ -18,13 +18,14 @@ def plotly_figure(drawing: Drawing) -> go.Figure:
             case Line():
                 figure.add_trace(_line(mark))
             case Area():
+                red, green, blue = bytes.fromhex(mark.colour.removeprefix("#"))
                 figure.add_scatter(
                     x=mark.x,
                     y=mark.y,
                     mode="lines" if mark.width else "none",
                     line={"color": mark.colour, "width": mark.width},
                     fill="toself",
-                    fillcolor=_veil(mark.colour, mark.opacity),
+                    fillcolor=f"rgba({red},{green},{blue},{mark.opacity})",
                     hoverinfo="skip",
                     showlegend=False,
                 )
@@ -39,7 +40,16 @@ def plotly_figure(drawing: Drawing) -> go.Figure:
                     showlegend=False,
                 )
             case Cells():
-                figure.add_trace(_cells(mark))
+                figure.add_heatmap(
+                    x=list(map(shown, mark.columns)),
+                    y=list(map(shown, mark.rows)),
+                    z=mark.values,
+                    text=[list(map(shown, row)) for row in mark.texts],
+                    texttemplate="%{text}",
+                    hoverinfo="skip",
+                    colorscale="Cividis",  # even in lightness, and for colour-blind readers too
+                    colorbar={"title": {"text": shown(mark.name), "side": "right"}},
+                )
             case Rule():
                 _add_rule(figure, mark)
             case Note():
@@ -51,7 +61,10 @@ def plotly_figure(drawing: Drawing) -> go.Figure:
                     xanchor="left",
                     xshift=6,  # px
                 )
-    figure.update_layout(height=drawing.height, **(_alone(drawing) if drawing.title else _WITHIN))
+    figure.update_layout(_ALONE if drawing.title else _WITHIN, height=drawing.height)
+    if drawing.title:
+        subtitle = {"text": shown(drawing.subtitle), "font": {"size": 13}}
+        figure.update_layout(title={"text": shown(drawing.title), "subtitle": subtitle})
     figure.update_xaxes(_axis(drawing.x, drawing))
     figure.update_yaxes(_axis(drawing.y, drawing))
     if any(isinstance(mark, Rule) and mark.label for mark in drawing.marks):
@@ -95,19 +108,6 @@ def _line(mark: Line) -> go.Scatter:
     )
 
 
-def _cells(mark: Cells) -> go.Heatmap:
-    return go.Heatmap(
-        x=list(map(shown, mark.columns)),
-        y=list(map(shown, mark.rows)),
-        z=mark.values,
-        text=[list(map(shown, row)) for row in mark.texts],
-        texttemplate="%{text}",
-        hoverinfo="skip",
-        colorscale="Cividis",  # even in lightness, and for colour-blind readers too
-        colorbar={"title": {"text": shown(mark.name), "side": "right"}},
-    )
-
-
 def _add_rule(figure: go.Figure, mark: Rule) -> None:
     add = figure.add_vline if mark.is_upright else figure.add_hline
     label: dict[str, Any] = {}
@@ -127,17 +127,12 @@ _WITHIN: dict[str, Any] = {
     "legend": {"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0},
 }
 """The look of a figure within a report: the page's script sets colours of texts and lines."""
-
-
-def _alone(drawing: Drawing) -> dict[str, Any]:
-    """The look of a figure that is a page of its own."""
-    subtitle = {"text": shown(drawing.subtitle), "font": {"size": 13}}
-    return {
-        "template": "plotly_white",
-        "font": {"size": 15},
-        "title": {"text": shown(drawing.title), "subtitle": subtitle},
-        "margin": {"t": 130, "r": 40},
-    }
+_ALONE: dict[str, Any] = {
+    "template": "plotly_white",
+    "font": {"size": 15},
+    "margin": {"t": 130, "r": 40},
+}
+"""The look of a figure that is a page of its own."""
 
 
 def _axis(axis: Axis, drawing: Drawing) -> dict[str, Any]:
@@ -160,9 +155,3 @@ def _axis(axis: Axis, drawing: Drawing) -> dict[str, Any]:
     if axis.is_whole and max(max(mark.x) for mark in lines) < _FEW:
         settings["dtick"] = 1
     return settings
-
-
-def _veil(colour: str, share: float) -> str:
-    """A colour `#rrggbb` that hides a share of what is behind it."""
-    red, green, blue = (int(colour[start : start + 2], 16) for start in (1, 3, 5))
-    return f"rgba({red},{green},{blue},{share})"

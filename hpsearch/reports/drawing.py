@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-Values = Sequence[float] | NDArray[np.float64]
+Numbers = Sequence[float] | NDArray[np.float64]
 """Numbers along an axis; NaN leaves a gap."""
 
 Dash = Literal["solid", "dash", "dot", "dashdot", "longdash", "longdashdot"]
@@ -73,8 +73,8 @@ class Line:
         hover: what the mouse finds at each point; empty for nothing.
     """
 
-    x: Values
-    y: Values
+    x: Numbers
+    y: Numbers
     name: str = ""
     colour: str = COLOURS[0]
     dash: Dash | None = "solid"
@@ -82,7 +82,7 @@ class Line:
     marker: Marker | None = None
     hollow: Sequence[bool] = ()
     has_steps: bool = False
-    errors: Values = ()
+    errors: Numbers = ()
     hover: Sequence[str] = ()
 
 
@@ -97,8 +97,8 @@ class Area:
         width: of the outline in px, 0 for none.
     """
 
-    x: Values
-    y: Values
+    x: Numbers
+    y: Numbers
     colour: str
     opacity: float
     width: float = 0.0
@@ -126,7 +126,12 @@ class Rule:
 
 @dataclass(frozen=True)
 class Note:
-    """A text that begins beside a place."""
+    """A text that begins beside a place.
+
+    Attributes:
+        x, y: the place, in values of the axes.
+        text: on one line.
+    """
 
     x: float
     y: float

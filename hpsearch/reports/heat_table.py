@@ -18,7 +18,14 @@ _COLUMNS = ("layers", "layer")
 
 
 class HeatCell(NamedTuple):
-    """The best trial at one row and column: its value and that of its lowest and highest fold."""
+    """The best trial at one row and column.
+
+    Attributes:
+        trial: its number.
+        value: the mean over its folds.
+        low, high: of its lowest and highest fold.
+        n_trials: among which it is the best.
+    """
 
     trial: int
     value: float
@@ -28,7 +35,14 @@ class HeatCell(NamedTuple):
 
 
 class Heat(NamedTuple):
-    """Cells by row and column; a pair that no trial has tried has none."""
+    """The best values at the choices of two axes.
+
+    Attributes:
+        row_axes, column_axis: names of axes.
+        rows, columns: names of what was tried on them.
+        cells: by row and column; a pair that no trial has tried has none.
+        value_name: what a value is.
+    """
 
     row_axes: tuple[str, ...]
     column_axis: str
@@ -60,6 +74,13 @@ def heat(data: StudyData, row_axes: tuple[str, ...], column_axis: str) -> Heat:
     for trial in data.trials:
         place = (_name(trial, row_axes), str(trial.params[column_axis]))
         groups.setdefault(place, []).append(trial)
+    cells = {}
+    for place, trials in groups.items():
+        top = max(
+            trials, key=lambda trial: (facts_of(trial).criteria[data.criterion], -trial.number)
+        )
+        folds = facts_of(top).fold_values[data.criterion]
+        cells[place] = HeatCell(top.number, fmean(folds), min(folds), max(folds), len(trials))
     rows = _in_order(data, row_axes)
     columns = tuple(place.partition("=")[2] for place in _in_order(data, (column_axis,)))
     return Heat(
@@ -67,7 +88,7 @@ def heat(data: StudyData, row_axes: tuple[str, ...], column_axis: str) -> Heat:
         column_axis,
         rows,
         columns,
-        {place: _best(trials, data) for place, trials in groups.items()},
+        cells,
         CRITERION_NAMES[data.criterion],
     )
 
@@ -96,7 +117,15 @@ def heat_block(found: Heat | None) -> Table | Text:
     low, spread = min(values), (max(values) - min(values)) or 1.0
     places = [[found.cells.get((row, column)) for column in found.columns] for row in found.rows]
     name, axes = found.value_name, " and ".join((*found.row_axes, found.column_axis))
-    rows = zip(found.rows, places, strict=True)
+    texts = [
+        [
+            f"{cell.value:.3f}\n({cell.low:.3f} – {cell.high:.3f})\ntrial {cell.trial}"
+            if cell
+            else "not tried"
+            for cell in cells
+        ]
+        for cells in places
+    ]
     return Table(
         f"{name[0].upper()}{name[1:]}, mean over the folds (lowest – highest fold): the best trial "
         f"at each {axes}. The stronger a shade, the higher the value.",
@@ -104,24 +133,12 @@ def heat_block(found: Heat | None) -> Table | Text:
             " / ".join(found.row_axes) or "",
             *(f"{found.column_axis}={one}" for one in found.columns),
         ),
-        tuple((row or "all", *map(_words, cells)) for row, cells in rows),
+        tuple((row or "all", *cells) for row, cells in zip(found.rows, texts, strict=True)),
         tuple(
             tuple(None if cell is None else (cell.value - low) / spread for cell in cells)
             for cells in places
         ),
     )
-
-
-def _best(trials: list[FrozenTrial], data: StudyData) -> HeatCell:
-    top = max(trials, key=lambda trial: (facts_of(trial).criteria[data.criterion], -trial.number))
-    folds = facts_of(top).fold_values[data.criterion]
-    return HeatCell(top.number, fmean(folds), min(folds), max(folds), len(trials))
-
-
-def _words(cell: HeatCell | None) -> str:
-    if cell is None:
-        return "not tried"
-    return f"{cell.value:.3f}\n({cell.low:.3f} – {cell.high:.3f})\ntrial {cell.trial}"
 
 
 def _name(trial: FrozenTrial, axes: tuple[str, ...]) -> str:

@@ -43,7 +43,9 @@ def page(document: Document) -> str:
         isinstance(block, Figure) for section in document.sections for block in section.blocks
     )
     filters: Mapping[str, Callable[..., str]] = {
-        "data_uri": _data_uri,
+        "data_uri": lambda picture: (
+            f"data:image/png;base64,{base64.b64encode(picture.read_bytes()).decode()}"
+        ),
         "figure_json": _figure_json,
     }
     return _rendered(
@@ -119,10 +121,6 @@ def _rendered(
 
 def _own(name: str) -> Markup:
     return Markup((files("hpsearch.reports") / _TEMPLATES / name).read_text(encoding="utf-8"))
-
-
-def _data_uri(picture: Path) -> str:
-    return f"data:image/png;base64,{base64.b64encode(picture.read_bytes()).decode()}"
 
 
 def _figure_json(drawing: Drawing) -> Markup:

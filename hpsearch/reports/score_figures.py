@@ -50,7 +50,13 @@ class RocCurve(NamedTuple):
 
 
 class NamedCurve(NamedTuple):
-    """A curve of some of the test anomalies, and the area under it."""
+    """A curve of some of the test anomalies, and the area under it.
+
+    Attributes:
+        name: of the anomalies.
+        curve: theirs.
+        estimate: of the area under it.
+    """
 
     name: str
     curve: RocCurve
@@ -348,17 +354,15 @@ def _histogram_drawing(found: Histogram) -> Drawing:
     if found.threshold is not None:
         rule = Rule(found.threshold, is_upright=True, label="flagged →", dash="dash", width=2)
         marks.append(rule)
-    names = {n_types - 1.0 - row: _broken(name) for row, name in enumerate(found.names)}
+    ticks: dict[float, str] = {}
+    for row, name in enumerate(found.names):
+        # The count below the name, on as many lines as fit beside a figure on a phone.
+        words, _, count = name.rpartition(" ")
+        parts = [words[start : start + _LINE] for start in range(0, len(words), _LINE)]
+        ticks[n_types - 1.0 - row] = "\n".join((*parts, count))
     return Drawing(
         marks,
         Axis("anomaly score"),
-        Axis(ticks=names, limits=(-0.05, n_types + 0.05)),
+        Axis(ticks=ticks, limits=(-0.05, n_types + 0.05)),
         height=130 + 60 * n_types,
     )
-
-
-def _broken(name: str) -> str:
-    """A name with its count below it, on as many lines as fit beside a figure on a phone."""
-    words, _, count = name.rpartition(" ")
-    parts = [words[start : start + _LINE] for start in range(0, len(words), _LINE)]
-    return "\n".join((*parts, count))

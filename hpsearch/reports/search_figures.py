@@ -32,7 +32,6 @@ from hpsearch.reports.drawing import (
     Rule,
 )
 from hpsearch.reports.study_data import CRITERION_NAMES, StudyData
-from hpsearch.storage.results import FoldResult
 from hpsearch.storage.trials import trials_of
 
 
@@ -110,7 +109,12 @@ _FEW = 20
 
 
 class Importance(NamedTuple):
-    """Shares of the axes that vary, which add up to 1, highest first; of how many trials."""
+    """Which axes decide the value.
+
+    Attributes:
+        shares: of the axes that vary, which add up to 1, highest first.
+        n_trials: that tell.
+    """
 
     shares: dict[str, float]
     n_trials: int
@@ -300,17 +304,18 @@ def learning_curves(data: StudyData) -> tuple[LearningCurve, ...]:
     """A curve a training of the winner that took steps: its folds, then those on all normals."""
     named = [(f"fold {number}", run) for number, run in enumerate(data.folds)]
     named += [(f"final {number}", run) for number, run in enumerate(data.finals, start=1)]
-    return tuple(_curve(name, run) for name, run in named if len(run.curve))
-
-
-def _curve(name: str, run: FoldResult) -> LearningCurve:
-    losses = run.curve["held_out_loss"].to_numpy(dtype=np.float64)
-    held_out = bool(np.isfinite(losses).any())
-    if not held_out:
-        losses = run.curve["train_loss"].to_numpy(dtype=np.float64)
-    kept = np.isfinite(losses)
-    steps = run.curve["step"].to_numpy(dtype=np.float64)
-    return LearningCurve(name, steps[kept], losses[kept], held_out, run.best_step)
+    curves = []
+    for name, run in named:
+        if not len(run.curve):
+            continue
+        losses = run.curve["held_out_loss"].to_numpy(dtype=np.float64)
+        held_out = bool(np.isfinite(losses).any())
+        if not held_out:
+            losses = run.curve["train_loss"].to_numpy(dtype=np.float64)
+        kept = np.isfinite(losses)
+        steps = run.curve["step"].to_numpy(dtype=np.float64)
+        curves.append(LearningCurve(name, steps[kept], losses[kept], held_out, run.best_step))
+    return tuple(curves)
 
 
 def learning_block(curves: Sequence[LearningCurve]) -> Figure | Text:

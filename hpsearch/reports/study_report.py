@@ -13,7 +13,7 @@ from hpsearch.reports.answer_sections import (
     report_warnings,
 )
 from hpsearch.reports.budget_figure import budget_block, read_budget
-from hpsearch.reports.document import Code, Document, Picture, Pictures, Section, Table, Text
+from hpsearch.reports.document import Code, Document, Picture, PictureRow, Section, Table, Text
 from hpsearch.reports.examples.store import Example, Kind
 from hpsearch.reports.heat_table import heat, heat_axes, heat_block
 from hpsearch.reports.score_figures import (
@@ -121,13 +121,13 @@ def examples_section(
             "Each image as the detector sees it. This detector gives one score an image and "
             "no maps."
         )
-    blocks: list[Text | Pictures] = [Text(said)]
+    blocks: list[Text | PictureRow] = [Text(said)]
     for kind, caption in _CAPTIONS.items():
         pictures = tuple(
             _picture(folder, example, threshold) for example in examples if example.kind == kind
         )
         if pictures:
-            blocks.append(Pictures(caption, pictures))
+            blocks.append(PictureRow(caption, pictures))
     return Section("examples", "Test images", tuple(blocks))
 
 

@@ -2,11 +2,8 @@
 
 Optuna's dashboard asks nobody who they are. Any page in the same browser could reach it, by a name
 that it binds to 127.0.0.1 anew or by a form that it posts; so could any user of the machine. Hence
-only our own `Host` and `Origin`, only the browser that used the link, and only reading.
-
-Response headers that make an answer inert wherever it is not the dashboard's own page.
-
-A link that lets one browser in, once.
+only our own `Host` and `Origin`, only the browser that used the link, only reading; and answers
+that are inert wherever they are not the dashboard's own page. No library for WSGI does all of this.
 """
 
 import re
@@ -152,7 +149,10 @@ class Guard:
         path = environ.get("PATH_INFO", "")
         try:
             self._require_own_page(environ)
-            if (cookie := self._redeemed(environ, path)) is not None:
+            cookie = None
+            if (environ["REQUEST_METHOD"], path) == ("GET", "/"):
+                cookie = self.link.redeem(environ.get("QUERY_STRING", ""))
+            if cookie is not None:
                 # Not a redirect: where another page holds the link, the browser would call that
                 # page the sender still, and keep a strict cookie to itself.
                 more = (("Set-Cookie", cookie), ("Refresh", f"0; url={self.landing}"))
@@ -161,7 +161,10 @@ class Guard:
             _require_plain(path)
             self._require_allowed(environ["REQUEST_METHOD"], path)
         except _Refused as refusal:
-            _read_away(environ)
+            # Read the body, or the sender would see a broken connection in place of the answer.
+            length = environ.get("CONTENT_LENGTH") or "0"
+            if length.isdecimal():
+                environ["wsgi.input"].read(min(int(length), _LONGEST_BODY))
             return _answer(start_response, refusal.status, str(refusal))
         return self.app(environ, hardened(start_response, path))
 
@@ -171,11 +174,6 @@ class Guard:
         origin = environ.get("HTTP_ORIGIN")
         if origin is not None and origin.lower() not in {f"http://{host}" for host in self.hosts}:
             raise _Refused("403 Forbidden", "another page may not ask the dashboard")
-
-    def _redeemed(self, environ: WSGIEnvironment, path: str) -> str | None:
-        if environ["REQUEST_METHOD"] != "GET" or path != "/":
-            return None
-        return self.link.redeem(environ.get("QUERY_STRING", ""))
 
     def _require_session(self, environ: WSGIEnvironment) -> None:
         if not self.link.admits(environ.get("HTTP_COOKIE", "")):
@@ -204,13 +202,6 @@ def _require_plain(path: str) -> None:
     inner = path.removeprefix("/").removesuffix("/")
     if path != "/" and not all(_SEGMENT.fullmatch(part) for part in inner.split("/")):
         raise _Refused("404 Not Found", "the dashboard has no such path")
-
-
-def _read_away(environ: WSGIEnvironment) -> None:
-    """Read the body, or the sender would see a broken connection in place of the answer."""
-    length = environ.get("CONTENT_LENGTH") or "0"
-    if length.isdecimal():
-        environ["wsgi.input"].read(min(int(length), _LONGEST_BODY))
 
 
 def _answer(

@@ -46,8 +46,20 @@ def trial_note(trial: FrozenTrial, *, n_folds: int, final: FinalResult | None) -
             f"**Final model**, trained on all normals: {_auroc(final.test)} on the test images; "
             f"model in {_code(f'final/{trial.number}/model/')}"
         )
-    if facts_of(trial).tasks:
-        parts.append(_folds(trial))
+    facts = facts_of(trial)
+    if facts.tasks:
+        rows = [
+            (
+                str(number),
+                *(f"{facts.fold_values[name][number]:.4f}" for name in CRITERIA),
+                str(step),
+                _code(f"tasks/{task}/"),
+            )
+            for number, (task, step) in enumerate(zip(facts.tasks, facts.best_steps, strict=True))
+        ]
+        means = ("mean", *(f"{facts.criteria[name]:.4f}" for name in CRITERIA), "", "")
+        header = ("fold", *(_CRITERIA[name] for name in CRITERIA), "best step", "directory")
+        parts.append(_table(header, [*rows, means]))
     return "\n\n".join(parts) + "\n"
 
 
@@ -62,22 +74,6 @@ def _heading(trial: FrozenTrial, n_folds: int) -> str:
         devices = _code(", ".join(facts.devices) or "no device")
         words += f"; {scored} of {n_folds} folds, {facts.seconds:.1f} s on {devices}"
     return words
-
-
-def _folds(trial: FrozenTrial) -> str:
-    facts = facts_of(trial)
-    rows = [
-        (
-            str(number),
-            *(f"{facts.fold_values[name][number]:.4f}" for name in CRITERIA),
-            str(step),
-            _code(f"tasks/{task}/"),
-        )
-        for number, (task, step) in enumerate(zip(facts.tasks, facts.best_steps, strict=True))
-    ]
-    means = ("mean", *(f"{facts.criteria[name]:.4f}" for name in CRITERIA), "", "")
-    header = ("fold", *(_CRITERIA[name] for name in CRITERIA), "best step", "directory")
-    return _table(header, [*rows, means])
 
 
 def study_note(

@@ -134,7 +134,13 @@ def open_dashboard(folder: RunDir, *, port: int, allow_write: bool) -> Iterator[
         storage = open_storage(folder.path, write=allow_write)
         stack.callback(storage.engine.dispose)
         (study,) = storage.get_all_studies()
-        server = stack.enter_context(_listen(port))
+        try:
+            server = stack.enter_context(_Server((_HOST, port), _Handler))
+        except (OSError, OverflowError) as error:
+            reason = error.strerror if isinstance(error, OSError) else str(error)
+            raise SpecError(
+                f"--port {port}: {str(reason).lower()}; give another, or 0 for any that is free"
+            ) from error
         link = OneTimeLink(server.server_port)
         server.set_app(
             Guard(
@@ -147,13 +153,3 @@ def open_dashboard(folder: RunDir, *, port: int, allow_write: bool) -> Iterator[
         )
         url = f"http://{_HOST}:{server.server_port}/?{link.query}"
         yield Dashboard(url, server.server_port, server)
-
-
-def _listen(port: int) -> WSGIServer:
-    try:
-        return _Server((_HOST, port), _Handler)
-    except (OSError, OverflowError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise SpecError(
-            f"--port {port}: {str(reason).lower()}; give another, or 0 for any that is free"
-        ) from error

@@ -18,7 +18,7 @@ from hpsearch.io.files import remove_leftovers, write_directory_atomic
 from hpsearch.io.processes import Progress, silent
 from hpsearch.protocol.labels import EvaluationRoles
 from hpsearch.reports.examples.store import (
-    Choice,
+    Chosen,
     Example,
     choose_examples,
     read_examples,
@@ -69,10 +69,20 @@ def make_examples(
     known = read_examples(target, key)
     if known is not None:
         return known
-    dataset = folder.known_images(dataset or _load(folder, cache_dir, progress))
-    _require_same(folder, dataset)
+    # These import torch, which takes seconds: who finds the pictures there should not wait for it.
+    from hpsearch.model.model import load_model
+    from hpsearch.study.inputs import request_of
+
+    spec = folder.spec()
+    if dataset is None:
+        request = request_of(spec.dataset)
+        dataset = load_dataset(request, cache_dir=cache_dir, progress=progress)
+    dataset = folder.known_images(dataset)
+    if dataset.fingerprint != folder.environment()["data_fingerprint"]:
+        raise DataError(f"{dataset.name}: the images are others than when the study began")
     chosen = _choose(folder, result, roles, dataset)
-    model = _model(folder, folder.model(result.trial), device)
+    bundle = folder.model(result.trial)
+    model = load_model(bundle, device=device, backbone_weights=spec.backbone.weights)
     remove_leftovers(target)
     shutil.rmtree(target, ignore_errors=True)
     with write_directory_atomic(target) as partial:
@@ -81,29 +91,9 @@ def make_examples(
     return examples
 
 
-def _load(folder: RunDir, cache_dir: Path, progress: Progress) -> Dataset:
-    # Only here: it imports torch, and a report whose pictures are there needs none.
-    from hpsearch.study.inputs import request_of
-
-    request = request_of(folder.spec().dataset)
-    return load_dataset(request, cache_dir=cache_dir, progress=progress)
-
-
-def _require_same(folder: RunDir, dataset: Dataset) -> None:
-    if dataset.fingerprint != folder.environment()["data_fingerprint"]:
-        raise DataError(f"{dataset.name}: the images are others than when the study began")
-
-
-def _model(folder: RunDir, bundle: Path, device: str) -> "Model":
-    # Importing torch takes seconds: who finds the pictures there should not wait for it.
-    from hpsearch.model.model import load_model
-
-    return load_model(bundle, device=device, backbone_weights=folder.spec().backbone.weights)
-
-
 def _choose(
     folder: RunDir, result: FinalResult, roles: EvaluationRoles, dataset: Dataset
-) -> tuple[Choice, ...]:
+) -> tuple[Chosen, ...]:
     run = read_result(folder.tasks, result.tasks[0])
     if run is None:
         raise StudyError(f"{folder.tasks / result.tasks[0]}: is gone; run the study again")
@@ -116,7 +106,7 @@ def _choose(
 
 def _draw(
     model: "Model",
-    chosen: Sequence[Choice],
+    chosen: Sequence[Chosen],
     dataset: Dataset,
     folder: Path,
     progress: Progress,

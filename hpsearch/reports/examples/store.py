@@ -20,8 +20,14 @@ Kind = Literal["most_normal", "most_anomalous", "false_alarm", "miss"]
 EACH = 4
 
 
-class Choice(NamedTuple):
-    """An image, by its row of the image table."""
+class Chosen(NamedTuple):
+    """An image that is to be drawn.
+
+    Attributes:
+        kind: why it was chosen.
+        position: its row of the image table.
+        score: of the first final model.
+    """
 
     kind: Kind
     position: int
@@ -30,7 +36,7 @@ class Choice(NamedTuple):
 
 def choose_examples(
     scores: NDArray[np.float64], normals: Positions, anomalies: Positions, *, each: int = EACH
-) -> tuple[Choice, ...]:
+) -> tuple[Chosen, ...]:
     """The normals that score lowest and highest, and the anomalies that score highest and lowest.
 
     An image is chosen once; where there are few, the clear cases come first.
@@ -49,7 +55,7 @@ def choose_examples(
         "miss": falling[each:][::-1][:each],
     }
     return tuple(
-        Choice(kind, int(position), float(scores[position]))
+        Chosen(kind, int(position), float(scores[position]))
         for kind, positions in rows.items()
         for position in positions
     )

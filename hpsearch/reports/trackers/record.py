@@ -1,14 +1,12 @@
 """A trial, or the final model, as what every experiment tracker knows: settings and metrics."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
 from optuna.trial import FrozenTrial
 
 from hpsearch.config.space import Params
-from hpsearch.evaluation.auroc import Estimate
 from hpsearch.storage.results import read_result
 from hpsearch.storage.trials import facts_of
 from hpsearch.study.result import FinalResult
@@ -74,28 +72,24 @@ def final_record(result: FinalResult, *, tasks: Path, model: Path) -> Record:
     figures = {"test": result.test, "seen_types": result.seen, "unseen_types": result.unseen}
     metrics = {"validation_auroc": result.criteria["weak"], "steps": float(result.steps)}
     for name, figure in figures.items():
-        metrics |= dict(_estimate(name, figure))
+        if figure is not None:
+            metrics[f"{name}/auroc"] = figure.auroc
+            if figure.interval is not None:
+                metrics[f"{name}/auroc_low"] = figure.interval.low
+                metrics[f"{name}/auroc_high"] = figure.interval.high
     curves = _curves("run", result.tasks, tasks)
     return Record(final_name(result), result.params, metrics, curves, model)
 
 
-def _estimate(name: str, figure: Estimate | None) -> Iterator[tuple[str, float]]:
-    if figure is not None:
-        yield f"{name}/auroc", figure.auroc
-        if figure.interval is not None:
-            yield f"{name}/auroc_low", figure.interval.low
-            yield f"{name}/auroc_high", figure.interval.high
-
-
 def _curves(what: str, digests: Sequence[str], tasks: Path) -> dict[str, Curve]:
-    found: dict[str, Curve] = {}
+    curves: dict[str, Curve] = {}
     for number, digest in enumerate(digests):
         result = read_result(tasks, digest)
-        curves = {loss: _curve(result.curve, loss) for loss in _LOSSES} if result else {}
-        found |= {f"{what}-{number}/{loss}": curve for loss, curve in curves.items() if curve}
-    return found
-
-
-def _curve(table: pd.DataFrame, loss: str) -> Curve:
-    known = table[["step", loss]].dropna()
-    return tuple(zip(known["step"].astype(int), known[loss].astype(float), strict=True))
+        if result is None:
+            continue
+        for loss in _LOSSES:
+            known = result.curve[["step", loss]].dropna()
+            if len(known):
+                steps, values = known["step"].astype(int), known[loss].astype(float)
+                curves[f"{what}-{number}/{loss}"] = tuple(zip(steps, values, strict=True))
+    return curves

@@ -15,7 +15,7 @@ from hpsearch.reports.document import (
     Document,
     Figure,
     Picture,
-    Pictures,
+    PictureRow,
     Section,
     Table,
     Text,
@@ -37,7 +37,7 @@ def _document(folder: Path) -> Document:
         Drawing((Line([1], [2], EVIL, hover=[EVIL]),), Axis(EVIL, ticks={1: EVIL}), title=EVIL),
         table,
     )
-    pictures = Pictures(EVIL, (Picture(picture, None, EVIL, f'"{EVIL}'),))
+    pictures = PictureRow(EVIL, (Picture(picture, None, EVIL, f'"{EVIL}'),))
     blocks = (Text(EVIL), Code(EVIL, EVIL), table, figure, pictures)
     return Document(EVIL, (EVIL,), (Section("one", EVIL, blocks),))
 
