@@ -131,7 +131,7 @@ def main() -> int:
             verdict, detail = _try(MUTANTS[number - 1], copy)
             survived += verdict != "killed"
             print(f"{number:2} {verdict}: {MUTANTS[number - 1].rule}\n{detail}", flush=True)
-    print(f"{survived} of {len(chosen)} mutants survived" if survived else "all were killed")
+    print(f"{survived} of {len(chosen)} were not killed" if survived else "all were killed")
     return int(survived > 0)
 
 
