@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hpsearch.datasets.prepare.annotations import Annotations, region_of
@@ -94,6 +94,7 @@ def inside(polygon: np.ndarray, points: np.ndarray) -> np.ndarray:
     return odd
 
 
+@example(corners=[(0, 2), (1, 3), (3, 5)], x=0, y=0, side=3)  # encloses nothing
 @settings(max_examples=150, deadline=None)
 @given(
     corners=st.lists(
@@ -107,9 +108,9 @@ def test_agrees_with_points_of_the_square(
     corners: list[tuple[int, int]], x: int, y: int, side: int
 ) -> None:
     polygon = np.array(corners, dtype=float)
-    # Irrational steps keep the points off edges that run through whole numbers.
-    steps = side * (np.arange(12) + 0.5 / np.sqrt(2)) / 12
-    points = np.array([(x + a, y + b) for a in steps for b in steps])
+    # Irrational offsets of no rational ratio keep points off every line through whole numbers.
+    columns, rows = (side * (np.arange(12) + 0.5 / np.sqrt(root)) / 12 for root in (2, 3))
+    points = np.array([(x + a, y + b) for a in columns for b in rows])
     found = inside(polygon, points)
     if covers_square(polygon, x, y, side):
         assert found.all()
