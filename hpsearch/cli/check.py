@@ -36,8 +36,9 @@ from hpsearch.config.spec import StudySpec, build_spec
 from hpsearch.datasets.registry import dataset_infos, load_dataset
 from hpsearch.errors import SpecError
 from hpsearch.io.cache import cache_dir
-from hpsearch.io.files import printable, write_text_atomic
+from hpsearch.io.files import write_text_atomic
 from hpsearch.io.processes import Reporter
+from hpsearch.io.text import printable
 from hpsearch.protocol.audit.audit import Audit, audit
 from hpsearch.protocol.fold_files import read_fold_files
 from hpsearch.protocol.protocol import Finding

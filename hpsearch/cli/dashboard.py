@@ -8,7 +8,7 @@ import typer
 from hpsearch.cli.listeners import listener_for
 from hpsearch.cli.options import DEFAULT_RUNS, RunArgument, RunsOption
 from hpsearch.cli.screen import say
-from hpsearch.io.files import printable
+from hpsearch.io.text import printable
 from hpsearch.storage.run_dir import find_study
 
 

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from hpsearch.cli.screen import Screen, say
 from hpsearch.config.space import Params
 from hpsearch.config.spec import Criterion
-from hpsearch.io.files import redacted
+from hpsearch.io.text import redacted
 from hpsearch.search.events import Listener, TrialReport
 
 FIGURES: Mapping[Criterion, str] = {

@@ -20,7 +20,7 @@ from hpsearch.cli.run import run
 from hpsearch.cli.status import best, recover, status
 from hpsearch.errors import HpsearchError, NothingCompletedError, UserError
 from hpsearch.io.faults import environment_fault
-from hpsearch.io.files import printable
+from hpsearch.io.text import printable
 
 FAILURE, USER_MISTAKE, NOTHING_COMPLETED = 1, 2, 3
 INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM

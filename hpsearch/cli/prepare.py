@@ -21,7 +21,7 @@ from hpsearch.datasets.registry import DatasetRequest, load_dataset
 from hpsearch.datasets.table import ANOMALY, NORMAL, SPLITS, Dataset
 from hpsearch.errors import SpecError
 from hpsearch.io.cache import cache_dir
-from hpsearch.io.files import printable
+from hpsearch.io.text import printable
 
 _KINDS = {NORMAL: "normal", ANOMALY: "tumour"}
 NIH_NAMES = tuple(source.name for source in NIH_SETS)

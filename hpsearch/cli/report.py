@@ -11,7 +11,7 @@ from hpsearch.cli.run_options import DeviceOption
 from hpsearch.cli.screen import say
 from hpsearch.errors import StudyError, UserError
 from hpsearch.io.cache import cache_dir
-from hpsearch.io.files import printable
+from hpsearch.io.text import printable
 from hpsearch.storage.database import sole_writer_of
 from hpsearch.storage.run_dir import find_study
 

@@ -5,7 +5,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from hpsearch.io.files import printable
+from hpsearch.io.text import printable
 
 
 class Screen(Console):

@@ -14,7 +14,7 @@ from hpsearch.cli.summary import print_summary, summary_json, varied
 from hpsearch.config.spec import Criterion
 from hpsearch.errors import UserError
 from hpsearch.io.cache import cache_dir
-from hpsearch.io.files import printable
+from hpsearch.io.text import printable
 from hpsearch.storage.database import load_study
 from hpsearch.storage.run_dir import RunDir, damaged_study, find_study, list_studies
 from hpsearch.storage.trials import message_of, reason_of, trials_of

@@ -7,7 +7,7 @@ from sklearn.model_selection import train_test_split
 
 from hpsearch.datasets.table import Dataset, class_table
 from hpsearch.errors import SpecError
-from hpsearch.io.files import printable
+from hpsearch.io.text import printable
 
 DIGITS_NAME = "digits"
 DIGIT_CLASSES = tuple("0123456789")

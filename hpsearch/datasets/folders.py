@@ -42,7 +42,7 @@ from hpsearch.datasets.table import (
     class_table,
 )
 from hpsearch.errors import DataError, SpecError
-from hpsearch.io.files import printable
+from hpsearch.io.text import printable
 
 _PILLOW_SUFFIXES = (
     *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".bmp", ".tif", ".tiff", ".webp"),

@@ -18,7 +18,7 @@ import pandas as pd
 from hpsearch.datasets.reading import check_regular_file
 from hpsearch.datasets.table import ANOMALY, IMAGE_COLUMNS, NORMAL, SPLITS, Dataset
 from hpsearch.errors import DataError
-from hpsearch.io.files import printable
+from hpsearch.io.text import printable
 
 MAX_MANIFEST_BYTES = 256 * 1024**2  # about two million rows
 REQUIRED = ("image_path", "label_index", "split")

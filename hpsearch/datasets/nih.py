@@ -26,8 +26,8 @@ from hpsearch.datasets.nih_copies import nih_copies
 from hpsearch.datasets.reading import check_regular_file
 from hpsearch.datasets.table import ANOMALY, IMAGE_COLUMNS, NORMAL, SPLITS, Dataset
 from hpsearch.errors import DataError, SpecError
-from hpsearch.io.files import printable
 from hpsearch.io.processes import Progress, silent
+from hpsearch.io.text import printable
 
 SOURCE = "https://nihcc.app.box.com/v/ChestXray-NIHCC"
 ENTRY_TABLES = ("Data_Entry_2017.csv", "Data_Entry_2017_v2020.csv")  # the first that is there

@@ -18,8 +18,9 @@ from PIL import Image
 from hpsearch.datasets.reading import read_image
 from hpsearch.errors import DataError
 from hpsearch.io.cache import check_disk_space, sole_writer
-from hpsearch.io.files import atomic_path, printable
+from hpsearch.io.files import atomic_path
 from hpsearch.io.processes import Progress, in_order
+from hpsearch.io.text import printable
 
 NIH_SIDE = 300  # pixels
 FOLDERS = ("images", "images_*/images", "images_*")

@@ -26,8 +26,9 @@ from hpsearch.datasets.table import Dataset
 from hpsearch.datasets.window import Window
 from hpsearch.errors import DataError, SpecError
 from hpsearch.io.cache import check_disk_space, read_or_make
-from hpsearch.io.files import atomic_path, printable, write_text_atomic
+from hpsearch.io.files import atomic_path, write_text_atomic
 from hpsearch.io.processes import Progress, in_order, silent
+from hpsearch.io.text import printable
 
 VERSION = 2  # raise it with every change to the pixels that one preprocessing gives
 IMAGES_A_JOB = 64  # of a process that decodes

@@ -21,8 +21,8 @@ from hpsearch.datasets.torchvision_sets import (
 )
 from hpsearch.datasets.window import Window
 from hpsearch.errors import SpecError
-from hpsearch.io.files import printable
 from hpsearch.io.processes import Progress, silent
+from hpsearch.io.text import printable
 
 _TORCHVISION = {source.name: source for source in (CIFAR10, SVHN)}
 _OBTAINED = {source.name: source for source in OBTAINED_SETS}

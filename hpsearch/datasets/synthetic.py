@@ -10,8 +10,9 @@ from hpsearch.datasets.histology import generate as histology
 from hpsearch.datasets.table import Dataset
 from hpsearch.errors import DataError
 from hpsearch.io.cache import sole_writer
-from hpsearch.io.files import printable, write_directory_atomic
+from hpsearch.io.files import write_directory_atomic
 from hpsearch.io.processes import Progress, silent
+from hpsearch.io.text import printable
 
 SYNTHETIC_NAME = "synthetic-histology"
 GENERATOR_VERSION = 1  # raise it with every change to the pixels that one seed gives

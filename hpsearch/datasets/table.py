@@ -27,7 +27,7 @@ from PIL import Image
 from hpsearch.datasets.reading import check_regular_file, image_of, read_image
 from hpsearch.datasets.window import Window
 from hpsearch.errors import DataError
-from hpsearch.io.files import printable
+from hpsearch.io.text import printable
 
 IMAGE_COLUMNS = ("image_id", "path", "label", "anomaly_type", "group", "split", "mask_path")
 Split = Literal["train", "test"]

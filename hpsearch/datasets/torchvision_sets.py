@@ -23,7 +23,7 @@ from hpsearch.datasets.folders import class_images
 from hpsearch.datasets.table import SPLITS, Dataset, Split, class_table
 from hpsearch.errors import DataError, SpecError
 from hpsearch.io.cache import sole_writer
-from hpsearch.io.files import printable
+from hpsearch.io.text import printable
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpsearch.errors import DataError, SpecError
-from hpsearch.io.files import bad_file, printable
+from hpsearch.io.files import bad_file
+from hpsearch.io.text import printable
 
 Window = tuple[float, float] | Literal["dicom"]
 """The values that become 0 and 255, or "dicom": those that each DICOM file names itself."""

@@ -28,7 +28,7 @@ from hpsearch.config.spec import AxisChoices, TrainingSpec
 from hpsearch.detectors.backbones.backbone import Backbone, write_tensors
 from hpsearch.errors import HpsearchError, SpecError, TaskError, WeightsError
 from hpsearch.io.faults import failure_of
-from hpsearch.io.files import printable
+from hpsearch.io.text import printable
 
 BUILT_IN: Mapping[str, str] = {
     "dpa": "hpsearch.detectors.dpa:PerceptualAutoencoder",
@@ -40,6 +40,10 @@ PLUG_INS = "hpsearch.detectors"
 """The entry point group in which other packages register theirs."""
 
 CURVE_COLUMNS = ("step", "train_loss", "held_out_loss", "seconds")
+_CURVE = {column: "int64" if column == "step" else "float64" for column in CURVE_COLUMNS}
+
+FILE = "model.safetensors"
+"""What `save_tensors` writes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -229,9 +233,6 @@ def faults_of(name: str, part: str) -> Iterator[None]:
         ) from error
 
 
-FILE = "model.safetensors"
-
-
 def save_tensors(folder: Path, tensors: Mapping[str, Tensor]) -> None:
     """Write the tensors, of any device, as `model.safetensors` into a new folder."""
     write_tensors(folder / FILE, {key: value.detach().cpu() for key, value in tensors.items()})
@@ -249,7 +250,7 @@ def load_tensors(folder: Path, expected: Mapping[str, Form] | None = None) -> di
         WeightsError: the file is missing, damaged or not of this configuration, or holds values
             that are not finite.
     """
-    with _faults_of(folder):
+    with _reading(folder):
         tensors = read_tensors(folder / FILE, expected)
         others = read_header(folder / FILE).keys() - tensors.keys()
         if others:
@@ -263,12 +264,12 @@ def saved_forms(folder: Path) -> dict[str, Form]:
     Raises:
         WeightsError: the file is missing or damaged.
     """
-    with _faults_of(folder):
+    with _reading(folder):
         return read_header(folder / FILE)
 
 
 @contextmanager
-def _faults_of(folder: Path) -> Iterator[None]:
+def _reading(folder: Path) -> Iterator[None]:
     try:
         yield
     except TensorFileError as error:
@@ -297,9 +298,6 @@ def damaged(folder: Path, what: str) -> WeightsError:
     return WeightsError(
         printable(f"model {folder / FILE}: {told[:300]}; train it again, or copy it anew")
     )
-
-
-_CURVE = {column: "int64" if column == "step" else "float64" for column in CURVE_COLUMNS}
 
 
 def checked_scores(found: object, n: int) -> NDArray[np.float64]:

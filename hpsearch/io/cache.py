@@ -14,7 +14,8 @@ import platformdirs
 from filelock import FileLock
 
 from hpsearch.errors import DataError
-from hpsearch.io.files import printable, remove_leftovers
+from hpsearch.io.files import remove_leftovers
+from hpsearch.io.text import printable
 
 _log = logging.getLogger(__name__)
 _Content = TypeVar("_Content")

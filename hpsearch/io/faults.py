@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Iterator
 
 from hpsearch.errors import FailureReason, HpsearchError, TaskError, UserError
-from hpsearch.io.files import printable
+from hpsearch.io.text import printable
 
 _GO_ON = "and run the same command again: it goes on from here"
 _FULL = "the disk is full; free some space"

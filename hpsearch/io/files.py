@@ -1,13 +1,12 @@
-"""Files: written whole or not at all, on a disk that can be relied on, and told of in one line.
+"""Files: written whole or not at all, on a disk that can be relied on.
 
 Everything is written under a temporary name in the target's own folder, flushed to the disk and
 then renamed, so that a kill, a full disk or a power cut leaves the old state or the new one. SQLite
 and a study's lock need locks and renames that hold. On a network they may hold for the processes
 of one machine only, so there the file beside the lock says which machine has it.
 
-What people read shows no secrets of a URL and no control characters, and no cell of a table that
-they open is run as a formula. Tables that hpsearch reads back (`images.csv` and `scores.csv` of a
-study, manifests) hold names as they are.
+Tables that people open are written by `write_csv`. Those that hpsearch reads back (`images.csv` and
+`scores.csv` of a study, manifests) hold names as they are.
 """
 
 import csv
@@ -22,11 +21,11 @@ import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeVar
-from urllib.parse import unquote
+from typing import TYPE_CHECKING, Literal
 from uuid import uuid4
 
 from hpsearch.errors import DataError, StudyError
+from hpsearch.io.text import guarded, printable
 
 MOUNTS = Path("/proc/self/mountinfo")  # Linux's
 
@@ -50,20 +49,8 @@ _tidied: set[Path] = set()  # folders in which this process has looked for lefto
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-# To the last `@` of the word: a password that nobody quoted may hold any character.
-_URL = re.compile(r"\b([A-Za-z][A-Za-z0-9+.-]*://)\S*@")
-_WITHOUT_SCHEME = re.compile(r"(?<![^\s'\"(=])[^\s:/@'\"(=]+:(?!//)\S+@(?=[\w.\[-])")
-_QUERY = re.compile(
-    r"\b([\w.-]*(?:password|passwd|pwd|token|secret|credential|api_?key|access_?key|signature))="
-    r"[^\s&'\")]+",
-    re.IGNORECASE,
-)
-_SHORTEST = 2  # letters of a part of a password that would be hidden in every word
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # OWASP, CSV injection
 # What decoders raise where the bytes are not what their format asks for.
 _DAMAGE = (OSError, SyntaxError, EOFError, struct.error, zlib.error)
-
-_Cell = TypeVar("_Cell")
 
 
 @contextmanager
@@ -239,48 +226,6 @@ def network_note(path: Path) -> str | None:
         f"{path}: is on a network ({file_system_of(path)}): run a study there from one machine at "
         "a time; a folder of this machine's own disk is safer and faster"
     )
-
-
-def printable(thing: object) -> str:
-    """`str(thing)` on one line, for people: what is not printable escaped, secrets of URLs hidden.
-
-    All that is shown goes through here; the same text twice is the same.
-    """
-    return redacted(
-        "".join(
-            character if character.isprintable() else character.encode("unicode_escape").decode()
-            for character in str(thing)
-        )
-    )
-
-
-def redacted(text: str) -> str:
-    """`text` with `***` for user and password of every URL, and for the secrets of its query."""
-    text = _URL.sub(r"\1***@", text)
-    text = _WITHOUT_SCHEME.sub("***@", text)
-    return _QUERY.sub(r"\1=***", text)
-
-
-def without_secrets_of(url: str, text: str) -> str:
-    """`text` without the password of `url`, also where a malformed one was taken apart."""
-    user_info = url.partition("://")[2].rpartition("@")[0]
-    secret = user_info.partition(":")[2] or user_info
-    parts = [secret, *re.split(r"[:/@?#\s]+", secret)]
-    for part in sorted({*parts, *map(unquote, parts)}, key=len, reverse=True):
-        if len(part) > _SHORTEST:
-            text = text.replace(part, "***")
-    return redacted(text)
-
-
-def guarded(cell: _Cell) -> _Cell | str:
-    """Text that a spreadsheet would take for a formula, after a `'`; anything else as it is."""
-    if not isinstance(cell, str) or not cell.startswith(_FORMULA):
-        return cell
-    try:
-        float(cell)
-    except ValueError:
-        return f"'{cell}"
-    return cell
 
 
 def bad_file(path: Path, what: str, remedy: str) -> DataError:

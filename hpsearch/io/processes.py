@@ -134,12 +134,10 @@ def in_order(
     """
     waiting = iter(jobs)
     began = time.monotonic()
-    while workers == 1 or time.monotonic() - began < START_SECONDS:
-        for job in islice(waiting, 1):
-            yield function(job)
+    for job in waiting:
+        yield function(job)
+        if workers > 1 and time.monotonic() - began >= START_SECONDS:
             break
-        else:
-            return
     early: dict[int, _Result] = {}  # whose turn has not come
     turn = 0
     for number, _, result in _numbered_results(function, waiting, workers):

@@ -20,7 +20,8 @@ from hpsearch.config.spec import AxisValue
 from hpsearch.datasets.window import Window
 from hpsearch.errors import WeightsError
 from hpsearch.evaluation.threshold import conformal_threshold
-from hpsearch.io.files import printable, write_directory_atomic, write_text_atomic
+from hpsearch.io.files import write_directory_atomic, write_text_atomic
+from hpsearch.io.text import printable
 from hpsearch.model.images import PreprocessingFacts
 from hpsearch.storage.run_dir import SPEC, find_study
 

@@ -14,7 +14,7 @@ from hpsearch.detectors.backbones.backbone import Backbone, load_backbone
 from hpsearch.detectors.base import Detector, ImageView, Setup, faults_of, load_detector
 from hpsearch.errors import SpecError, WeightsError
 from hpsearch.evaluation.threshold import conformal_p_values
-from hpsearch.io.files import printable
+from hpsearch.io.text import printable
 from hpsearch.model.bundle import Calibration, ModelFacts, read_bundle
 from hpsearch.model.images import Images, chunks_as_seen
 

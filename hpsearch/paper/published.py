@@ -3,7 +3,7 @@
 They lie in `studies/published.csv`, whose first lines say where they are from, beside those of the
 other methods of the paper's tables.
 
-The studies that train what the authors published, without a search.
+`published_study` trains one of them, without a search.
 """
 
 import re

@@ -1,10 +1,6 @@
-"""Run or resume the studies of a table one after the other, and collect what they found.
+"""Run or resume the studies of a table one after the other, and collect what they answer.
 
-What a study of a table found.
-
-Train a study's one configuration on all normals, without a search, and say how good it is.
-
-What must be said of the pixels of a data set before its figures are set beside the paper's.
+A study is searched, or trains the one configuration that the authors published (`train_fixed`).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -25,17 +21,27 @@ from hpsearch.evaluation.auroc import Estimate, estimate, mean_auroc
 from hpsearch.paper.contents import TableStudy
 from hpsearch.paper.growing import STEPS_PER_PHASE
 from hpsearch.protocol.labels import LabelledAnomalies, evaluation_roles
-from hpsearch.search.engine import LocalEngine, plan_workers, require_results, run_tasks
+from hpsearch.search.engine import plan_workers, require_results, run_tasks
 from hpsearch.search.events import Listener, SilentListener
-from hpsearch.storage.database import load_study, sole_writer_of
+from hpsearch.storage.database import load_study
 from hpsearch.storage.results import read_result
-from hpsearch.storage.run_dir import RunDir, environment
+from hpsearch.storage.run_dir import RunDir
 from hpsearch.storage.trials import facts_of, trials_of
-from hpsearch.study.inputs import StudyInputs, load_inputs
+from hpsearch.study.inputs import StudyInputs, at_work, load_inputs
 from hpsearch.study.run import StudyRun, run_study
 
 _LOSSLESS = (CIFAR10.name, SVHN.name)
 _JPEG = (".jpg", ".jpeg")
+_NO_LABELS = LabelledAnomalies(np.empty(0, dtype=np.intp), (), "shared")
+
+
+class Where(TypedDict):
+    """The arguments of `run_study` that are those of all studies."""
+
+    runs: Path
+    cache_dir: Path
+    device: str
+    workers: int | None
 
 
 def pixel_notes(dataset: Dataset) -> tuple[str, ...]:
@@ -82,10 +88,6 @@ def spread(values: Sequence[float]) -> float | None:
     return stdev(values) if len(values) > 1 else None
 
 
-_WHAT = "training the published configuration"
-_NOTHING = LabelledAnomalies(np.empty(0, dtype=np.intp), (), "shared")
-
-
 def train_fixed(
     spec: StudySpec,
     *,
@@ -120,17 +122,12 @@ def train_fixed(
         for run in range(spec.final.n_runs)
     ]
     folder = RunDir(runs / spec.study_name)
-    facts = environment(inputs.dataset, inputs.backbone, ", ".join(plan.devices))
-    with sole_writer_of(folder.path):
-        folder.begin(inputs.spec, inputs.dataset.table, facts, latest=False)
-        engine = LocalEngine(inputs.context(folder.tasks, cache_dir), plan)
-        try:
-            done = run_tasks(tasks, engine, listener, _WHAT)
-        finally:
-            engine.close()
-    results = require_results(done, tasks, _WHAT)
+    what = "training the published configuration"
+    with at_work(inputs, folder, plan, cache_dir=cache_dir, latest=False) as engine:
+        done = run_tasks(tasks, engine, listener, what)
+    results = require_results(done, tasks, what)
     table = inputs.dataset.table
-    roles = evaluation_roles(table, _NOTHING)  # every test anomaly: the choice has seen none
+    roles = evaluation_roles(table, _NO_LABELS)  # every test anomaly: the choice has seen none
     return Answer(
         params=params,
         searched={
@@ -143,15 +140,6 @@ def train_fixed(
         final_seconds=tuple(result.seconds for result in results),
         devices=tuple(dict.fromkeys(result.device for result in results)),
     )
-
-
-class _Where(TypedDict):
-    """The arguments of `run_study` that are those of all studies."""
-
-    runs: Path
-    cache_dir: Path
-    device: str
-    workers: int | None
 
 
 @dataclass(frozen=True)
@@ -215,7 +203,7 @@ def run_studies(
     checked = [_checked(study, runs, prepare) for study in studies]
     if all(outcome.absent for outcome in checked):
         raise DataError(checked[0].absent)
-    where: _Where = {"runs": runs, "cache_dir": cache_dir, "device": device, "workers": workers}
+    where: Where = {"runs": runs, "cache_dir": cache_dir, "device": device, "workers": workers}
     return [outcome if outcome.absent else _run(outcome, where, listener) for outcome in checked]
 
 
@@ -240,7 +228,7 @@ def _checked(study: TableStudy, runs: Path, prepare: Callable[..., StudyInputs])
     return replace(outcome, notes=(*study.notes, *pixel_notes(inputs.dataset)))
 
 
-def _run(outcome: Outcome, where: _Where, listener: Listener) -> Outcome:
+def _run(outcome: Outcome, where: Where, listener: Listener) -> Outcome:
     study = outcome.study
     listener.note(study.title)
     try:

@@ -26,7 +26,7 @@ from hpsearch.datasets.nih import read_names
 from hpsearch.datasets.reading import check_regular_file
 from hpsearch.datasets.table import ANOMALY
 from hpsearch.errors import DataError
-from hpsearch.io.files import printable
+from hpsearch.io.text import printable
 from hpsearch.protocol.folds import Fold, Positions, final_split
 from hpsearch.protocol.labels import anomaly_pool
 

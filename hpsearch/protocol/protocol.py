@@ -19,7 +19,7 @@ import pandas as pd
 from hpsearch.config.spec import StudySpec, build_spec
 from hpsearch.datasets.table import ANOMALY, NORMAL, SPLITS
 from hpsearch.errors import DataError
-from hpsearch.io.files import printable
+from hpsearch.io.text import printable
 from hpsearch.protocol.fold_files import OfficialFolds, leaks, read_fold_files
 from hpsearch.protocol.folds import (
     EARLY_STOP_FRACTION,
@@ -61,6 +61,11 @@ class StudySplit:
     folds: tuple[Fold, ...]
     official: OfficialFolds | None = None
     warnings: tuple[str, ...] = ()
+
+    @property
+    def folds_digest(self) -> str | None:
+        """Of the fold files' content, None where the folds were drawn."""
+        return None if self.official is None else self.official.digest
 
     def has_folds_of(self, other: "StudySplit") -> bool:
         """Whether both split the normals alike, so that trainings of one serve the other."""

@@ -14,7 +14,8 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from hpsearch.errors import SpecError
-from hpsearch.io.files import atomic_path, printable, write_text_atomic
+from hpsearch.io.files import atomic_path, write_text_atomic
+from hpsearch.io.text import printable
 from hpsearch.reports.document import Document, Figure
 from hpsearch.reports.draw_matplotlib import png
 from hpsearch.reports.draw_plotly import plotly_figure

@@ -5,7 +5,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from hpsearch.config.space import statistics_in_words
-from hpsearch.io.files import printable
+from hpsearch.io.text import printable
 from hpsearch.reports.answer_sections import (
     answer_section,
     choices_section,

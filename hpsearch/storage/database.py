@@ -31,14 +31,8 @@ from sqlalchemy.dialects.sqlite import insert
 
 from hpsearch.config.spec import CRITERIA, Criterion, Values
 from hpsearch.errors import NothingCompletedError, StudyError
-from hpsearch.io.files import (
-    atomic_path,
-    is_shared,
-    printable,
-    remove_leftovers,
-    tidy,
-    write_text_atomic,
-)
+from hpsearch.io.files import atomic_path, is_shared, remove_leftovers, tidy, write_text_atomic
+from hpsearch.io.text import printable
 from hpsearch.storage.backups import Ledger
 from hpsearch.storage.optuna_storage import (
     database_url,

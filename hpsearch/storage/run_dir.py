@@ -19,7 +19,8 @@ import yaml
 from hpsearch.config.spec import StudySpec, build_spec, first_difference, read_study
 from hpsearch.datasets.table import Dataset
 from hpsearch.errors import SpecError, StudyError
-from hpsearch.io.files import printable, write_text_atomic
+from hpsearch.io.files import write_text_atomic
+from hpsearch.io.text import printable
 from hpsearch.storage.results import RECIPE, recipe_of
 
 if TYPE_CHECKING:  # it imports torch, which a command that only reads need not wait for

@@ -35,14 +35,14 @@ from hpsearch.model.bundle import (
     calibrated,
     model_facts,
 )
-from hpsearch.search.engine import Engine, LocalEngine, plan_workers, require_results, run_tasks
+from hpsearch.search.engine import Engine, plan_workers, require_results, run_tasks
 from hpsearch.search.events import Listener
 from hpsearch.search.task import Task
-from hpsearch.storage.database import mean_best_step, sole_writer_of, winner
+from hpsearch.storage.database import mean_best_step, winner
 from hpsearch.storage.results import FoldResult, model_is_whole, read_result
-from hpsearch.storage.run_dir import RunDir, environment
+from hpsearch.storage.run_dir import RunDir
 from hpsearch.storage.trials import facts_of
-from hpsearch.study.inputs import StudyInputs, load_inputs
+from hpsearch.study.inputs import StudyInputs, at_work, load_inputs
 from hpsearch.study.result import (
     REFERENCES,
     FinalResult,
@@ -265,23 +265,12 @@ def train_final_models(
         listener=listener,
         folder=folder,
     )
-    facts = environment(
-        inputs.dataset,
-        inputs.backbone,
-        ", ".join(plan.devices),
-        warnings=inputs.warnings,
-    )
     tasks = [
         inputs.final_task(trial.params, run=0, steps=mean_best_step(trial)) for trial in trials
     ]
-    with sole_writer_of(folder.path):
-        folder.begin(inputs.spec, inputs.dataset.table, facts)
-        engine = LocalEngine(inputs.context(folder.tasks, cache_dir), plan)
-        try:
-            what = "training final models"
-            require_results(run_tasks(tasks, engine, listener, what), tasks, what)
-        finally:
-            engine.close()
+    with at_work(inputs, folder, plan, cache_dir=cache_dir) as engine:
+        what = "training final models"
+        require_results(run_tasks(tasks, engine, listener, what), tasks, what)
 
 
 def estimated_seconds(trials: Sequence[FrozenTrial], workers: int) -> float:

@@ -1,6 +1,7 @@
-"""Everything that a study reads, checked before anything is written for it."""
+"""Everything that a study reads, checked before anything is written for it; then its workers."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,15 +25,16 @@ from hpsearch.detectors.backbones.backbone import Backbone, load_backbone, read_
 from hpsearch.detectors.backbones.statistics import natural_statistics, statistics_of_folder
 from hpsearch.detectors.base import detector_names, faults_of, load_detector
 from hpsearch.errors import SpecError, StudyError
-from hpsearch.io.files import printable
-from hpsearch.protocol.fold_files import OfficialFolds
+from hpsearch.io.text import printable
 from hpsearch.protocol.folds import Fold
 from hpsearch.protocol.labels import EvaluationRoles, LabelledAnomalies, evaluation_roles
 from hpsearch.protocol.protocol import StudySplit, split_images
+from hpsearch.search.engine import LocalEngine, Workers
 from hpsearch.search.events import Listener
 from hpsearch.search.task import Task, TaskContext
+from hpsearch.storage.database import sole_writer_of
 from hpsearch.storage.results import RECIPE
-from hpsearch.storage.run_dir import RunDir, identity_of
+from hpsearch.storage.run_dir import RunDir, environment, identity_of
 from hpsearch.study.result import REFERENCES
 
 
@@ -49,7 +51,7 @@ class StudyInputs:
         statistics_file: of the channel statistics, None for those that come with the backbone.
         pixels: file of each stored image variant.
         folds: what the normals are cross-validated on.
-        official: the fold files that they were read from, None where they were drawn.
+        folds_digest: of the fold files that they were read from, None where they were drawn.
         warnings: what is wrong with the folds, a line each.
     """
 
@@ -62,7 +64,7 @@ class StudyInputs:
     roles: EvaluationRoles
     pixels: Mapping[Preprocessing, Path]
     folds: tuple[Fold, ...]
-    official: OfficialFolds | None
+    folds_digest: str | None
     warnings: tuple[str, ...]
 
     def in_words(self) -> str:
@@ -71,7 +73,7 @@ class StudyInputs:
         return (
             f"study {spec.study_name}: {spec.detector} on {self.dataset.name}, "
             f"{len(self.space.grid)} configurations x {spec.search.n_folds} folds"
-            f"{f' of {spec.search.folds}' if self.official else ''}; "
+            f"{f' of {spec.search.folds}' if self.folds_digest else ''}; "
             f"{len(self.labelled.positions)} labelled anomalies of type "
             f"{', '.join(self.labelled.types)}; chosen by the {spec.search.criterion} criterion"
         )
@@ -180,8 +182,7 @@ def load_inputs(
         with faults_of(spec.detector, "check"):
             detector.check(params, backbone.architecture, spec.training)
     if folder is not None:
-        digest = split.official.digest if split.official else None
-        identity = identity_of(dataset, backbone, folds_digest=digest)
+        identity = identity_of(dataset, backbone, folds_digest=split.folds_digest)
         folder.require_same(split.spec, dataset.table, identity)
         _require_same_folds(folder, split, dataset)
     shown: dict[str, None] = {}  # a line each, once for all variants
@@ -210,9 +211,48 @@ def load_inputs(
         roles=roles,
         pixels=files,
         folds=split.folds,
-        official=split.official,
+        folds_digest=split.folds_digest,
         warnings=split.warnings,
     )
+
+
+@contextmanager
+def at_work(
+    inputs: StudyInputs,
+    folder: RunDir,
+    plan: Workers,
+    *,
+    cache_dir: Path,
+    latest: bool = True,
+) -> Iterator[LocalEngine]:
+    """Begin a study, or go on with it: its run directory is held, and workers run its tasks.
+
+    Args:
+        inputs: of the study.
+        folder: its run directory.
+        plan: of the workers.
+        cache_dir: folder of what can be computed again.
+        latest: whether commands that are told no study mean this one from now on.
+
+    Raises:
+        StudyError: another process has it, or the settings, the images or the backbone are others
+            than when it began.
+    """
+    facts = environment(
+        inputs.dataset,
+        inputs.backbone,
+        ", ".join(plan.devices),
+        folds_digest=inputs.folds_digest,
+        warnings=inputs.warnings,
+    )
+    with sole_writer_of(folder.path):
+        folder.begin(inputs.spec, inputs.dataset.table, facts, latest=latest)
+        context = inputs.context(folder.tasks, cache_dir)
+        engine = LocalEngine(context, plan, fold_timeout=inputs.spec.search.fold_timeout)
+        try:
+            yield engine
+        finally:
+            engine.close()
 
 
 def _require_same_folds(folder: RunDir, split: StudySplit, dataset: Dataset) -> None:

@@ -113,7 +113,7 @@ def _repair_data(
         dataset,
         backbone,
         ", ".join(sorted(devices)),
-        folds_digest=split.official.digest if split.official else None,
+        folds_digest=split.folds_digest,
         warnings=split.warnings,
     )
     facts["recipe"] = min((recipe_of(task) for task in tasks.values()), default=RECIPE)

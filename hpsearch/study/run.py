@@ -9,14 +9,7 @@ import optuna
 from hpsearch.config.spec import Criterion, StudySpec
 from hpsearch.evaluation.auroc import visible_difference
 from hpsearch.io.files import network_note
-from hpsearch.search.engine import (
-    Engine,
-    LocalEngine,
-    Workers,
-    plan_workers,
-    require_results,
-    run_tasks,
-)
+from hpsearch.search.engine import Engine, Workers, plan_workers, require_results, run_tasks
 from hpsearch.search.events import Listener
 from hpsearch.search.rebuild import rebuild_lost_database, rescore
 from hpsearch.search.search import Search, SearchPlan
@@ -26,13 +19,12 @@ from hpsearch.storage.database import (
     create_or_load_study,
     load_study,
     open_database,
-    sole_writer_of,
 )
 from hpsearch.storage.results import read_result
-from hpsearch.storage.run_dir import RunDir, environment
+from hpsearch.storage.run_dir import RunDir
 from hpsearch.storage.trials import failures_sentence, trials_of
 from hpsearch.study.finish import FinalTraining
-from hpsearch.study.inputs import StudyInputs, load_inputs
+from hpsearch.study.inputs import StudyInputs, at_work, load_inputs
 from hpsearch.study.result import FinalResult
 
 
@@ -98,28 +90,12 @@ def run_study(
     listener.note(visible_difference(len(inputs.labelled.positions)).sentence)
     if (warning := network_note(folder.path)) is not None:
         listener.note(f"warning: {warning}")
-    facts = environment(
-        inputs.dataset,
-        inputs.backbone,
-        ", ".join(plan.devices),
-        folds_digest=inputs.official.digest if inputs.official else None,
-        warnings=inputs.warnings,
-    )
-    with sole_writer_of(folder.path):
-        folder.begin(inputs.spec, inputs.dataset.table, facts)
+    with at_work(inputs, folder, plan, cache_dir=cache_dir) as engine:
         if moved := _on_another_device(folder, plan):
             listener.note(moved)
-        engine = LocalEngine(
-            inputs.context(folder.tasks, cache_dir),
-            plan,
-            fold_timeout=spec.search.fold_timeout,
-        )
-        try:
-            study = _search(inputs, folder, engine, listener, retry_failed=retry_failed)
-            final = FinalTraining(study, inputs, folder, engine, listener, retry_failed)
-            return StudyRun(folder, final.results(criteria or [spec.search.criterion]))
-        finally:
-            engine.close()
+        study = _search(inputs, folder, engine, listener, retry_failed=retry_failed)
+        final = FinalTraining(study, inputs, folder, engine, listener, retry_failed)
+        return StudyRun(folder, final.results(criteria or [spec.search.criterion]))
 
 
 def _on_another_device(folder: RunDir, plan: Workers) -> str | None:
@@ -136,7 +112,7 @@ def _on_another_device(folder: RunDir, plan: Workers) -> str | None:
 def _search(
     inputs: StudyInputs,
     folder: RunDir,
-    engine: LocalEngine,
+    engine: Engine,
     listener: Listener,
     *,
     retry_failed: bool,

@@ -15,12 +15,20 @@ import yaml
 from optuna.storages._rdb.storage import _VersionManager
 from PIL import Image
 
+import hpsearch.study.inputs
 import hpsearch.study.run
 from hpsearch.config.space import Params
 from hpsearch.config.spec import StudySpec, TrainingSpec, build_spec
 from hpsearch.detectors.backbones.backbone import load_backbone
 from hpsearch.detectors.base import ImageView, Setup
 from hpsearch.errors import TaskError
+from hpsearch.model.bundle import (
+    BackboneFacts,
+    Calibration,
+    ModelFacts,
+    Provenance,
+    preprocessing_facts,
+)
 from hpsearch.search.engine import Finished, Workers
 from hpsearch.search.events import SilentListener
 from hpsearch.search.task import Task, TaskContext, run_task
@@ -270,8 +278,7 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def inline(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """Studies train in this process; gives the digests of what was trained."""
-    for module in (hpsearch.study.run, hpsearch.study.finish):
-        monkeypatch.setattr(module, "LocalEngine", InlineEngine)
+    monkeypatch.setattr(hpsearch.study.inputs, "LocalEngine", InlineEngine)
     monkeypatch.setattr(InlineEngine, "trained", [])
     yield InlineEngine.trained
 
@@ -312,6 +319,25 @@ def make_setup() -> Callable[..., Setup]:
             seed=0,
             device="cpu",
             cache_dir=Path("/nowhere"),
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def facts_by_hand() -> Callable[..., ModelFacts]:
+    """What a bundle says of a detector that was fitted on colour images outside any study."""
+
+    def make(name: str, detector: Any, calibration: Calibration | None = None) -> ModelFacts:
+        setup: Setup = detector.setup
+        return ModelFacts(
+            detector=name,
+            params=setup.params,
+            seed=setup.seed,
+            preprocessing=preprocessing_facts(setup.params, channels=3),
+            backbone=BackboneFacts(name="vgg-mini", digest=setup.backbone.digest),
+            provenance=Provenance(study="by hand"),
+            calibration=calibration,
         )
 
     return make

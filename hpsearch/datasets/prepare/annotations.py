@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from hpsearch.datasets.reading import check_regular_file
 from hpsearch.errors import DataError, UserError
-from hpsearch.io.files import printable
+from hpsearch.io.text import printable
 
 TUMOUR_GROUPS = ("_0", "_1", "Tumor")
 CUT_OUT_GROUPS = ("_2", "Exclusion", "None")

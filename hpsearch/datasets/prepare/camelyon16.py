@@ -51,8 +51,9 @@ from hpsearch.datasets.prepare.tiling import (
     write_target,
 )
 from hpsearch.errors import DataError, SpecError
-from hpsearch.io.files import printable, remove_leftovers
+from hpsearch.io.files import remove_leftovers
 from hpsearch.io.processes import Reporter, each_in_processes
+from hpsearch.io.text import printable
 
 _LOCK = ".lock"
 

@@ -21,7 +21,7 @@ from typing import Literal
 from hpsearch.datasets.prepare.annotations import AnnotationFile
 from hpsearch.datasets.reading import check_regular_file
 from hpsearch.errors import DataError
-from hpsearch.io.files import printable
+from hpsearch.io.text import printable
 
 _NO_TISSUE = "no usable tissue: black, blurred or empty (the paper's list)"
 LEFT_OUT: Mapping[str, str] = {

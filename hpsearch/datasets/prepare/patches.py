@@ -21,7 +21,8 @@ from hpsearch.datasets.folders import images_in
 from hpsearch.datasets.manifest import MANIFEST
 from hpsearch.datasets.table import ANOMALY, NORMAL
 from hpsearch.errors import DataError
-from hpsearch.io.files import printable, write_text_atomic
+from hpsearch.io.files import write_text_atomic
+from hpsearch.io.text import printable
 
 WHAT_IS_LOST = (
     "patches carry no slide names: tiles of one slide may lie on both sides of a fold, which "

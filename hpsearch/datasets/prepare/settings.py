@@ -14,8 +14,9 @@ from hpsearch.datasets.prepare.slides import UNSAID, open_slide, reduction_to
 from hpsearch.datasets.prepare.stains.normaliser import StainName
 from hpsearch.datasets.prepare.tissue import PIXELS_A_CELL, TISSUE_RULE
 from hpsearch.errors import DataError, SpecError
-from hpsearch.io.files import printable, write_text_atomic
+from hpsearch.io.files import write_text_atomic
 from hpsearch.io.processes import Reporter
+from hpsearch.io.text import printable
 
 MIN_TILE_SIZE = 24  # px
 MAGNIFICATIONS = (40, 20, 10)

@@ -12,7 +12,7 @@ from PIL import Image
 
 from hpsearch.datasets.reading import check_regular_file
 from hpsearch.errors import DataError, UserError
-from hpsearch.io.files import printable
+from hpsearch.io.text import printable
 
 if TYPE_CHECKING:
     from openslide import OpenSlide

@@ -31,7 +31,8 @@ from hpsearch.datasets.prepare.tissue import (
 )
 from hpsearch.datasets.reading import read_image
 from hpsearch.errors import DataError
-from hpsearch.io.files import atomic_path, printable, write_directory_atomic
+from hpsearch.io.files import atomic_path, write_directory_atomic
+from hpsearch.io.text import printable
 
 SLIDES = "slides"  # the folder of the slides' folders
 THUMBNAILS = "thumbnails"  # the folder of their pictures

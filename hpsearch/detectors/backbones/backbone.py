@@ -39,7 +39,8 @@ from dpa_core.tensor_files import (
     read_tensors,
 )
 from hpsearch.errors import SpecError, WeightsError
-from hpsearch.io.files import atomic_path, printable
+from hpsearch.io.files import atomic_path
+from hpsearch.io.text import printable
 
 BUNDLED_VGG_MINI = Path(__file__).with_name("vgg-mini.safetensors")
 VGG19_STATISTICS = Path(__file__).with_name("vgg19-statistics.safetensors")

@@ -26,8 +26,8 @@ from hpsearch.detectors.backbones.backbone import (
 )
 from hpsearch.errors import DataError, WeightsError
 from hpsearch.io.cache import sole_writer
-from hpsearch.io.files import printable
 from hpsearch.io.processes import Progress, silent
+from hpsearch.io.text import printable
 
 STD_FLOOR = 0.01
 """Least σ of a channel, as a fraction of the root mean square σ of its layer."""

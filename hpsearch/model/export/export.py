@@ -16,7 +16,8 @@ from PIL import Image
 
 from hpsearch.datasets.reading import MIN_SIDE, read_image
 from hpsearch.errors import HpsearchError, SpecError
-from hpsearch.io.files import printable, remove_leftovers, write_directory_atomic
+from hpsearch.io.files import remove_leftovers, write_directory_atomic
+from hpsearch.io.text import printable
 from hpsearch.model.export.format_names import FormatName, checked_format
 from hpsearch.model.export.graph import FLAG, INPUT, LARGEST, SCORE, SIZES, Traced, trace
 from hpsearch.model.export.pillow import Preprocess

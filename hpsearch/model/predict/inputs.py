@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from hpsearch.datasets.folders import files_in, passed_over_notes, reading
 from hpsearch.datasets.reading import Shown
 from hpsearch.errors import DataError
-from hpsearch.io.files import printable
 from hpsearch.io.processes import each_in_processes
+from hpsearch.io.text import printable
 from hpsearch.model.images import PreprocessingFacts, opened, seen_of
 
 COLUMN = "image_path"

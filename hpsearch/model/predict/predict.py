@@ -9,8 +9,8 @@ from pathlib import Path
 
 from hpsearch.datasets.pixels import VERSION
 from hpsearch.errors import DataError
-from hpsearch.io.files import printable
 from hpsearch.io.processes import Progress, silent
+from hpsearch.io.text import printable
 from hpsearch.model.model import Model
 from hpsearch.model.predict.heat import HeatMaps
 from hpsearch.model.predict.inputs import Decoded, ImageBlock, Input, decoded_blocks

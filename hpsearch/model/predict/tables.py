@@ -19,7 +19,8 @@ import pandas as pd
 from filelock import FileLock, Timeout
 
 from hpsearch.errors import DataError, SpecError
-from hpsearch.io.files import atomic_path, printable, write_csv, write_text_atomic
+from hpsearch.io.files import atomic_path, write_csv, write_text_atomic
+from hpsearch.io.text import printable
 
 _KEY, _LOCK = "key.txt", "lock"
 TABLE_SUFFIXES = (".csv", ".parquet")

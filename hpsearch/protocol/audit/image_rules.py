@@ -20,8 +20,8 @@ from hpsearch.datasets.pixels import BadImage, Preprocessing, central_part, each
 from hpsearch.datasets.reading import Shown, ShownCounts, read_mask
 from hpsearch.datasets.table import ANOMALY, NORMAL, Dataset
 from hpsearch.errors import DataError
-from hpsearch.io.files import printable
 from hpsearch.io.processes import Progress
+from hpsearch.io.text import printable
 from hpsearch.protocol.protocol import Finding, Severity
 
 GREY_SIDE = 16  # of the grey copy, in pixels

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from hpsearch.io.files import printable
+from hpsearch.io.text import printable
 from hpsearch.protocol.audit.image_rules import GREY_SIDE, Looks, bits_of
 from hpsearch.protocol.folds import Positions
 from hpsearch.protocol.protocol import Finding

@@ -15,7 +15,8 @@ from hpsearch.config.spec import CRITERIA, Criterion, StudySpec
 from hpsearch.errors import StudyError
 from hpsearch.evaluation.auroc import Estimate
 from hpsearch.evaluation.selection import varied_axes
-from hpsearch.io.files import printable, write_text_atomic
+from hpsearch.io.files import write_text_atomic
+from hpsearch.io.text import printable
 from hpsearch.reports.dashboard.internals import shown_notes
 from hpsearch.storage.trials import facts_of
 from hpsearch.study.result import FinalResult

@@ -1,6 +1,6 @@
 """Example pictures on disk: `final/<trial>/examples/{index.json, *.png}`; read without torch.
 
-Which test images are shown, from their scores alone (the paper's Fig. 5, and its errors).
+Which test images they show is decided by scores alone (the paper's Fig. 5, and its errors).
 """
 
 import json

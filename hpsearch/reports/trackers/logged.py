@@ -13,7 +13,8 @@ from typing import Protocol
 import optuna
 
 from hpsearch.errors import SpecError, UserError
-from hpsearch.io.files import printable, without_secrets_of, write_directory_atomic
+from hpsearch.io.files import write_directory_atomic
+from hpsearch.io.text import printable, without_secrets_of
 from hpsearch.reports.trackers.record import (
     Record,
     final_name,

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from hpsearch.cli.reproduction import Reproduction, fig4_spec
+from hpsearch.cli.reproduce import Reproduction, fig4_spec
 from hpsearch.config.spec import read_study
 
 Command = Callable[..., Any]

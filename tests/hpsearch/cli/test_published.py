@@ -9,9 +9,7 @@ from typing import Any
 import pytest
 
 from hpsearch.evaluation.auroc import auroc
-from hpsearch.paper import running as fixed
 from hpsearch.storage.results import read_result
-from hpsearch.study import run as study
 
 Command = Callable[..., Any]
 TINY = [
@@ -21,10 +19,8 @@ TINY = [
 
 
 @pytest.fixture
-def published(hpsearch: Command, cifar_folders: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
+def published(hpsearch: Command, cifar_folders: Path, inline: list[str]) -> Command:
     """Runs `hpsearch reproduce table5 --published` on one class, in this process."""
-    inline_engine = study.LocalEngine  # which it is while `inline` is at work
-    monkeypatch.setattr(fixed, "LocalEngine", inline_engine)
     data = ["--dataset", "cifar10", "--root", cifar_folders, "--classes", "car"]
     return lambda *more: hpsearch("reproduce", "table5", "--published", *data, *TINY, *more)
 

@@ -23,7 +23,7 @@ from hpsearch.datasets.window import Window
 from hpsearch.detectors.base import ImageView, Setup
 from hpsearch.detectors.pooled_features import FeaturesDetector
 from hpsearch.errors import DataError
-from hpsearch.model.bundle import BackboneFacts, ModelFacts, Provenance, preprocessing_facts
+from hpsearch.model.bundle import ModelFacts
 from hpsearch.model.estimator import DPADetector
 from hpsearch.model.model import Model
 from hpsearch.model.predict.inputs import find_images
@@ -222,20 +222,12 @@ KINDS = [
 
 
 @pytest.fixture(scope="module")
-def model(make_setup: Callable[..., Setup]) -> Model:
+def model(make_setup: Callable[..., Setup], facts_by_hand: Callable[..., ModelFacts]) -> Model:
     pixels = np.random.default_rng(0).normal(120, 25, (40, 16, 16, 3)).clip(0, 255)
     normals = ImageView(pixels.astype(np.uint8), np.arange(40), None)
     detector = FeaturesDetector(make_setup(PARAMS, normals))
     detector.fit(normals, None, max_steps=1)
-    facts = ModelFacts(
-        detector="features",
-        params=PARAMS,
-        seed=0,
-        preprocessing=preprocessing_facts(PARAMS, channels=3),
-        backbone=BackboneFacts(name="vgg-mini", digest=detector.setup.backbone.digest),
-        provenance=Provenance(study="by hand"),
-    )
-    return Model(facts, detector)
+    return Model(facts_by_hand("features", detector), detector)
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@ import pytest
 from sklearn.covariance import LedoitWolf
 from sklearn.preprocessing import StandardScaler
 
-from hpsearch.detectors.pooled_features import OUTLIER_MODELS, Mahalanobis
+from hpsearch.detectors.outlier_models import OUTLIER_MODELS, Mahalanobis
 from hpsearch.evaluation.auroc import auroc
 
 LENGTH = 6

@@ -9,12 +9,12 @@ import pytest
 
 from hpsearch.io.files import (
     atomic_path,
-    printable,
     remove_leftovers,
     tidy,
     write_directory_atomic,
     write_text_atomic,
 )
+from hpsearch.io.text import printable
 
 
 def names(folder: Path) -> list[str]:

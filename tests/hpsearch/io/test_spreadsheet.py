@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpsearch.io.files import guarded, write_csv
+from hpsearch.io.files import write_csv
+from hpsearch.io.text import guarded
 from hpsearch.model.predict.tables import ScoreRow, write_table, write_unreadable
 from hpsearch.paper.lines import write_records
 

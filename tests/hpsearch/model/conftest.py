@@ -11,12 +11,9 @@ from PIL import Image
 from hpsearch.detectors.base import ImageView, Setup
 from hpsearch.detectors.dpa import PerceptualAutoencoder
 from hpsearch.model.bundle import (
-    BackboneFacts,
     ModelFacts,
-    Provenance,
     attach_calibration,
     calibrated,
-    preprocessing_facts,
     write_bundle,
 )
 
@@ -57,15 +54,8 @@ def trained(images: np.ndarray, make_setup: Callable[..., Setup]) -> PerceptualA
 
 
 @pytest.fixture(scope="session")
-def facts(trained: PerceptualAutoencoder) -> ModelFacts:
-    return ModelFacts(
-        detector="dpa",
-        params=PARAMS,
-        seed=0,
-        preprocessing=preprocessing_facts(PARAMS, channels=3),
-        backbone=BackboneFacts(name="vgg-mini", digest=trained.setup.backbone.digest),
-        provenance=Provenance(study="by hand"),
-    )
+def facts(trained: PerceptualAutoencoder, facts_by_hand: Callable[..., ModelFacts]) -> ModelFacts:
+    return facts_by_hand("dpa", trained)
 
 
 @pytest.fixture(scope="session")

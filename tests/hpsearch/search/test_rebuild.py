@@ -14,23 +14,15 @@ import yaml
 from PIL import Image
 
 from hpsearch.errors import StudyError
-from hpsearch.search.events import SilentListener
 from hpsearch.storage.backups import read_ledger
 from hpsearch.storage.database import load_study
 from hpsearch.storage.run_dir import DATABASE, LEDGER, RunDir, environment
 from hpsearch.study.inputs import load_inputs
 from hpsearch.study.repair import recover_study
 from hpsearch.study.run import run_study
+from tests.hpsearch.notes import Notes
 
 N_TRIALS = 6
-
-
-class Notes(SilentListener):
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def note(self, message: str) -> None:
-        self.lines.append(message)
 
 
 @pytest.fixture
@@ -257,7 +249,7 @@ def test_a_lost_record_names_the_statistics_that_the_study_took(
     backbone = {"name": "vgg-mini", "statistics": str(natural)}
     spec = tiny_spec(detector="dpa", backbone=backbone)
     folder = RunDir(runs / "tiny")
-    where = {"cache_dir": cache, "workers": 1, "listener": SilentListener()}
+    where = {"cache_dir": cache, "workers": 1, "listener": Notes()}
     prepared = load_inputs(spec, **where)
     facts = environment(prepared.dataset, prepared.backbone, "")
     folder.begin(prepared.spec, prepared.dataset.table, facts)

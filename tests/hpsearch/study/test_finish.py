@@ -10,19 +10,11 @@ import pytest
 
 from hpsearch.errors import UserError
 from hpsearch.model.bundle import FACTS, find_model, read_bundle
-from hpsearch.search.events import SilentListener
 from hpsearch.storage.run_dir import RunDir
 from hpsearch.study.run import run_study
+from tests.hpsearch.notes import Notes
 
 RESULT = "result.json"
-
-
-class Notes(SilentListener):
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def note(self, message: str) -> None:
-        self.lines.append(message)
 
 
 def _cut(path: Path) -> None:

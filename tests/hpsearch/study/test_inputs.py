@@ -11,20 +11,12 @@ from safetensors.torch import save_file
 
 from hpsearch.detectors.backbones.backbone import load_backbone
 from hpsearch.errors import SpecError, WeightsError
-from hpsearch.search.events import SilentListener
 from hpsearch.search.task import TaskContext, run_task
 from hpsearch.study.inputs import StudyInputs, load_inputs
+from tests.hpsearch.notes import Notes
 
 Prepare = Callable[..., StudyInputs]
 Context = Callable[[StudyInputs], TaskContext]
-
-
-class Notes(SilentListener):
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def note(self, message: str) -> None:
-        self.lines.append(message)
 
 
 @pytest.fixture

@@ -13,26 +13,18 @@ from PIL import Image
 from hpsearch.config.spec import build_spec
 from hpsearch.datasets.manifest import load_manifest
 from hpsearch.errors import DataError, StudyError
+from hpsearch.evaluation.stored_scores import read_scores
 from hpsearch.protocol.folds import Positions, make_folds
 from hpsearch.protocol.labels import LabelBudget, draw_labelled, labelled_for_fold
-from hpsearch.search.events import SilentListener
 from hpsearch.storage.database import load_study
 from hpsearch.storage.results import read_result
+from hpsearch.study.finish import train_final_models
 from hpsearch.study.inputs import load_inputs
 from hpsearch.study.run import StudyRun, run_study
+from tests.hpsearch.notes import Notes
 
 QUICK = {"features": {"kind": ["knn", "mahalanobis"], "layer": ["colour"]}}
 NAMES = ("normal/train", "normal/val", "normal/test", "anomaly/test")
-
-
-class Notes(SilentListener):
-    """Keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def note(self, message: str) -> None:
-        self.said.append(message)
 
 
 @pytest.fixture
@@ -109,19 +101,33 @@ def test_an_allowed_leak_is_told_first_kept_and_scored(
     with pytest.raises(DataError, match="fold 0: 24 of 36 scored normals were used before"):
         run(tiny_spec(search=search))
     assert not runs.exists()
-    assert notes.said == []
+    assert notes.lines == []
     ran = run(tiny_spec(space=QUICK, search=search | {"allow_leak": True}))
     warnings = ran.folder.environment()["warnings"]
     assert len(warnings) == 3
-    assert notes.said[:3] == [f"warning: {line}" for line in warnings]
-    assert "4 labelled anomalies" in notes.said[3]
-    assert f"3 folds of {fold_folder}" in notes.said[3]
+    assert notes.lines[:3] == [f"warning: {line}" for line in warnings]
+    assert "4 labelled anomalies" in notes.lines[3]
+    assert f"3 folds of {fold_folder}" in notes.lines[3]
     trial = load_study(ran.folder.path).get_trials()[0]
     result = read_result(ran.folder.tasks, trial.user_attrs["tasks"][0])
     assert result is not None
     assert result.of_role("normal").size == 36
     with pytest.raises(DataError, match="--allow-leak"):
         run(tiny_spec(space=QUICK, search=search))
+
+
+def test_final_models_of_further_trials_are_trained(
+    run: Any, tiny_spec: Any, table: pd.DataFrame, fold_folder: Path, notes: Notes, cache: Path
+) -> None:
+    write(fold_folder, table, clean_parts(table))
+    folder = run(
+        tiny_spec(space=QUICK, search={"protocol": "official", "folds": fold_folder})
+    ).folder
+    trials = load_study(folder.path).get_trials()
+    where = {"cache_dir": cache, "device": "cpu", "workers": 1}
+    train_final_models(folder, trials, listener=notes, **where)
+    assert len(read_scores(folder).final_tasks) == len(trials) == 2
+    assert None not in read_scores(folder).final_tasks
 
 
 def test_the_run_directory_holds_the_numbers_of_the_files(
@@ -244,10 +250,10 @@ def test_findings_of_x_rays_are_counted_as_asked_and_notes_are_told_once(
         return made["anomaly_type"][(made["label"] == 1) & (made["split"] == "train")].tolist()
 
     assert training_types() == ["Mass"]
-    (note,) = notes.said
+    (note,) = notes.lines
     assert note.startswith("1 training images with several findings are set aside")
     assert training_types(multi_label="first") == ["Mass", "Mass"]
-    assert len(notes.said) == 1
+    assert len(notes.lines) == 1
 
 
 def test_files_that_were_changed_are_refused(

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hpsearch.errors import SpecError
-from hpsearch.io.files import printable
+from hpsearch.io.text import printable
 
 StainName = Literal["vahadane", "macenko", "none"]
 STAINS: tuple[StainName, ...] = get_args(StainName)

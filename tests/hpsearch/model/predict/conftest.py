@@ -10,11 +10,8 @@ from PIL import Image
 from hpsearch.detectors.base import ImageView, Setup
 from hpsearch.detectors.pooled_features import FeaturesDetector
 from hpsearch.model.bundle import (
-    BackboneFacts,
     ModelFacts,
-    Provenance,
     calibrated,
-    preprocessing_facts,
 )
 from hpsearch.model.model import Model
 
@@ -32,7 +29,7 @@ PARAMS = {
 
 
 @pytest.fixture(scope="session")
-def model(make_setup: Callable[..., Setup]) -> Model:
+def model(make_setup: Callable[..., Setup], facts_by_hand: Callable[..., ModelFacts]) -> Model:
     """Mahalanobis distance of colours, with a threshold for one in ten."""
     rng = np.random.default_rng(0)
     pixels = rng.normal(120, 15, (60, SIDE, SIDE, 3)) + rng.normal(0, 20, (60, 1, 1, 3))
@@ -40,15 +37,7 @@ def model(make_setup: Callable[..., Setup]) -> Model:
     detector = FeaturesDetector(make_setup(PARAMS, normals))
     detector.fit(ImageView(normals.pixels, np.arange(40), None), None, max_steps=1)
     held_out = detector.score(ImageView(normals.pixels, np.arange(40, 60), None))
-    facts = ModelFacts(
-        detector="features",
-        params=PARAMS,
-        seed=0,
-        preprocessing=preprocessing_facts(PARAMS, channels=3),
-        backbone=BackboneFacts(name="vgg-mini", digest=detector.setup.backbone.digest),
-        provenance=Provenance(study="by hand"),
-        calibration=calibrated(held_out, rate=0.1),
-    )
+    facts = facts_by_hand("features", detector, calibrated(held_out, rate=0.1))
     return Model(facts, detector)
 
 

@@ -7,11 +7,11 @@ from hpsearch.errors import SpecError
 from hpsearch.reports.trackers import logged as room
 from hpsearch.reports.trackers.logged import LoggingListener, logged, open_loggers, write_missing
 from hpsearch.reports.trackers.record import Record, final_record, trial_record
-from hpsearch.search.events import SilentListener
 from hpsearch.storage.database import load_study
 from hpsearch.storage.results import read_result
 from hpsearch.storage.run_dir import RunDir
 from hpsearch.study.result import read_winner
+from tests.hpsearch.notes import Notes
 
 
 class ListLogger:
@@ -28,14 +28,6 @@ class ListLogger:
         if self.broken:
             raise ConnectionError("no route\nto host")
         self.records.append(record)
-
-
-class Notes(SilentListener):
-    def __init__(self) -> None:
-        self.messages: list[str] = []
-
-    def note(self, message: str) -> None:
-        self.messages.append(message)
 
 
 def test_a_trial_is_its_settings_folds_and_curves(two_trials: RunDir) -> None:
@@ -79,7 +71,7 @@ def test_a_tracker_that_fails_is_told_of_once(
     monkeypatch.setattr(room, "open_loggers", lambda *_: [ListLogger(broken=True), good])
     with logged(listener, ["either"], two_trials.path) as both:
         both.catch_up()  # type: ignore[attr-defined]
-    assert listener.messages == ["ListLogger failed, it is left out from here on: no route to host"]
+    assert listener.lines == ["ListLogger failed, it is left out from here on: no route to host"]
     assert good.has("trial-0000")
 
 
@@ -180,7 +172,7 @@ def test_a_tracker_that_fails_later_shows_no_password(two_trials: RunDir) -> Non
 
     notes = Notes()
     LoggingListener(notes, [Leaky()], two_trials).catch_up()
-    assert notes.messages == [
+    assert notes.lines == [
         "Leaky failed, it is left out from here on: POST http://***@host/api failed"
     ]
 

@@ -1,6 +1,6 @@
 import pytest
 
-from hpsearch.io.files import printable, redacted, without_secrets_of
+from hpsearch.io.text import printable, redacted, without_secrets_of
 
 HARD = "p%40{x}:/@canary"
 
