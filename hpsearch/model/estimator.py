@@ -212,7 +212,7 @@ def flattened(images: Any) -> tuple[Any, tuple[int, ...] | None]:
     if getattr(array, "ndim", 2) != 4:
         return images, None
     array = np.asarray(array)
-    return array.reshape(len(array), -1), array.shape[1:]
+    return array.reshape(len(array), math.prod(array.shape[1:])), array.shape[1:]
 
 
 def image_shape(given: tuple[int, ...] | None, n_features: int) -> Shape:

@@ -130,6 +130,11 @@ def test_a_shape_that_does_not_fit(many_images: np.ndarray) -> None:
         DPADetector(**SMALL).fit(np.zeros((100, 3, 16, 16), np.uint8))
 
 
+def test_no_images_are_refused_in_scikit_learns_words(fitted: DPADetector) -> None:
+    with pytest.raises(ValueError, match=r"Found array with 0 sample\(s\)"):
+        fitted.predict(np.empty((0, 16, 16, 3), np.uint8))
+
+
 def test_the_example_runs() -> None:
     result = doctest.testmod(hpsearch.model.estimator)
     assert result.attempted > 0
