@@ -18,7 +18,7 @@ from hpsearch.config.space import (
     preprocessing_of,
 )
 from hpsearch.config.spec import MAX_SEED, DatasetSpec, StudySpec, TrainingSpec
-from hpsearch.datasets.pixels import Preprocessing, load_pixels
+from hpsearch.datasets.pixels import Preprocessing, load_variants
 from hpsearch.datasets.registry import DatasetRequest, load_dataset
 from hpsearch.datasets.table import Dataset
 from hpsearch.detectors.backbones.backbone import Backbone, load_backbone, read_statistics
@@ -185,19 +185,19 @@ def load_inputs(
         identity = identity_of(dataset, backbone, folds_digest=split.folds_digest)
         folder.require_same(split.spec, dataset.table, identity)
         _require_same_folds(folder, split, dataset)
-    shown: dict[str, None] = {}  # a line each, once for all variants
+    shown: list[str] = []
+    variants = load_variants(
+        dataset,
+        sorted({preprocessing_of(params) for params in space.grid}, key=repr),
+        cache_dir=cache_dir,
+        workers=workers,
+        progress=listener.progress,
+        note=shown.append,
+    )
     files: dict[Preprocessing, Path] = {}
-    for variant in sorted({preprocessing_of(params) for params in space.grid}, key=repr):
-        pixels = load_pixels(
-            dataset,
-            variant,
-            cache_dir=cache_dir,
-            workers=workers,
-            progress=listener.progress,
-            note=shown.setdefault,
-        )
+    for variant, pixels in variants.items():
         if not isinstance(pixels, np.memmap) or pixels.filename is None:
-            raise TypeError("load_pixels must return a memory map of a file")
+            raise TypeError("load_variants must return memory maps of files")
         files[variant] = Path(pixels.filename)
     for line in (*dataset.notes, *shown, *(f"warning: {line}" for line in split.warnings)):
         listener.note(line)
