@@ -200,18 +200,36 @@ class FinalSpec(_Model):
     false_positive_rate: float = Field(0.05, gt=0, lt=1)  # share of normals that may be flagged
 
 
+AUTO = "auto"
+AUTO_DETECTORS = ("features", "patch", "few", "dpa")
+"""What `--detector auto` searches: the cheap ones, then `TRAINED` with what time is left."""
+TRAINED = "dpa"
+
+
+def _names_of_detectors(text: str) -> str:
+    names = [name.strip() for name in text.split(",")]
+    if "" in names or len(set(names)) < len(names) or (AUTO in names and len(names) > 1):
+        raise ValueError("name a detector, several different ones with commas, or auto")
+    return ",".join(names)
+
+
 class StudySpec(_Model):
     """Everything that decides a study's results."""
 
     study_name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
     dataset: DatasetSpec = DatasetSpec()
     labels: LabelsSpec = LabelsSpec()
-    detector: str = "dpa"
+    detector: Annotated[str, AfterValidator(_names_of_detectors)] = "dpa"  # names, or `auto`
     backbone: BackboneSpec = BackboneSpec()
     space: dict[str, dict[str, _Choices]] = {}  # per detector, and under `preprocessing`
     training: TrainingSpec = TrainingSpec()
     search: SearchSpec = SearchSpec()
     final: FinalSpec = FinalSpec()
+
+    @property
+    def detectors(self) -> tuple[str, ...]:
+        """The detectors that are searched, in the order in which they are tried."""
+        return AUTO_DETECTORS if self.detector == AUTO else tuple(self.detector.split(","))
 
 
 def build_spec(study: Mapping[str, Any], options: Mapping[str, Any]) -> StudySpec:

@@ -93,6 +93,17 @@ class Backbone:
         return weights_digest(statistics_tensors(self.statistics))
 
 
+def architecture_of(name: str) -> VGGArchitecture:
+    """The network of a name, without weights.
+
+    Raises:
+        SpecError: an unknown name.
+    """
+    if name not in _ARCHITECTURES:
+        raise SpecError(f"backbone {name!r}: must be one of {', '.join(_ARCHITECTURES)}")
+    return _ARCHITECTURES[name]
+
+
 def load_backbone(
     name: str, *, weights_file: Path | None = None, statistics_file: Path | None = None
 ) -> Backbone:
@@ -111,9 +122,7 @@ def load_backbone(
         SpecError: an unknown name.
         WeightsError: the weights are missing, damaged, or those of another network.
     """
-    if name not in _ARCHITECTURES:
-        raise SpecError(f"backbone {name!r}: must be one of {', '.join(_ARCHITECTURES)}")
-    architecture = _ARCHITECTURES[name]
+    architecture = architecture_of(name)
     if weights_file is not None:
         path, source = weights_file, str(weights_file)
     elif name == VGG19.name:

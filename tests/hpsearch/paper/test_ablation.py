@@ -80,7 +80,7 @@ def test_every_row_can_be_built_on_every_data_set(name: str, scale: float) -> No
     detector = load_detector("dpa")
     for study in table4_studies(read_study(name), {}, prefix="t"):
         spec = scaled(study.spec, scale)
-        for params in build_space(spec, detector.axes).grid:
+        for params in build_space(spec, {spec.detector: detector.axes}).grid:
             detector.check(params, VGG19, spec.training)
 
 
