@@ -3,6 +3,7 @@
 Study files are found and read here too: those that ship with the project, and the user's own.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -37,6 +38,9 @@ bottleneck; see `hpsearch.evaluation.selection`."""
 
 Protocol = Literal["clean", "official"]
 """Whose folds: drawn by group, or of published fold files; see `hpsearch.protocol.protocol`."""
+
+BACKBONES = ("lite0", "lite1", "lite2", "vgg19", "vgg-mini")
+_OF_A_LIBRARY = re.compile(r"(timm|torchvision):[A-Za-z0-9][A-Za-z0-9._-]*")
 
 EXECUTION_FIELDS = frozenset(
     {
@@ -130,10 +134,19 @@ class LabelsSpec(_Model):
     anomalies: Literal["shared", "partition"] = "shared"  # scored by every fold, or a third by each
 
 
+def _backbone_name(name: str) -> str:
+    """One of ours, or a name of timm or torchvision, whose own names are theirs to know."""
+    if name not in BACKBONES and not _OF_A_LIBRARY.fullmatch(name):
+        raise ValueError(
+            f"must be one of {', '.join(BACKBONES)}, or timm:NAME, or torchvision:NAME"
+        )
+    return name
+
+
 class BackboneSpec(_Model):
     """The frozen network whose features are compared."""
 
-    name: Literal["vgg19", "vgg-mini"] = "vgg19"
+    name: Annotated[str, AfterValidator(_backbone_name)] = "lite0"
     weights: Path | None = None
     statistics: Path | None = None  # folder of natural images, for its channel statistics
 

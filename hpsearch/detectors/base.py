@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from dpa_core.errors import TensorFileError
-from dpa_core.features import VGGArchitecture
+from dpa_core.features import Architecture
 from dpa_core.tensor_files import Form, read_header, read_tensors
 from hpsearch.config.space import Params
 from hpsearch.config.spec import AxisChoices, TrainingSpec
@@ -123,7 +123,7 @@ class Detector(Protocol):
     def __init__(self, setup: Setup) -> None: ...
 
     @staticmethod
-    def check(params: Params, architecture: VGGArchitecture, training: TrainingSpec) -> None:
+    def check(params: Params, architecture: Architecture, training: TrainingSpec) -> None:
         """Raise SpecError where a configuration cannot be built or trained."""
 
     @staticmethod
@@ -208,7 +208,7 @@ def load_detector(name: str) -> type[Detector]:
     return theirs
 
 
-def axes_of(name: str, architecture: VGGArchitecture) -> Mapping[str, AxisChoices]:
+def axes_of(name: str, architecture: Architecture) -> Mapping[str, AxisChoices]:
     """The axes of a detector, with the choices where a study names none, on a network.
 
     Raises:

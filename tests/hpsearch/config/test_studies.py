@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from dpa_core.features import VGG19, VGG_MINI
+from dpa_core.vgg import VGG19, VGG_MINI
 from hpsearch.config.space import build_space, preprocessing_of
 from hpsearch.config.spec import build_spec, parse_study, read_study, shipped_studies
 from hpsearch.detectors.backbones.backbone import load_backbone

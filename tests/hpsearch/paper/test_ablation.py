@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from dpa_core.features import VGG19
+from dpa_core.vgg import VGG19
 from hpsearch.config.space import build_space
 from hpsearch.config.spec import read_study, shipped_studies
 from hpsearch.detectors.base import load_detector

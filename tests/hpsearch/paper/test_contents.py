@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from dpa_core.features import VGG19
+from dpa_core.vgg import VGG19
 from hpsearch.config.space import build_space
 from hpsearch.config.spec import StudySpec, read_study
 from hpsearch.detectors.base import load_detector

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from dpa_core.features import VGG19
 from dpa_core.growth import schedule_of
+from dpa_core.vgg import VGG19
 from hpsearch.config.space import build_space
 from hpsearch.config.spec import build_spec, read_study
 from hpsearch.detectors import dpa
