@@ -25,6 +25,7 @@ from hpsearch.storage.database import load_study
 from hpsearch.storage.results import RECIPE
 from hpsearch.storage.run_dir import RunDir
 from hpsearch.storage.trials import (
+    N_POINTS,
     Trials,
     facts_of,
     failures_sentence,
@@ -262,7 +263,9 @@ def _more_trials(study: optuna.Study) -> int | None:
     ended = by_state.ended
     tried = {tuple(trial.params.items()) for trial in ended}
     axes = by_state.completed[0].distributions.values()
-    points = prod(len(getattr(axis, "choices", ())) for axis in axes)
+    # A study of an earlier version does not say how many points it has.
+    product = prod(len(getattr(axis, "choices", ())) for axis in axes)
+    points = int(study.user_attrs.get(N_POINTS, product))
     if len(tried) >= points:
         return None
     return min(_MORE * len(ended), len(ended) + points - len(tried))

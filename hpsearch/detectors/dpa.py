@@ -21,7 +21,7 @@ from torch import nn
 from dpa_core.autoencoder import Autoencoder
 from dpa_core.config import AutoencoderConfig, FitConfig, LossConfig
 from dpa_core.errors import CheckpointError, ConfigError, DivergedError
-from dpa_core.features import LayerStatistics, VGGArchitecture
+from dpa_core.features import Architecture, LayerStatistics
 from dpa_core.fit import Fitted, fit, require_time_to_grow
 from dpa_core.growth import schedule_of
 from dpa_core.loss import ReconstructionLoss
@@ -100,7 +100,7 @@ class PerceptualAutoencoder:
         self.autoencoder: Autoencoder | None = None
 
     @staticmethod
-    def check(params: Params, architecture: VGGArchitecture, training: TrainingSpec) -> None:
+    def check(params: Params, architecture: Architecture, training: TrainingSpec) -> None:
         """Raise SpecError where a configuration cannot be built or trained."""
         try:
             statistics = params.get(AXIS, OWN)  # models of before the axis hold their own

@@ -131,7 +131,7 @@ class Desk:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(exist_ok=True)
         self.folder = folder
-        self.space = SearchSpace({"width": tuple(AUROCS), "layer": ("r32",)})
+        self.space = SearchSpace({"fake": {"width": tuple(AUROCS), "layer": ("r32",)}})
         self.aurocs = dict(AUROCS)
         self.engine = Trainings()
         self.listener = Listener()

@@ -141,7 +141,7 @@ def test_the_pruner_is_told_the_mean_of_the_folds_so_far(
     """The second fold alone would end the first trial, and its last one would save the second."""
     desk.pruner = pruner  # below 0.65
     desk.aurocs = {4: (0.9, 0.6, 0.7), 16: (0.7, 0.5, 0.9)}
-    space = SearchSpace({"width": (4, 16)})
+    space = SearchSpace({"fake": {"width": (4, 16)}})
     study = desk.search(space=space, n_trials=2, n_folds=3, pruning=True)
     first, second = study.get_trials()
     assert (first.state.name, second.state.name) == ("COMPLETE", "PRUNED")
@@ -191,7 +191,7 @@ def test_more_trials_go_on_where_fewer_ended(desk: Desk) -> None:
 def test_folds_end_in_any_order_to_the_same_bit(desk: Desk) -> None:
     """0.1 + 0.2 + 0.3 hangs on the order of the terms; a tie between trials must not."""
     desk.aurocs = {1: (0.1, 0.2, 0.3), 2: (0.3, 0.2, 0.1)}
-    study = desk.search(space=SearchSpace({"width": (1, 2)}), n_trials=2, n_folds=3)
+    study = desk.search(space=SearchSpace({"fake": {"width": (1, 2)}}), n_trials=2, n_folds=3)
     one, two = study.get_trials()
     assert one.value == two.value
     assert winner(study, "weak").number == 0
