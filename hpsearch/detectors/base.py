@@ -33,6 +33,7 @@ from hpsearch.io.text import printable
 BUILT_IN: Mapping[str, str] = {
     "dpa": "hpsearch.detectors.dpa:PerceptualAutoencoder",
     "features": "hpsearch.detectors.pooled_features:FeaturesDetector",
+    "patch": "hpsearch.detectors.patch:PatchDetector",
 }
 """Our detectors: where the class of each name is, which is imported when it is asked for."""
 
