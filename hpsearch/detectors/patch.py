@@ -19,7 +19,7 @@ from torch.nn.functional import avg_pool2d, interpolate
 
 from dpa_core.batches import as_input, centre_crop
 from dpa_core.errors import ConfigError
-from dpa_core.features import FeatureExtractor, VGGArchitecture
+from dpa_core.features import Architecture, FeatureExtractor
 from dpa_core.score import POOLS, pooled
 from dpa_core.tensor_files import Form
 from hpsearch.config.space import Params, layers_of
@@ -79,7 +79,7 @@ class PatchDetector:
         self.model: NearestPatch | GaussianPatches | None = None
 
     @staticmethod
-    def layer_axes(architecture: VGGArchitecture) -> Mapping[str, AxisChoices]:
+    def layer_axes(architecture: Architecture) -> Mapping[str, AxisChoices]:
         """One layer and two neighbours, of those in the middle of the network."""
         first, second, *rest = _usual_layers(architecture)
         pairs = zip((first, second), (second, *rest), strict=False)
@@ -97,7 +97,7 @@ class PatchDetector:
         }
 
     @staticmethod
-    def check(params: Params, architecture: VGGArchitecture, training: TrainingSpec) -> None:
+    def check(params: Params, architecture: Architecture, training: TrainingSpec) -> None:
         """Raise SpecError where a configuration cannot be built."""
         for axis, choices in (("kind", KINDS), ("pool", tuple(POOLS))):
             if params[axis] not in choices:
@@ -273,7 +273,7 @@ class PatchDetector:
         return torch.cat(found)
 
 
-def _usual_layers(architecture: VGGArchitecture) -> tuple[str, ...]:
+def _usual_layers(architecture: Architecture) -> tuple[str, ...]:
     """The layers that a study is likely to ask for, from the finest."""
     names = architecture.layers
     return _VGG_LAYERS if set(_VGG_LAYERS) <= set(names) else tuple(names[1:-1])
