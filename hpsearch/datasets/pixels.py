@@ -289,7 +289,7 @@ def _write(
     targets: Mapping[Preprocessing, Path], dataset: Dataset, workers: int, progress: Progress
 ) -> None:
     """Write all images in each variant with their SHA-256, or read on to know all that are bad."""
-    is_grey = all(variant.greyscale for variant in targets) or _is_grey(dataset)
+    is_grey = all(variant.greyscale for variant in targets) or all_grey(dataset)
     modes: dict[Preprocessing, Literal["L", "RGB"]] = {
         variant: "L" if is_grey or variant.greyscale else "RGB" for variant in targets
     }
@@ -353,7 +353,8 @@ def _stored(
     return pixels, image.info.get("shown", Shown())
 
 
-def _is_grey(dataset: Dataset) -> bool:
+def all_grey(dataset: Dataset) -> bool:
+    """Whether no image has colours; one that cannot be read counts as grey."""
     if dataset.arrays is not None:
         return int(dataset.arrays.shape[3]) == 1
     for position in range(len(dataset.table)):
