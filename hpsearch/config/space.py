@@ -227,8 +227,14 @@ def config_digest(params: Params) -> str:
 
 
 def describe(params: Params, axes: tuple[str, ...] | None = None) -> str:
-    """A configuration on one line, e.g. `latent_dim=4 layers=r42`; all axes or those given."""
-    return " ".join(f"{name}={params[name]}" for name in (axes or tuple(params)))
+    """A configuration on one line, all axes or those given.
+
+    E.g. `latent_dim=4 layers=r42`; of a study of several detectors `patch kind=nearest layer=s3`.
+    """
+    chosen = {name: params[name] for name in (axes or tuple(params))}
+    detector = chosen.pop(DETECTOR, None)
+    words = [f"{name.removeprefix(f'{detector}.')}={value}" for name, value in chosen.items()]
+    return " ".join(words if detector is None else [str(detector), *words])
 
 
 AXIS = "statistics"

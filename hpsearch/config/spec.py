@@ -244,6 +244,13 @@ class StudySpec(_Model):
         """The detectors that are searched, in the order in which they are tried."""
         return AUTO_DETECTORS if self.detector == AUTO else tuple(self.detector.split(","))
 
+    @property
+    def criteria(self) -> tuple[Criterion, ...]:
+        """Those that compare its configurations: several detectors score on different scales."""
+        if len(self.detectors) == 1:
+            return CRITERIA
+        return tuple(criterion for criterion in CRITERIA if criterion != "unsupervised")
+
 
 def build_spec(study: Mapping[str, Any], options: Mapping[str, Any]) -> StudySpec:
     """Lay `options` over the mapping of a study file and check the whole.

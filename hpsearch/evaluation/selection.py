@@ -256,11 +256,12 @@ def compare_choices(
     study: optuna.Study,
     folds_of: Callable[[FrozenTrial], Sequence[FoldResult]],
     *,
+    criteria: Sequence[Criterion] = CRITERIA,
     table: pd.DataFrame,
     roles: EvaluationRoles,
     seed: int,
 ) -> tuple[CriterionChoice, ...]:
-    """The choice of every criterion, with its test figure and regret.
+    """The choice of each of the criteria, with its test figure and regret.
 
     No choice is made by these figures: they say, after the fact, what a choice was worth. Nothing
     is trained for them; `folds_of` gives the stored results of a trial's folds.
@@ -270,7 +271,7 @@ def compare_choices(
     """
     images = (table, roles.normals, roles.headline)
     aurocs = [mean_auroc(folds_of(trial), *images) for trial in completed_trials(study)]
-    winners = {criterion: winner(study, criterion) for criterion in CRITERIA}
+    winners = {criterion: winner(study, criterion) for criterion in criteria}
     tests = {
         trial.number: estimate(folds_of(trial), *images, seed=seed)
         for trial in {trial.number: trial for trial in winners.values()}.values()

@@ -109,6 +109,7 @@ class FinalTraining:
         return compare_choices(
             self.study,
             self._folds,
+            criteria=self.inputs.spec.criteria,
             table=self.inputs.dataset.table,
             roles=self.inputs.roles,
             seed=self.inputs.spec.search.seed,

@@ -186,6 +186,11 @@ def load_inputs(
             raise SpecError(
                 f"space.{section:.60}: no such section; there are {', '.join(sections)}"
             )
+    if spec.search.criterion not in spec.criteria:
+        raise SpecError(
+            f"search.criterion {spec.search.criterion}: several detectors score on different "
+            f"scales; choose {' or '.join(spec.criteria)}, or search one detector"
+        )
     space = space_of(spec)
     if folder is not None:
         folder.require_same_settings(spec, recipe=RECIPE)
