@@ -76,7 +76,7 @@ class ReweightedMaximum(nn.Module):
             torch.cdist(part, memory, compute_mode="donot_use_mm_for_euclid_dist")
             .topk(n, dim=1, largest=False)
             .indices
-            for part in memory.split(64)
+            for part in torch.split(memory, 64)
         ]
         self.register_buffer("around", torch.cat(around))
 
