@@ -33,6 +33,7 @@ from hpsearch.io.text import printable
 BUILT_IN: Mapping[str, str] = {
     "dpa": "hpsearch.detectors.dpa:PerceptualAutoencoder",
     "features": "hpsearch.detectors.pooled_features:FeaturesDetector",
+    "few": "hpsearch.detectors.few:FewLabelsDetector",
 }
 """Our detectors: where the class of each name is, which is imported when it is asked for."""
 
@@ -70,6 +71,21 @@ class ImageView:
 
 
 @dataclass(frozen=True, eq=False)
+class LabelledView:
+    """Labelled anomalies that a training may see.
+
+    Attributes:
+        images: the anomalies.
+        groups: slide, patient or object of each.
+        types: of each.
+    """
+
+    images: ImageView
+    groups: tuple[str, ...]
+    types: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
 class Setup:
     """All that a detector is built from.
 
@@ -81,6 +97,8 @@ class Setup:
         seed: of everything random.
         device: as torch names it.
         cache_dir: folder that keeps what can be computed again.
+        labelled: anomalies to train on; None for every detector that does not say
+            `trains_on_labels`, and to load a model.
     """
 
     params: Params
@@ -90,6 +108,7 @@ class Setup:
     seed: int
     device: str
     cache_dir: Path
+    labelled: LabelledView | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +129,11 @@ class Training:
 
 
 class Detector(Protocol):
-    """Fitted on normal images alone; scores rise with abnormality."""
+    """Fitted on normal images; scores rise with abnormality.
+
+    One with the class attribute `trains_on_labels = True` is fitted on `Setup.labelled` too, and
+    never scores what shares a group with these.
+    """
 
     axes: ClassVar[Mapping[str, AxisChoices]]
     """The axes that it adds to the search space, with the choices where a study names none."""
@@ -213,6 +236,15 @@ def size_of(name: str, params: Params) -> float | None:
     with faults_of(name, "size"):
         size = detector.size(params)
         return None if size is None else float(size)
+
+
+def trains_on_labels(name: str) -> bool:
+    """Whether a detector is fitted on labelled anomalies too.
+
+    Raises:
+        SpecError: as `load_detector`.
+    """
+    return bool(getattr(load_detector(name), "trains_on_labels", False))
 
 
 @contextmanager

@@ -192,6 +192,8 @@ def stored_folds(folder: RunDir, spec: StudySpec) -> Configurations:
         task = read_task(folder.tasks, digest)
         if task["fold"] is None or task["n_folds"] != spec.search.n_folds:
             continue
+        if task.get("left_out_type") is not None:  # follows the search
+            continue
         if (task["detector"], task["seed"]) != (spec.detector, spec.search.seed):
             continue
         result = read_result(folder.tasks, digest)

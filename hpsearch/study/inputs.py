@@ -23,11 +23,21 @@ from hpsearch.datasets.registry import DatasetRequest, load_dataset
 from hpsearch.datasets.table import Dataset
 from hpsearch.detectors.backbones.backbone import Backbone, load_backbone, read_statistics
 from hpsearch.detectors.backbones.statistics import natural_statistics, statistics_of_folder
-from hpsearch.detectors.base import detector_names, faults_of, load_detector
+from hpsearch.detectors.base import (
+    detector_names,
+    faults_of,
+    load_detector,
+    trains_on_labels,
+)
 from hpsearch.errors import SpecError, StudyError
 from hpsearch.io.text import printable
 from hpsearch.protocol.folds import Fold
-from hpsearch.protocol.labels import EvaluationRoles, LabelledAnomalies, evaluation_roles
+from hpsearch.protocol.labels import (
+    EvaluationRoles,
+    LabelledAnomalies,
+    evaluation_roles,
+    split_labels,
+)
 from hpsearch.protocol.protocol import StudySplit, split_images
 from hpsearch.search.engine import LocalEngine, Workers
 from hpsearch.search.events import Listener
@@ -87,6 +97,13 @@ class StudyInputs:
         seed = (self.spec.search.seed + run) % (MAX_SEED + 1)
         return self._task(self.spec.detector, params, fold=None, seed=seed, steps=steps)
 
+    def left_out_tasks(self, params: Params, left_out_type: str) -> list[Task]:
+        """The tasks of all folds of a configuration that sees labelled anomalies, but this type."""
+        return [
+            replace(self.task(params, fold), left_out_type=left_out_type)
+            for fold in range(self.spec.search.n_folds)
+        ]
+
     def reference_tasks(self, params: Params) -> dict[str, Task]:
         """The reference rows, at the preprocessing of `params`."""
         same = {axis: params[axis] for axis in PREPROCESSING_AXES}
@@ -108,6 +125,7 @@ class StudyInputs:
             device="cpu",
             folds=self.folds,
             backbone_statistics=self.statistics_file,
+            labelled=self.labelled,
         )
 
     def _task(
@@ -135,6 +153,7 @@ class StudyInputs:
             statistics_digest=(
                 self.backbone.statistics_digest if params.get(AXIS) == NATURAL else None
             ),
+            labelled_digest=self.labelled.digest if trains_on_labels(detector) else None,
         )
 
 
@@ -176,7 +195,11 @@ def load_inputs(
     if folder is not None:
         dataset = folder.known_images(dataset)
     split = split_images(spec, dataset.table)
-    roles = evaluation_roles(dataset.table, split.labelled)
+    trained_on = trains_on_labels(spec.detector)
+    if trained_on:
+        for fold in range(len(split.folds)):  # else every training would fail alike
+            split_labels(dataset.table, split.labelled, fold=fold, n_folds=len(split.folds))
+    roles = evaluation_roles(dataset.table, split.labelled, trained_on=trained_on)
     backbone, statistics_file = backbone_of(spec, space, cache_dir, listener)
     for params in space.grid:
         with faults_of(spec.detector, "check"):
@@ -184,6 +207,8 @@ def load_inputs(
     if folder is not None:
         identity = identity_of(dataset, backbone, folds_digest=split.folds_digest)
         folder.require_same(split.spec, dataset.table, identity)
+        if trained_on:
+            _require_same_labels(folder, split)
         _require_same_folds(folder, split, dataset)
     shown: dict[str, None] = {}  # a line each, once for all variants
     files: dict[Preprocessing, Path] = {}
@@ -253,6 +278,20 @@ def at_work(
             yield engine
         finally:
             engine.close()
+
+
+def _require_same_labels(folder: RunDir, split: StudySplit) -> None:
+    """Refuse other labelled anomalies for a study whose detectors are trained on them.
+
+    Raises:
+        StudyError: trainings of the study have seen others.
+    """
+    if folder.spec_file.exists() and folder.spec().labels != split.spec.labels:
+        raise StudyError(
+            f"study {folder.path.name} in {printable(folder.path)}: it trains on its labelled "
+            "anomalies, and these are others; go on with the old settings, or give another "
+            "--study-name"
+        )
 
 
 def _require_same_folds(folder: RunDir, split: StudySplit, dataset: Dataset) -> None:
