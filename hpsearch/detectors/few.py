@@ -24,9 +24,9 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
 from dpa_core.errors import ConfigError
-from dpa_core.features import VGGArchitecture
+from dpa_core.features import Architecture
 from dpa_core.tensor_files import Form
-from hpsearch.config.space import Params
+from hpsearch.config.space import Params, layers_of
 from hpsearch.config.spec import AxisChoices, TrainingSpec
 from hpsearch.detectors.backbones.backbone import build_extractor
 from hpsearch.detectors.base import (
@@ -39,7 +39,7 @@ from hpsearch.detectors.base import (
     save_tensors,
 )
 from hpsearch.detectors.outlier_models import Matrix
-from hpsearch.detectors.pooled_features import PooledLayers, pooled_features
+from hpsearch.detectors.pooled_features import USUAL_LAYERS, PooledLayers, pooled_features
 from hpsearch.errors import SpecError, TaskError
 
 KINDS = ("logistic", "lda")
@@ -55,7 +55,8 @@ class LinearHead(Protocol):
     coef_: Matrix
     intercept_: Matrix
 
-    def fit(self, features: Matrix, labels: NDArray[np.intp]) -> object: ...
+    def fit(self, features: Matrix, labels: NDArray[np.intp]) -> object:
+        """Fit on features `(n, D)` of labels `(n,)`."""
 
 
 class FewLabelsDetector:
@@ -70,13 +71,13 @@ class FewLabelsDetector:
     axes: ClassVar[Mapping[str, AxisChoices]] = {
         "kind": KINDS,
         "inputs": INPUTS,
-        "layer": ("r12+r22+r32+r42",),
+        "layer": ("+".join(USUAL_LAYERS),),
         "C": (0.003, 0.001, 0.03),  # of logistic regression: the smaller, the more regularised
     }
 
     def __init__(self, setup: Setup) -> None:
         self.setup = setup
-        self.layers = _layers(setup.params)
+        self.layers = layers_of(setup.params)
         self.inputs = str(setup.params["inputs"])
         self.scaler = StandardScaler()
         self.normals: Matrix = np.empty((0, 0))
@@ -84,7 +85,7 @@ class FewLabelsDetector:
         self.intercept = 0.0
 
     @staticmethod
-    def check(params: Params, architecture: VGGArchitecture, training: TrainingSpec) -> None:
+    def check(params: Params, architecture: Architecture, training: TrainingSpec) -> None:
         """Raise SpecError where a configuration cannot be built."""
         for axis, choices in (("kind", KINDS), ("inputs", INPUTS)):
             if params[axis] not in choices:
@@ -93,11 +94,22 @@ class FewLabelsDetector:
                 )
         if not float(params["C"]) > 0:
             raise SpecError(f"space: C must be above 0, got {params['C']}")
-        for layer in _layers(params):
+        resolution = int(params["resolution"])
+        for layer in layers_of(params):
             try:
-                architecture.depth(layer)
+                least = architecture.smallest_image(layer)
             except ConfigError as error:
                 raise SpecError(f"space: {error}") from None
+            if resolution < least:
+                raise SpecError(
+                    f"space: layer {layer} needs images of {least} px or more, got {resolution} px"
+                )
+
+    @staticmethod
+    def layer_axes(architecture: Architecture) -> Mapping[str, AxisChoices]:
+        """All stages together."""
+        names = architecture.layers
+        return {"layer": ("+".join(USUAL_LAYERS if set(USUAL_LAYERS) <= set(names) else names),)}
 
     @staticmethod
     def canonical(params: Params) -> Params:
@@ -211,10 +223,13 @@ class FewLabelsDetector:
         return detector
 
     def _head(self) -> LinearHead:
+        head: LinearHead
         if self.setup.params["kind"] == "lda":
-            return LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")
-        strength = float(self.setup.params["C"])
-        return LogisticRegression(C=strength, class_weight="balanced", max_iter=1000)
+            head = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")
+        else:
+            strength = float(self.setup.params["C"])
+            head = LogisticRegression(C=strength, class_weight="balanced", max_iter=1000)
+        return head
 
     def _head_inputs(self, vectors: Matrix, *, are_the_normals: bool = False) -> Matrix:
         """What the head sees of scaled vectors `(n, F)`."""
@@ -310,7 +325,3 @@ class FewLabelsGraph(nn.Module):
         squares = (normals**2).sum(dim=1) - 2 * vectors @ normals.T
         _, nearest = squares.topk(min(_NEIGHBOURS, len(normals)), dim=1, largest=False)
         return (vectors - normals[nearest].mean(dim=1)).abs()
-
-
-def _layers(params: Params) -> tuple[str, ...]:
-    return tuple(str(params["layer"]).split("+"))

@@ -1,4 +1,4 @@
-"""The best of the detectors that are trained on labelled anomalies (heads), on seen and other types.
+"""The best of the detectors that are trained on labelled anomalies (heads), by what they saw.
 
 A head's validation AUC is honest for anomalies like the labelled ones: each is scored by a model
 that saw neither it nor its group. It says nothing of other types, so that it compares heads with
@@ -10,7 +10,7 @@ from statistics import fmean
 
 import numpy as np
 
-from hpsearch.config.space import Params
+from hpsearch.config.space import Params, configuration
 from hpsearch.evaluation.auroc import auroc
 from hpsearch.evaluation.delong import estimate_aurocs
 from hpsearch.evaluation.selection import HeldOutType, fold_scores
@@ -36,7 +36,8 @@ def best_head(heads: StoredScores, labelled: LabelledAnomalies) -> int:
 
 def sees_residuals(params: Params) -> bool:
     """Whether a configuration of a head sees how far an image is from the normals it is like."""
-    return params.get("inputs") in _CARRY_OVER
+    _, own = configuration(params, "")
+    return own.get("inputs") in _CARRY_OVER
 
 
 def held_out_types(
