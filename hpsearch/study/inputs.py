@@ -20,7 +20,7 @@ from hpsearch.config.space import (
     preprocessing_of,
 )
 from hpsearch.config.spec import MAX_SEED, DatasetSpec, StudySpec, TrainingSpec
-from hpsearch.datasets.pixels import Preprocessing, load_variants
+from hpsearch.datasets.pixels import Preprocessing, all_grey, load_variants
 from hpsearch.datasets.registry import DatasetRequest, load_dataset
 from hpsearch.datasets.table import Dataset
 from hpsearch.detectors.backbones.backbone import (
