@@ -150,7 +150,7 @@ def timm_architecture(name: str) -> TimmArchitecture:
             f"backbone {name}: timm {timm.__version__} has no such model; timm.list_models() "
             "names those that it has"
         )
-    about = timm.get_pretrained_cfg(model)
+    about: Any = timm.get_pretrained_cfg(model)
     refused = f"backbone {name}: its layers cannot be had as maps of images of any size"
     try:
         with torch.device("meta"):  # its shape alone

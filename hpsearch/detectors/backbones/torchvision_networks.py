@@ -19,8 +19,10 @@ _TIMEOUT = 10.0  # seconds without an answer from the server
 _SIDE = 256  # px of the image by which strides are measured
 
 # Those whose modules follow one another as they were registered, with maps `(N, C, H, W)` between.
-_FAMILIES = ("resnet", "resnext", "wide_resnet", "vgg", "efficientnet", "convnext", "mobilenet")
-_FAMILIES += ("densenet", "shufflenet")
+_FAMILIES = (
+    *("resnet", "resnext", "wide_resnet", "vgg", "efficientnet", "convnext"),
+    *("mobilenet", "densenet", "shufflenet"),
+)
 
 
 @dataclass(frozen=True)

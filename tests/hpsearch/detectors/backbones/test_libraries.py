@@ -112,6 +112,16 @@ def test_blocks_of_a_transformer_are_maps_of_its_patches(tmp_path: Path) -> None
         torch.testing.assert_close(found["b12"], wanted, atol=1e-4, rtol=1e-4)
 
 
+def test_a_network_is_frozen_however_it_is_used(tmp_path: Path) -> None:
+    """Batch normalisation that a library keeps apart from its convolutions."""
+    network = made(lambda: timm.create_model("resnet18", pretrained=False))
+    extractor = build_extractor(backbone_with(network, "timm:resnet18", tmp_path), ["s2"])
+    before = extractor(images(32))["s2"]
+    nn.Sequential(extractor).train()
+    assert torch.equal(extractor(images(32))["s2"], before)
+    torch.testing.assert_close(extractor(images(32)[:1])["s2"], before[:1])
+
+
 def test_the_digest_is_that_of_the_values_whatever_the_file(tmp_path: Path) -> None:
     network = made(lambda: timm.create_model("resnet18", pretrained=False))
     backbone = backbone_with(network, "timm:resnet18", tmp_path)
