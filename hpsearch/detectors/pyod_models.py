@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar
@@ -175,7 +175,7 @@ class PyODDetector:
         return vectors
 
 
-@lru_cache(maxsize=None)
+@cache
 def detector_of(model: str) -> type[Detector]:
     """The detector `pyod:MODEL`.
 
@@ -222,7 +222,7 @@ def _unusable(kind: type) -> str | None:
     ]
     if needed:
         return f"its {needed[0]} has no default, and no axis can be one"
-    labels = inspect.signature(getattr(kind, "fit")).parameters.get("y")
+    labels = inspect.signature(kind.fit).parameters.get("y")
     if labels is not None and labels.default is labels.empty:
         return "it is fitted on labels"
     return None

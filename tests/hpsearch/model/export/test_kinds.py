@@ -34,9 +34,7 @@ def test_torch_gives_the_scores_of_predict(
 
 
 @pytest.mark.parametrize("kind", ["reweighted", "position", "svm"])
-def test_onnx_gives_the_scores_of_predict(
-    kind: str, make_model: MakeModel, tmp_path: Path
-) -> None:
+def test_onnx_gives_the_scores_of_predict(kind: str, make_model: MakeModel, tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime", reason="needs hpsearch[export]")
     detector, settings = KINDS[kind]
     assert export(make_model(detector, **settings), tmp_path / "out", "onnx").difference < 1e-3
