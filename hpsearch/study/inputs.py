@@ -35,6 +35,7 @@ from hpsearch.detectors.base import (
     canonical_of,
     detector_names,
     faults_of,
+    is_of_family,
     load_detector,
     trains_on_labels,
 )
@@ -198,7 +199,7 @@ def load_inputs(
     """
     sections = (PREPROCESSING, *detector_names(), *spec.detectors)
     for section in spec.space:
-        if section not in sections:
+        if section not in sections and not is_of_family(section):
             raise SpecError(
                 f"space.{section:.60}: no such section; there are {', '.join(sections)}"
             )
