@@ -12,6 +12,7 @@ from hpsearch.config.space import (
     NATURAL,
     PREPROCESSING,
     PREPROCESSING_AXES,
+    RESOLUTION,
     Canonical,
     Params,
     SearchSpace,
@@ -19,8 +20,8 @@ from hpsearch.config.space import (
     network_of,
     preprocessing_of,
 )
-from hpsearch.config.spec import MAX_SEED, DatasetSpec, StudySpec, TrainingSpec
-from hpsearch.datasets.pixels import Preprocessing, all_grey, load_variants
+from hpsearch.config.spec import AUTO, MAX_SEED, DatasetSpec, StudySpec, TrainingSpec
+from hpsearch.datasets.pixels import Preprocessing, all_grey, load_variants, usual_side
 from hpsearch.datasets.registry import DatasetRequest, load_dataset
 from hpsearch.datasets.table import Dataset
 from hpsearch.detectors.backbones.backbone import (
@@ -220,6 +221,8 @@ def load_inputs(
     space = _without_idle_heads(space, split, dataset, listener)
     trained_on = any(map(trains_on_labels, spec.detectors))
     roles = evaluation_roles(dataset.table, split.labelled, trained_on=trained_on)
+    if spec.detector == AUTO:
+        space = _without_enlarging(space, dataset, listener)
     if any(len(axes["greyscale"]) > 1 for axes in space.branches.values()) and all_grey(dataset):
         space = replace(space, canonical=_of_grey_images(space))
     backbone, statistics_file = backbone_of(spec, space, cache_dir, listener)
@@ -302,6 +305,21 @@ def _without_idle_heads(
         listener.note(f"warning: without {', '.join(sorted(heads))}: {error}")
         return replace(space, left_out=heads)
     return space
+
+
+def _without_enlarging(space: SearchSpace, dataset: Dataset, listener: Listener) -> SearchSpace:
+    """Leave out resolutions for which most images would have to be enlarged."""
+    narrow = replace(space, side=usual_side(dataset))
+    sides = [
+        {int(one.configuration(params)[1][RESOLUTION]) for params in one.grid}
+        for one in (space, narrow)
+    ]
+    if left_out := sorted(sides[0] - sides[1]):
+        listener.note(
+            f"resolution {', '.join(map(str, left_out))} px: left out, for most images have "
+            f"{narrow.side} px or fewer"
+        )
+    return narrow
 
 
 def _of_grey_images(space: SearchSpace) -> Canonical:
