@@ -235,7 +235,9 @@ def next_steps(folder: RunDir, study: optuna.Study) -> list[tuple[str, str]]:
     named = folder.path.name if _is_default(folder.path.parent) else str(folder.path)
     steps = [(f"hpsearch report {quote(named)}", "one page on all of it")]
     goes_on = folder.recipe == RECIPE
-    if spec.search.protocol == "clean":
+    trials = trials_of(study)
+    heads = [one for one in trials.completed if facts_of(one).trained_on_labels]
+    if spec.search.protocol == "clean" and len(heads) < len(trials.completed):
         budget = f"hpsearch label-budget {quote(named)}{'' if goes_on else ' --no-train'}"
         steps.append((budget, "what fewer or more labels would have bought"))
     if not goes_on or folder.path.name != spec.study_name:  # a copy, which is there to be read
@@ -243,10 +245,10 @@ def next_steps(folder: RunDir, study: optuna.Study) -> list[tuple[str, str]]:
     again = f"hpsearch run --study-name {spec.study_name}"
     if not _is_default(folder.path.parent):
         again += f" --runs {quote(str(folder.path.parent))}"
-    if (trials := _more_trials(study)) is not None:
-        steps.append((f"{again} --n-trials {trials}", "more configurations"))
+    if (more := _more_trials(study)) is not None:
+        steps.append((f"{again} --n-trials {more}", "more configurations"))
     drawn = spec.search.protocol == "clean" and spec.search.criterion == "weak"
-    if drawn and (labels := _more_labels(folder, spec)) is not None:
+    if drawn and not heads and (labels := _more_labels(folder, spec)) is not None:
         steps.append((f"{again}{labels}", "choose again by more labels; no fold is trained anew"))
     return steps
 

@@ -247,6 +247,18 @@ def choices_section(data: StudyData) -> Section:
                 ),
             )
         )
+    if selection.held_out_types:
+        blocks.append(
+            Table(
+                "Each labelled type left out of the training of the best detector that is trained "
+                "on labelled anomalies",
+                ("type", "images", "ROC AUC on it, trained on it", "not trained on it"),
+                tuple(
+                    (one.name, str(one.n_anomalies), f"{one.seen:.3f}", f"{one.unseen:.3f}")
+                    for one in selection.held_out_types
+                ),
+            )
+        )
     return Section("choices", "What else could have been chosen", tuple(blocks))
 
 

@@ -55,7 +55,7 @@ from hpsearch.search.engine import LocalEngine, Workers
 from hpsearch.search.events import Listener
 from hpsearch.search.task import Task, TaskContext
 from hpsearch.storage.database import sole_writer_of
-from hpsearch.storage.results import RECIPE
+from hpsearch.storage.results import RECIPE, read_task
 from hpsearch.storage.run_dir import RunDir, environment, identity_of
 from hpsearch.study.result import REFERENCES
 
@@ -237,8 +237,7 @@ def load_inputs(
     if folder is not None:
         identity = identity_of(dataset, backbone, folds_digest=split.folds_digest)
         folder.require_same(split.spec, dataset.table, identity)
-        if trained_on:
-            _require_same_labels(folder, split)
+        _require_same_labels(folder, split)
         _require_same_folds(folder, split, dataset)
     shown: list[str] = []
     variants = load_variants(
@@ -372,16 +371,21 @@ def at_work(
 
 
 def _require_same_labels(folder: RunDir, split: StudySplit) -> None:
-    """Refuse other labelled anomalies for a study whose detectors are trained on them.
+    """Refuse other labelled anomalies than those that trainings of a study were fitted on.
 
     Raises:
-        StudyError: trainings of the study have seen others.
+        StudyError: these trainings would have to be repeated.
     """
-    if folder.spec_file.exists() and folder.spec().labels != split.spec.labels:
+    if not folder.spec_file.exists() or folder.spec().labels == split.spec.labels:
+        return
+    trained_on = {
+        read_task(folder.tasks, name).get("labelled_digest") for name in folder.task_digests()
+    }
+    if trained_on - {None, split.labelled.digest}:
         raise StudyError(
-            f"study {folder.path.name} in {printable(folder.path)}: it trains on its labelled "
-            "anomalies, and these are others; go on with the old settings, or give another "
-            "--study-name"
+            f"study {folder.path.name} in {printable(folder.path)}: detectors of it were trained "
+            "on its labelled anomalies, and these are others; go on with the old settings, or give "
+            "another --study-name"
         )
 
 
