@@ -29,7 +29,8 @@ from hpsearch.storage.run_dir import RunDir
 from hpsearch.study.result import FinalResult
 
 if TYPE_CHECKING:
-    from hpsearch.model.model import Model
+    from hpsearch.model.images import Seen
+    from hpsearch.model.model import AnyModel
 
 _SHOWN_SIDE = 192  # px at least, so that a small image can be seen
 
@@ -105,7 +106,7 @@ def _choose(
 
 
 def _draw(
-    model: "Model",
+    model: "AnyModel",
     chosen: Sequence[Chosen],
     dataset: Dataset,
     folder: Path,
@@ -114,13 +115,15 @@ def _draw(
     from hpsearch.model.images import as_seen
     from hpsearch.model.predict.heat import overlay
 
-    how = model.facts.preprocessing
-    seen = np.stack([as_seen(dataset.open(choice.position), how) for choice in chosen])
+    images = [dataset.open(choice.position) for choice in chosen]
+    seen = [np.stack([as_seen(image, how) for image in images]) for how in model.preprocessings]
     heats = _heats(model, seen)
+    how = model.preprocessings[model.mapped]
     start = (how.steps.size - how.resolution) // 2
     part = slice(start, start + how.resolution)
+    shown = seen[model.mapped][:, part, part]
     examples = []
-    for number, (choice, pixels) in enumerate(zip(chosen, seen[:, part, part], strict=True)):
+    for number, (choice, pixels) in enumerate(zip(chosen, shown, strict=True)):
         name = f"{number:02d}-{choice.kind}"
         covered = None if heats is None else f"{name}-overlay.png"
         _save(pixels, folder / f"{name}.png")
@@ -133,7 +136,7 @@ def _draw(
     return tuple(examples)
 
 
-def _heats(model: "Model", seen: NDArray[np.uint8]) -> NDArray[np.float64] | None:
+def _heats(model: "AnyModel", seen: "Seen") -> NDArray[np.float64] | None:
     """Maps from 0 to 1, at twice the threshold; None where the detector has none."""
     try:
         maps = model.maps_seen(seen)
