@@ -7,6 +7,7 @@ __all__ = [
     "autoencoder",
     "batches",
     "config",
+    "efficientnet_lite",
     "errors",
     "features",
     "fit",
@@ -14,4 +15,5 @@ __all__ = [
     "loss",
     "score",
     "tensor_files",
+    "vgg",
 ]

@@ -1,21 +1,16 @@
-"""The frozen VGG whose features the perceptual loss compares (paper, section 3.1).
+"""The frozen network whose features the perceptual loss compares (paper, section 3.1).
 
-Layers are named `rBC`: the ReLU after convolution C of block B, e.g. `r42` = conv4_2 + ReLU.
+Any network will do that has layers by name; each family of them is a file of its own.
 """
 
-import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, Protocol, get_args
 
 import torch
 from torch import Tensor, nn
 
 from dpa_core.errors import ConfigError, WeightsError
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 
 Precision = Literal["float32", "bfloat16"]
 """What the network computes in: as its caller asks, the same on every device."""
@@ -25,75 +20,89 @@ LayerStatistics = Mapping[str, tuple[Tensor, Tensor]]
 """Per layer: mean and standard deviation of each channel, both of shape `(C,)`."""
 
 
-@dataclass(frozen=True)
-class VGGArchitecture:
-    """A plain VGG: 3x3 convolutions with ReLU, a 2x2 max pooling after each block.
+class Architecture(Protocol):
+    """A network without its weights. All methods that take a layer raise ConfigError for others."""
 
-    Attributes:
-        name: by which it is asked for.
-        blocks: output channels of each convolution, block by block.
-    """
-
-    name: str
-    blocks: tuple[tuple[int, ...], ...]
+    @property
+    def name(self) -> str:
+        """By which it is asked for."""
 
     @property
     def layers(self) -> tuple[str, ...]:
         """Names of all layers that can be compared, from the shallowest."""
-        return tuple(
-            f"r{block}{conv}"
-            for block, widths in enumerate(self.blocks, start=1)
-            for conv in range(1, len(widths) + 1)
-        )
+
+    @property
+    def pixel_mean(self) -> tuple[float, float, float]:
+        """What is subtracted from the channels of pixels in [0, 1]."""
+
+    @property
+    def pixel_std(self) -> tuple[float, float, float]:
+        """By what they are then divided."""
 
     def channels(self, layer: str) -> int:
         """Number of channels of `layer`."""
-        block, conv = self._position(layer)
-        return self.blocks[block][conv]
 
-    def depth(self, layer: str) -> int:
-        """How many modules of torchvision's `features` it takes to compute `layer`."""
-        block, conv = self._position(layer)
-        convolutions = sum(len(widths) for widths in self.blocks[:block]) + conv + 1
-        return 2 * convolutions + block  # convolution + ReLU each, one pooling a finished block
+    def stride(self, layer: str) -> int:
+        """Pixels between two positions of `layer`."""
 
     def smallest_image(self, layer: str) -> int:
         """Least side in px of an image that has a position left at `layer`."""
-        block, _ = self._position(layer)
-        return 1 << block
 
-    def build(self, deepest: str) -> nn.Sequential:
-        """Torchvision's `features`, freshly initialised and cut after layer `deepest`."""
-        # Not by torchvision's `make_layers`: importing its models takes longer than torch itself.
-        modules: list[nn.Module] = []
-        channels = 3
-        for widths in self.blocks:
-            for width in widths:
-                modules += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU(inplace=True)]
-                channels = width
-            modules.append(nn.MaxPool2d(2))
-        return nn.Sequential(*modules[: self.depth(deepest)])
+    def depth(self, layer: str) -> int:
+        """How many parts of the network it takes to compute `layer`."""
 
-    def _position(self, layer: str) -> tuple[int, int]:
-        match = re.fullmatch(r"r([1-9])([1-9])", layer)
-        if match and layer in self.layers:
-            return int(match[1]) - 1, int(match[2]) - 1
-        raise ConfigError(
-            f"layer {layer!r}: {self.name} has {', '.join(self.layers)}; choose among them"
-        )
+    def build(self, deepest: str) -> nn.Module:
+        """The network down to layer `deepest`, freshly initialised.
+
+        It is called with normalised images `(N, 3, H, W)` and names of layers, computes nothing
+        deeper than these, and returns `(N, C, H', W')` of each.
+        """
+
+    def published_key(self, key: str) -> str:
+        """What the file of its published weights calls the tensor `key` of `build`."""
 
 
-VGG19 = VGGArchitecture("vgg19", ((64,) * 2, (128,) * 2, (256,) * 4, (512,) * 4, (512,) * 4))
-VGG_MINI = VGGArchitecture("vgg-mini", ((16,) * 2, (32,) * 2, (64,) * 2, (128,) * 2))
+class Chain(nn.ModuleList):
+    """Modules that follow one another; its layers are the outputs of some of them.
+
+    Args:
+        modules: from the images on.
+        ends: how many modules each layer takes, from the shallowest.
+    """
+
+    def __init__(self, modules: Iterable[nn.Module], ends: Mapping[str, int]) -> None:
+        super().__init__(modules)
+        self.ends = dict(ends)
+
+    def forward(self, x: Tensor, layers: Collection[str]) -> dict[str, Tensor]:
+        """Per layer asked for `(N, C, H', W')`, of images `(N, 3, H, W)`."""
+        found: dict[str, Tensor] = {}
+        wanted = {end: layer for layer, end in self.ends.items() if layer in layers}
+        for done, module in enumerate(self, start=1):
+            if len(found) == len(wanted):
+                break
+            x = module(x)
+            if done in wanted:
+                found[wanted[done]] = x
+        return found
+
+
+def unknown_layer(layer: str, architecture: Architecture) -> ConfigError:
+    """What is raised for a layer that the network does not have."""
+    return ConfigError(
+        f"layer {layer!r}: {architecture.name} has {', '.join(architecture.layers)}; "
+        "choose among them"
+    )
 
 
 class FeatureExtractor(nn.Module):
-    """Normalised VGG features `f̂ = (f - μ) / σ` of the layers asked for, and of nothing deeper.
+    """Normalised features `f̂ = (f - μ) / σ` of the layers asked for, and of nothing deeper.
 
     Args:
-        architecture: the VGG to build.
+        architecture: the network to build.
         layers: names such as `("r32", "r42")`.
-        weights: torchvision's keys, `features.N.weight` or `N.weight`; deeper layers are ignored.
+        weights: under the keys of the network that is built, with or without `features.` before
+            them; deeper layers are ignored.
         statistics: μ and σ of each layer; None leaves the features as they are (μ = 0, σ = 1).
 
     Raises:
@@ -106,7 +115,7 @@ class FeatureExtractor(nn.Module):
 
     def __init__(
         self,
-        architecture: VGGArchitecture,
+        architecture: Architecture,
         layers: Sequence[str],
         weights: Mapping[str, Tensor],
         statistics: LayerStatistics | None = None,
@@ -116,11 +125,11 @@ class FeatureExtractor(nn.Module):
             raise ConfigError("layers: at least one layer is needed, got none")
         depths = {layer: architecture.depth(layer) for layer in layers}
         self.layers = tuple(sorted(depths, key=lambda layer: depths[layer]))
-        self._depths = [depths[layer] for layer in self.layers]
         self.features = architecture.build(self.layers[-1])
         _load_weights(self.features, weights, architecture.name)
-        self.register_buffer("pixel_mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1))
-        self.register_buffer("pixel_std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1))
+        pixel_mean, pixel_std = architecture.pixel_mean, architecture.pixel_std
+        self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(1, 3, 1, 1))
+        self.register_buffer("pixel_std", torch.tensor(pixel_std).view(1, 3, 1, 1))
         for layer in self.layers:
             mean, std = layer_statistics(statistics, layer, architecture.channels(layer))
             self.register_buffer(f"mean_{layer}", mean.view(1, -1, 1, 1))
@@ -132,6 +141,10 @@ class FeatureExtractor(nn.Module):
     def device(self) -> torch.device:
         """Where the network is, and where everything that uses it runs."""
         return self.pixel_mean.device
+
+    def train(self, mode: bool = True) -> "FeatureExtractor":
+        """Nothing changes: batch normalisation keeps the statistics that it was trained with."""
+        return super().train(False)
 
     def forward(
         self,
@@ -151,21 +164,25 @@ class FeatureExtractor(nn.Module):
         """
         x = images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images
         x = ((x + 1) / 2 - self.pixel_mean) / self.pixel_std
-        found: dict[str, Tensor] = {}
-        start = 0
+        wanted = self.layers if layers is None else [name for name in self.layers if name in layers]
         enabled = precision == "bfloat16"
         with torch.autocast(images.device.type, torch.bfloat16, enabled=enabled):
-            for layer, depth in zip(self.layers, self._depths, strict=True):
-                if layers is None or layer in layers:
-                    x = self.features[start:depth](x)
-                    mean, std = self.get_buffer(f"mean_{layer}"), self.get_buffer(f"std_{layer}")
-                    found[layer] = (x - mean) / std
-                    start = depth
-        return found
+            found: dict[str, Tensor] = self.features(x, wanted)
+            return {
+                layer: (found[layer] - self.get_buffer(f"mean_{layer}"))
+                / self.get_buffer(f"std_{layer}")
+                for layer in wanted
+            }
 
 
-def _load_weights(features: nn.Sequential, weights: Mapping[str, Tensor], name: str) -> None:
-    for key, target in features.state_dict().items():
+def needed_weights(features: nn.Module) -> dict[str, Tensor]:
+    """The tensors that a network's output depends on; batch normalisation also counts batches."""
+    tensors = features.state_dict()
+    return {key: value for key, value in tensors.items() if value.is_floating_point()}
+
+
+def _load_weights(features: nn.Module, weights: Mapping[str, Tensor], name: str) -> None:
+    for key, target in needed_weights(features).items():
         value = weights.get(f"features.{key}", weights.get(key))
         if value is None:
             raise WeightsError(f"{name} weights: 'features.{key}' is missing")

@@ -1,6 +1,11 @@
-"""Anomaly scores, and where in an image they come from: the reconstruction loss (section 3.1)."""
+"""Anomaly scores, and where in an image they come from: the reconstruction loss (section 3.1).
 
-from collections.abc import Callable, Iterator
+The paper's score is the mean of the loss over the image. A small defect hardly moves a mean, so
+the highest errors alone can be the score as well.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 import torch
@@ -13,7 +18,26 @@ from dpa_core.features import full_float32
 from dpa_core.growth import final_phase
 from dpa_core.loss import ReconstructionLoss
 
+MEAN = "mean"
+POOLS: Mapping[str, float] = {"max": 0.0, "top1": 0.01, "top5": 0.05, MEAN: 1.0}
+"""How the errors of an image's positions become its score: the share of them, from the highest."""
+
 _CHUNK = 128  # images a pass
+
+
+def pooled(errors: Tensor, pool: str) -> Tensor:
+    """The mean of the highest errors of each image, `(N,)`.
+
+    Args:
+        errors: `(N, H, W)`.
+        pool: one of `POOLS`; of the share of positions, rounded up, at least one counts.
+    """
+    positions = errors.flatten(1)
+    if pool == MEAN:
+        return positions.mean(dim=1)
+    n_highest = max(1, math.ceil(POOLS[pool] * positions.shape[1]))
+    highest, _ = positions.topk(n_highest, dim=1)
+    return highest.mean(dim=1)
 
 
 class Scorer(nn.Module):
@@ -22,13 +46,18 @@ class Scorer(nn.Module):
     Args:
         autoencoder: trained, on the same device as `loss`.
         loss: what the autoencoder was trained with.
+        pool: one of `POOLS`; the mean is of the errors at each layer's own positions, as the loss
+            is, the others are of the map.
     """
 
-    def __init__(self, autoencoder: Autoencoder, loss: ReconstructionLoss) -> None:
+    def __init__(
+        self, autoencoder: Autoencoder, loss: ReconstructionLoss, pool: str = MEAN
+    ) -> None:
         super().__init__()
         self.autoencoder = autoencoder
         self.extractor = loss.extractor  # a module, so that its weights are part of this one
         self.loss = loss
+        self.pool = pool
 
     def forward(self, images: Tensor) -> Tensor:
         """`(N,)` of uint8 `(N, H, W, C)`; images that are larger are cropped centrally.
@@ -38,11 +67,17 @@ class Scorer(nn.Module):
         """
         phase = final_phase(self.autoencoder.config)
         x = as_input(centre_crop(images, self.autoencoder.config.image_size))
-        return self.loss(x, self.autoencoder(x, phase), phase)
+        reconstruction = self.autoencoder(x, phase)
+        if self.pool == MEAN:
+            return self.loss(x, reconstruction, phase)
+        return pooled(self.loss.maps(x, reconstruction), self.pool)
 
 
 def score(
-    autoencoder: Autoencoder, loss: ReconstructionLoss, images: NDArray[np.uint8]
+    autoencoder: Autoencoder,
+    loss: ReconstructionLoss,
+    images: NDArray[np.uint8],
+    pool: str = MEAN,
 ) -> NDArray[np.float32]:
     """Anomaly scores, higher = more anomalous.
 
@@ -51,6 +86,7 @@ def score(
         loss: what the autoencoder was trained with, in float32 whatever it was trained in.
         images: uint8 `(N, H, W, C)` with H, W at least the autoencoder's image size; larger images
             are cropped centrally. They are read chunk by chunk, so a memory map stays on disk.
+        pool: as of `Scorer`.
 
     Returns:
         `(N,)`.
@@ -58,7 +94,7 @@ def score(
     Raises:
         ConfigError: images of another type or shape, or too small.
     """
-    parts = list(_by_chunks(Scorer(autoencoder, loss), images, loss.device))
+    parts = list(_by_chunks(Scorer(autoencoder, loss, pool), images, loss.device))
     return np.concatenate(parts) if parts else np.empty(0, np.float32)
 
 
@@ -67,7 +103,7 @@ def maps(
 ) -> NDArray[np.float32]:
     """The anomaly score at each pixel: errors of the layers, up-sampled bilinearly.
 
-    Args: as of `score`.
+    Args: as of `score`, but for `pool`.
 
     Returns:
         `(N, S, S)` with S the autoencoder's image size: the part of each image that it sees.

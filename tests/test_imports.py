@@ -27,7 +27,7 @@ ABOVE_THE_CORE = {
 CORE_ORDER = (
     "errors",
     ("features", "tensor_files"),
-    "config",
+    ("config", "efficientnet_lite", "vgg"),
     ("growth", "batches", "learner"),
     ("autoencoder", "loss", "training_state"),
     ("critic", "score"),

@@ -10,7 +10,7 @@ from typing import Any
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from hpsearch.cli.screen import Screen, say
-from hpsearch.config.space import Params
+from hpsearch.config.space import describe
 from hpsearch.config.spec import Criterion
 from hpsearch.io.text import redacted
 from hpsearch.search.events import Listener, TrialReport
@@ -118,21 +118,16 @@ def trial_line(report: TrialReport) -> str:
     head = f"trial {report.number:>3}  "
     if report.state == "failed":
         why = f"{report.failure}: {report.failure_message}"
-        return f"{head}failed  {one_line(report.varied)}  {why}"
+        return f"{head}failed  {describe(report.varied)}  {why}"
     folds = " ".join(figure(report.criterion, value) for value in report.fold_values)
     mark = "*" if report.best else " "
     state = "" if report.state == "complete" else f"  {report.state}"
     return (
         f"{head}{FIGURES[report.criterion]} {figure(report.criterion, report.value or 0.0)}{mark} "
-        f"(folds {folds})  {report.seconds:5.1f} s  {one_line(report.varied)}{state}"
+        f"(folds {folds})  {report.seconds:5.1f} s  {describe(report.varied)}{state}"
     )
 
 
 def figure(criterion: Criterion, value: float) -> str:
     """A value by a criterion as it is shown: a loss is positive again, and lower is better."""
     return f"{-value:#.4g}" if criterion == "unsupervised" else f"{value:.3f}"
-
-
-def one_line(params: Params) -> str:
-    """A configuration, or a part of one, as `axis=value` words."""
-    return " ".join(f"{axis}={value}" for axis, value in params.items())

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from hpsearch.config.space import PREPROCESSING, PREPROCESSING_AXES
-from hpsearch.config.spec import AxisValue
+from hpsearch.config.spec import AUTO, AxisValue
 from hpsearch.datasets.registry import NAMES
 from hpsearch.errors import SpecError
 
@@ -88,6 +88,9 @@ DEFAULT_RUNS = Path("runs")
 def parse_axes(axes: Sequence[str], detector: str) -> dict[str, dict[str, list[AxisValue]]]:
     """`NAME=V1,V2` options as the `space` section of a study.
 
+    Where the study has several detectors, `DETECTOR.NAME=V1,V2` says whose axis it is; without a
+    detector it is an axis of preprocessing, of all of them.
+
     Raises:
         SpecError: an option of another form.
     """
@@ -96,7 +99,13 @@ def parse_axes(axes: Sequence[str], detector: str) -> dict[str, dict[str, list[A
         name, equals, values = text.partition("=")
         if not equals or not values:
             raise SpecError(f"--axis {text!r}: write NAME=VALUE,VALUE, e.g. latent_dim=4,16")
-        section = PREPROCESSING if name in PREPROCESSING_AXES else detector
+        section, dot, name = name.rpartition(".")
+        if not dot:
+            section = PREPROCESSING if name in PREPROCESSING_AXES else detector
+            if section == AUTO or "," in section:
+                raise SpecError(
+                    f"--axis {text!r}: say of which detector, e.g. patch.{name}={values}"
+                )
         space.setdefault(section, {})[name] = [_value(part) for part in values.split(",")]
     return space
 

@@ -119,11 +119,13 @@ def _asked(given: Mapping[str, Any]) -> StudySpec:
         if ROWS in base:
             raise SpecError(f"study {name}: is a table of studies; run `hpsearch reproduce table4`")
     settings = options.settings_of(given)
+    detector = given["detector"] or base.get("detector", DEFAULT_DETECTOR)
     if given["axis"]:
-        detector = given["detector"] or base.get("detector", DEFAULT_DETECTOR)
         settings["space"] = parse_axes(given["axis"], detector)
-    named_after = ("study", "dataset", "normal_class", "detector", "protocol")
-    name = default_name(*(given[option] for option in named_after))
+    asked = detector if given["dataset"] and not given["study"] else given["detector"]
+    name = default_name(
+        given["study"], given["dataset"], given["normal_class"], asked, given["protocol"]
+    )
     spec = build_spec({"study_name": name, **base}, settings)
     options.refuse_draw(spec, given)
     return spec
@@ -159,6 +161,6 @@ def default_name(
         parts = [Path(study or QUICKSTART).stem, detector]
     else:
         own_class = file_name(normal_class) if normal_class else None
-        parts = [data_name(dataset), own_class, detector or DEFAULT_DETECTOR]
+        parts = [data_name(dataset), own_class, detector]
     parts.append(protocol if protocol == "official" else None)
-    return "-".join(part for part in parts if part)
+    return "-".join(file_name(part) for part in parts if part)

@@ -22,7 +22,7 @@ AnomaliesOption = Annotated[
     str | None, typer.Option(help="shared: all in every fold; partition: a part in each.")
 ]
 DetectorOption = Annotated[str | None, typer.Option(help="dpa, features, or a plug-in.")]
-BackboneOption = Annotated[str | None, typer.Option(help="vgg19 or vgg-mini.")]
+BackboneOption = Annotated[str | None, typer.Option(help="lite0, lite1, lite2, vgg19 or vgg-mini.")]
 WeightsOption = Annotated[
     Path | None, typer.Option(help="File of its weights: .safetensors, or a .pth of tensors alone.")
 ]

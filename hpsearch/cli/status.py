@@ -7,10 +7,11 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from hpsearch.cli.listeners import FIGURES, figure, listener_for, one_line
+from hpsearch.cli.listeners import FIGURES, figure, listener_for
 from hpsearch.cli.options import DEFAULT_RUNS, JsonOption, RunArgument, RunsOption
 from hpsearch.cli.screen import Screen
 from hpsearch.cli.summary import print_summary, summary_json, varied
+from hpsearch.config.space import describe
 from hpsearch.config.spec import Criterion
 from hpsearch.errors import UserError
 from hpsearch.io.cache import cache_dir
@@ -86,10 +87,10 @@ def _row(folder: RunDir) -> dict[str, Any]:
         "criterion": folder.spec().search.criterion,
         "best": top.value if top else None,
         "best_trial": top.number if top else None,
-        "best_params": one_line(varied(top)) if top else "",
+        "best_params": describe(varied(top)) if top else "",
         "winner": winner.number if winner else None,
         "winner_value": winner.value if winner else None,
-        "params": one_line(varied(shown)) if shown else "",
+        "params": describe(varied(shown)) if shown else "",
         "final": winner is not None and folder.model(winner.number).is_dir(),
         "failures": [
             (trial.number, printable(f"{reason_of(trial)}: {message_of(trial)}"))

@@ -12,10 +12,10 @@ import optuna
 from optuna.trial import FrozenTrial
 from rich.table import Table
 
-from hpsearch.cli.listeners import FIGURES, figure, one_line
+from hpsearch.cli.listeners import FIGURES, figure
 from hpsearch.cli.options import DEFAULT_RUNS
 from hpsearch.cli.screen import Screen
-from hpsearch.config.space import Params
+from hpsearch.config.space import Params, describe
 from hpsearch.config.spec import Criterion, StudySpec, build_spec
 from hpsearch.errors import DataError, SpecError
 from hpsearch.evaluation.auroc import Estimate
@@ -25,6 +25,7 @@ from hpsearch.storage.database import load_study
 from hpsearch.storage.results import RECIPE
 from hpsearch.storage.run_dir import RunDir
 from hpsearch.storage.trials import (
+    N_POINTS,
     Trials,
     facts_of,
     failures_sentence,
@@ -118,7 +119,7 @@ def _best_trials(by_state: Trials, criterion: Criterion) -> Table:
             str(trial.number),
             figure(criterion, facts_of(trial).criteria[criterion]),
             f"{figure(criterion, folds[0])} - {figure(criterion, folds[-1])}",
-            one_line(varied(trial)),
+            describe(varied(trial)),
         )
     return table
 
@@ -202,7 +203,7 @@ def _closing(folder: RunDir, result: FinalResult, study: optuna.Study) -> list[s
             f"{100 * flagging.anomalies:.1f} % of the test anomalies"
         )
     lines = [
-        f"winner: {one_line(result.params)}",
+        f"winner: {describe(result.params)}",
         f"fitted on all training normals{f' for {result.steps} steps' if result.steps else ''}",
         f"test ROC AUC {test.auroc:.3f} (95 % interval {test.interval_words()})",
         threshold,
@@ -262,7 +263,9 @@ def _more_trials(study: optuna.Study) -> int | None:
     ended = by_state.ended
     tried = {tuple(trial.params.items()) for trial in ended}
     axes = by_state.completed[0].distributions.values()
-    points = prod(len(getattr(axis, "choices", ())) for axis in axes)
+    # A study of an earlier version does not say how many points it has.
+    product = prod(len(getattr(axis, "choices", ())) for axis in axes)
+    points = int(study.user_attrs.get(N_POINTS, product))
     if len(tried) >= points:
         return None
     return min(_MORE * len(ended), len(ended) + points - len(tried))

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from hpsearch.cli.listeners import one_line
 from hpsearch.cli.screen import Screen
+from hpsearch.config.space import describe
 from hpsearch.evaluation.auroc import interval_words
 from hpsearch.paper.contents import PaperTable
 from hpsearch.paper.numbers import Metric, PaperNumber
@@ -52,7 +52,7 @@ def print_table(
         for criterion, answer in outcome.answers.items():
             test, tasks = answer.test, outcome.tasks(criterion)
             texts.append(
-                f"{name} ({criterion}): {one_line(answer.searched)}; "
+                f"{name} ({criterion}): {describe(answer.searched)}; "
                 f"{test.n_normal:,} normal and {test.n_anomaly:,} anomalous test images; "
                 f"tasks {' '.join(task.name for task in tasks)}"
             )
@@ -143,7 +143,7 @@ def print_table4(rows: Sequence["RowResult"], *, dataset: str, scale: float | No
             name,
             f"{100 * test.auroc:.1f}{spread}",
             interval_words(*(end and 100 * end for end in (test.low, test.high)), decimals=1),
-            one_line(row.answer.searched),
+            describe(row.answer.searched),
             f"{row.answer.seconds:.0f}",
         )
     console = Screen()

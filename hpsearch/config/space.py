@@ -3,9 +3,9 @@
 import hashlib
 import itertools
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from hpsearch.config.spec import AxisChoices, AxisValue, StudySpec
 from hpsearch.datasets.pixels import STEPS, Preprocessing
@@ -35,59 +35,147 @@ _KINDS: Mapping[type[AxisValue], str] = {
 }
 
 
+DETECTOR = "detector"
+"""The first parameter of a configuration in a study of several detectors: the name of its own."""
+
+Canonical = Callable[[str, Params], Params]
+"""The configuration of a detector that stands for all that cannot differ from it."""
+
+
+def _as_it_is(detector: str, params: Params) -> Params:
+    return params
+
+
 @dataclass(frozen=True)
 class SearchSpace:
-    """Axes and their choices, in a fixed order."""
+    """The axes of each detector and their choices, in a fixed order.
 
-    axes: Mapping[str, AxisChoices]
+    A configuration of a study of one detector has a value for each of its axes. One of a study of
+    several says first which detector it is of, and its axes bear the name of that detector
+    (`patch.kind`), for under one name a study has one set of choices.
+
+    Attributes:
+        branches: per detector its axes.
+        canonical: see `Canonical`; each configuration stands for itself where none is given.
+    """
+
+    branches: Mapping[str, Mapping[str, AxisChoices]]
+    canonical: Canonical = field(default=_as_it_is, compare=False)
+
+    @property
+    def axes(self) -> Mapping[str, AxisChoices]:
+        """Every parameter that a configuration may have."""
+        if len(self.branches) == 1:
+            return next(iter(self.branches.values()))
+        named = {
+            f"{detector}.{axis}": choices
+            for detector, axes in self.branches.items()
+            for axis, choices in axes.items()
+        }
+        return {DETECTOR: tuple(self.branches), **named}
 
     @property
     def grid(self) -> list[Params]:
-        """Every configuration, the last axis varying fastest."""
-        return [
-            dict(zip(self.axes, values, strict=True))
-            for values in itertools.product(*self.axes.values())
-        ]
+        """Every configuration, the last axis varying fastest; of those that are alike the first."""
+        points: dict[str, Params] = {}
+        for detector, axes in self.branches.items():
+            for values in itertools.product(*axes.values()):
+                params = self.named(detector, dict(zip(axes, values, strict=True)))
+                points.setdefault(self.digest(params), params)
+        return list(points.values())
 
     @property
     def searched(self) -> tuple[str, ...]:
-        """Axes with more than one choice."""
+        """Parameters with more than one choice."""
         return tuple(name for name, choices in self.axes.items() if len(choices) > 1)
 
     def suggest(self, trial: "optuna.Trial") -> Params:
         """Draw, or read back, the trial's configuration."""
-        params: dict[str, AxisValue] = {}
-        for name, choices in self.axes.items():
-            value = trial.suggest_categorical(name, choices)
+        names = tuple(self.branches)
+        detector = names[0] if len(names) == 1 else trial.suggest_categorical(DETECTOR, names)
+        own = dict.fromkeys(self.named(detector, self.branches[detector]))
+        own.pop(DETECTOR, None)
+        params: dict[str, AxisValue] = {} if len(names) == 1 else {DETECTOR: detector}
+        for name in own:
+            value = trial.suggest_categorical(name, self.axes[name])
             assert value is not None  # no axis has None among its choices
             params[name] = value
         return params
 
+    def named(self, detector: str, params: Mapping[str, Any]) -> dict[str, Any]:
+        """The values of a detector's axes under the names that they have in this space."""
+        if len(self.branches) == 1:
+            return dict(params)
+        return {DETECTOR: detector, **{f"{detector}.{axis}": params[axis] for axis in params}}
 
-def build_space(spec: StudySpec, detector_axes: Mapping[str, AxisChoices]) -> SearchSpace:
-    """The axes of `spec.space` for its detector, completed with their defaults.
+    def configuration(self, params: Params) -> tuple[str, Params]:
+        """The detector of a configuration and the values of its axes, canonical."""
+        detector, own = configuration(params, next(iter(self.branches)))
+        return detector, self.canonical(detector, own)
+
+    def digest(self, params: Params) -> str:
+        """The same for configurations that are the same or cannot differ."""
+        return config_digest(self.named(*self.configuration(params)))
+
+
+def configuration(params: Params, detector: str) -> tuple[str, Params]:
+    """The detector of a configuration and the values of its axes by their own names.
+
+    Args:
+        params: of a study.
+        detector: of the study, where it has one alone.
+    """
+    if DETECTOR not in params:
+        return detector, params
+    name = str(params[DETECTOR])
+    return name, {
+        axis.removeprefix(f"{name}."): value for axis, value in params.items() if axis != DETECTOR
+    }
+
+
+def build_space(
+    spec: StudySpec,
+    detector_axes: Mapping[str, Mapping[str, AxisChoices]],
+    canonical: Canonical = _as_it_is,
+) -> SearchSpace:
+    """The axes of `spec.space` for each detector of the study, completed with their defaults.
+
+    Preprocessing that the section of a detector names goes before that of all.
+
+    Args:
+        spec: the study.
+        detector_axes: per detector its own axes, with the choices where the study names none.
+        canonical: see `Canonical`.
 
     Raises:
         SpecError: an axis that neither preprocessing nor the detector has, an axis with no choice
             or one given twice, or a choice of another type than the axis's defaults.
     """
-    axes: dict[str, AxisChoices] = {}
-    for section, defaults in ((spec.detector, detector_axes), (PREPROCESSING, PREPROCESSING_AXES)):
-        chosen = spec.space.get(section, {})
-        for name in chosen:
-            if name not in defaults:
+    shared = spec.space.get(PREPROCESSING, {})
+    branches = {}
+    for detector, own_axes in detector_axes.items():
+        own = spec.space.get(detector, {})
+        defaults = {**own_axes, **PREPROCESSING_AXES}
+        for section, chosen, known in (
+            (detector, own, defaults),
+            (PREPROCESSING, shared, PREPROCESSING_AXES),
+        ):
+            for name in chosen.keys() - known.keys():
                 raise SpecError(
-                    f"space.{section}.{name}: no such axis; {section} has {', '.join(defaults)}"
+                    f"space.{section}.{name}: no such axis; {section} has {', '.join(known)}"
                 )
+        axes = {}
         for name, default in defaults.items():
+            usual = shared.get(name, default) if name in PREPROCESSING_AXES else default
             kind = type(default[0])
-            axes[name] = tuple(_typed(name, value, kind) for value in chosen.get(name, default))
-    for name, choices in axes.items():
-        if not choices or len(set(map(repr, choices))) < len(choices):
-            raise SpecError(
-                f"space: axis {name} needs one or more different choices, got {choices}"
-            )
-    return SearchSpace(axes)
+            axes[name] = tuple(_typed(name, value, kind) for value in own.get(name, usual))
+        for name, choices in axes.items():
+            if not choices or len(set(map(repr, choices))) < len(choices):
+                raise SpecError(
+                    f"space: axis {name} needs one or more different choices, got {choices}"
+                )
+        branches[detector] = axes
+    return SearchSpace(branches, canonical)
 
 
 def _typed(name: str, value: AxisValue, kind: type[AxisValue]) -> AxisValue:
@@ -116,6 +204,22 @@ def preprocessing_of(params: Params) -> Preprocessing:
         raise SpecError(f"space: {error}") from None
 
 
+LAYER = "layer"
+"""The axis of a detector on frozen features: layers joined by `+`, after `NETWORK:` where they are
+not of the study's network, e.g. `s3+s4` or `vgg-mini:r22`."""
+
+
+def network_of(params: Params) -> str | None:
+    """The network that a configuration names, None for that of the study."""
+    network, colon, _ = str(params.get(LAYER, "")).rpartition(":")
+    return network if colon else None
+
+
+def layers_of(params: Params) -> tuple[str, ...]:
+    """The layers that a configuration on frozen features reads, by their names in its network."""
+    return tuple(str(params[LAYER]).rpartition(":")[2].split("+"))
+
+
 def config_digest(params: Params) -> str:
     """A short hash that is the same for the same configuration."""
     canonical = json.dumps(dict(params), sort_keys=True)
@@ -123,8 +227,14 @@ def config_digest(params: Params) -> str:
 
 
 def describe(params: Params, axes: tuple[str, ...] | None = None) -> str:
-    """A configuration on one line, e.g. `latent_dim=4 layers=r42`; all axes or those given."""
-    return " ".join(f"{name}={params[name]}" for name in (axes or tuple(params)))
+    """A configuration on one line, all axes or those given.
+
+    E.g. `latent_dim=4 layers=r42`; of a study of several detectors `patch kind=nearest layer=s3`.
+    """
+    chosen = {name: params[name] for name in (axes or tuple(params))}
+    detector = chosen.pop(DETECTOR, None)
+    words = [f"{name.removeprefix(f'{detector}.')}={value}" for name, value in chosen.items()]
+    return " ".join(words if detector is None else [str(detector), *words])
 
 
 AXIS = "statistics"

@@ -3,6 +3,7 @@
 Study files are found and read here too: those that ship with the project, and the user's own.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -40,6 +41,9 @@ FinalModel = Literal["auto", "single", "average"]
 
 Protocol = Literal["clean", "official"]
 """Whose folds: drawn by group, or of published fold files; see `hpsearch.protocol.protocol`."""
+
+BACKBONES = ("lite0", "lite1", "lite2", "vgg19", "vgg-mini")
+_OF_A_LIBRARY = re.compile(r"(timm|torchvision):[A-Za-z0-9][A-Za-z0-9._-]*")
 
 EXECUTION_FIELDS = frozenset(
     {
@@ -134,10 +138,19 @@ class LabelsSpec(_Model):
     anomalies: Literal["shared", "partition"] = "shared"  # scored by every fold, or a third by each
 
 
+def _backbone_name(name: str) -> str:
+    """One of ours, or a name of timm or torchvision, whose own names are theirs to know."""
+    if name not in BACKBONES and not _OF_A_LIBRARY.fullmatch(name):
+        raise ValueError(
+            f"must be one of {', '.join(BACKBONES)}, or timm:NAME, or torchvision:NAME"
+        )
+    return name
+
+
 class BackboneSpec(_Model):
     """The frozen network whose features are compared."""
 
-    name: Literal["vgg19", "vgg-mini"] = "vgg19"
+    name: Annotated[str, AfterValidator(_backbone_name)] = "lite0"
     weights: Path | None = None
     statistics: Path | None = None  # folder of natural images, for its channel statistics
 
@@ -205,18 +218,43 @@ class FinalSpec(_Model):
     false_positive_rate: float = Field(0.05, gt=0, lt=1)  # share of normals that may be flagged
 
 
+AUTO = "auto"
+AUTO_DETECTORS = ("features", "patch", "few", "dpa")
+"""What `--detector auto` searches: the cheap ones, then `TRAINED` with what time is left."""
+TRAINED = "dpa"
+
+
+def _names_of_detectors(text: str) -> str:
+    names = [name.strip() for name in text.split(",")]
+    if "" in names or len(set(names)) < len(names) or (AUTO in names and len(names) > 1):
+        raise ValueError("name a detector, several different ones with commas, or auto")
+    return ",".join(names)
+
+
 class StudySpec(_Model):
     """Everything that decides a study's results."""
 
     study_name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
     dataset: DatasetSpec = DatasetSpec()
     labels: LabelsSpec = LabelsSpec()
-    detector: str = "dpa"
+    detector: Annotated[str, AfterValidator(_names_of_detectors)] = "dpa"  # names, or `auto`
     backbone: BackboneSpec = BackboneSpec()
     space: dict[str, dict[str, _Choices]] = {}  # per detector, and under `preprocessing`
     training: TrainingSpec = TrainingSpec()
     search: SearchSpec = SearchSpec()
     final: FinalSpec = FinalSpec()
+
+    @property
+    def detectors(self) -> tuple[str, ...]:
+        """The detectors that are searched, in the order in which they are tried."""
+        return AUTO_DETECTORS if self.detector == AUTO else tuple(self.detector.split(","))
+
+    @property
+    def criteria(self) -> tuple[Criterion, ...]:
+        """Those that compare its configurations: several detectors score on different scales."""
+        if len(self.detectors) == 1:
+            return CRITERIA
+        return tuple(criterion for criterion in CRITERIA if criterion != "unsupervised")
 
 
 def build_spec(study: Mapping[str, Any], options: Mapping[str, Any]) -> StudySpec:

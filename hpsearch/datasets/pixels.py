@@ -308,6 +308,11 @@ def _stored(image: Image.Image, preprocessing: Preprocessing, mode: str) -> tupl
     return pixels, image.info.get("shown", Shown())
 
 
+def all_grey(dataset: Dataset) -> bool:
+    """Whether no image has colours; one that cannot be read counts as grey."""
+    return _n_channels(dataset, Preprocessing(size=1)) == 1
+
+
 def _n_channels(dataset: Dataset, preprocessing: Preprocessing) -> int:
     if preprocessing.greyscale:
         return 1

@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from dpa_core.errors import TensorFileError
-from dpa_core.features import VGGArchitecture
+from dpa_core.features import Architecture
 from dpa_core.tensor_files import Form, read_header, read_tensors
 from hpsearch.config.space import Params
 from hpsearch.config.spec import AxisChoices, TrainingSpec
@@ -33,6 +33,7 @@ from hpsearch.io.text import printable
 BUILT_IN: Mapping[str, str] = {
     "dpa": "hpsearch.detectors.dpa:PerceptualAutoencoder",
     "features": "hpsearch.detectors.pooled_features:FeaturesDetector",
+    "patch": "hpsearch.detectors.patch:PatchDetector",
 }
 """Our detectors: where the class of each name is, which is imported when it is asked for."""
 
@@ -110,7 +111,12 @@ class Training:
 
 
 class Detector(Protocol):
-    """Fitted on normal images alone; scores rise with abnormality."""
+    """Fitted on normal images alone; scores rise with abnormality.
+
+    What a detector may have beside what stands here: `layer_axes(architecture)`, the choices of
+    axes that name layers of a network; `canonical(params)`, the configuration that stands for all
+    that cannot differ from it; and `cost`, what scoring an image costs relative to others.
+    """
 
     axes: ClassVar[Mapping[str, AxisChoices]]
     """The axes that it adds to the search space, with the choices where a study names none."""
@@ -118,7 +124,7 @@ class Detector(Protocol):
     def __init__(self, setup: Setup) -> None: ...
 
     @staticmethod
-    def check(params: Params, architecture: VGGArchitecture, training: TrainingSpec) -> None:
+    def check(params: Params, architecture: Architecture, training: TrainingSpec) -> None:
         """Raise SpecError where a configuration cannot be built or trained."""
 
     @staticmethod
@@ -201,6 +207,41 @@ def load_detector(name: str) -> type[Detector]:
     with faults_of(name, "module"):
         theirs: type[Detector] = plug_ins[0].load()
     return theirs
+
+
+def axes_of(name: str, architecture: Architecture) -> Mapping[str, AxisChoices]:
+    """The axes of a detector, with the choices where a study names none, on a network.
+
+    Raises:
+        SpecError: the detector cannot say.
+    """
+    detector = load_detector(name)
+    with faults_of(name, "axes"):
+        of_layers = getattr(detector, "layer_axes", None)
+        return {**detector.axes, **(of_layers(architecture) if of_layers else {})}
+
+
+def canonical_of(name: str, params: Params) -> Params:
+    """The configuration of a detector that stands for all that cannot differ from it.
+
+    Raises:
+        SpecError: the detector cannot say.
+    """
+    detector = load_detector(name)
+    with faults_of(name, "canonical"):
+        canonical = getattr(detector, "canonical", None)
+        return canonical(params) if canonical else params
+
+
+def cost_of(name: str, params: Params) -> float:
+    """What scoring an image costs by a configuration, relative to others.
+
+    Raises:
+        SpecError: the detector cannot say.
+    """
+    detector = load_detector(name)
+    with faults_of(name, "cost"):
+        return float(getattr(detector, "cost", 1.0)) * float(params["resolution"]) ** 2
 
 
 def size_of(name: str, params: Params) -> float | None:

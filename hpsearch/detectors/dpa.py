@@ -21,11 +21,11 @@ from torch import nn
 from dpa_core.autoencoder import Autoencoder
 from dpa_core.config import AutoencoderConfig, FitConfig, LossConfig
 from dpa_core.errors import CheckpointError, ConfigError, DivergedError
-from dpa_core.features import LayerStatistics, VGGArchitecture
+from dpa_core.features import Architecture, LayerStatistics
 from dpa_core.fit import Fitted, fit, require_time_to_grow
 from dpa_core.growth import schedule_of
 from dpa_core.loss import ReconstructionLoss
-from dpa_core.score import Scorer, maps, score
+from dpa_core.score import MEAN, POOLS, Scorer, maps, score
 from hpsearch.config.space import AXIS, NATURAL, OWN, Params
 from hpsearch.config.spec import AxisChoices, TrainingSpec
 from hpsearch.detectors.backbones.backbone import (
@@ -82,6 +82,7 @@ class PerceptualAutoencoder:
         "start_resolution": (0,),  # px at which growing begins; 0: it does not grow
         "steps_per_phase": (20_000,),  # of each transition and each stabilisation while growing
         AXIS: (NATURAL,),  # of the channels, over natural images (paper), or `own`
+        "pool": (MEAN,),  # of the errors in an image (paper), or the highest of them alone
     }
 
     def __init__(self, setup: Setup, statistics: LayerStatistics | None = None) -> None:
@@ -95,15 +96,18 @@ class PerceptualAutoencoder:
         extractor.to(setup.device)
         extractor.to(memory_format=torch.channels_last)
         self.loss = ReconstructionLoss(config, extractor)
+        self.pool = str(params.get("pool", MEAN))  # models of before the axis
         self.autoencoder: Autoencoder | None = None
 
     @staticmethod
-    def check(params: Params, architecture: VGGArchitecture, training: TrainingSpec) -> None:
+    def check(params: Params, architecture: Architecture, training: TrainingSpec) -> None:
         """Raise SpecError where a configuration cannot be built or trained."""
         try:
             statistics = params.get(AXIS, OWN)  # models of before the axis hold their own
             if statistics not in (NATURAL, OWN):
                 raise ConfigError(f"{AXIS} must be {NATURAL} or {OWN}, got {statistics!r:.40}")
+            if (pool := params.get("pool", MEAN)) not in POOLS:
+                raise ConfigError(f"pool must be one of {', '.join(POOLS)}, got {pool!r:.40}")
             network, loss = _network(params, channels=3), _loss(params)
             for resolution in network.resolutions:
                 for layer in loss.layers_at(resolution):
@@ -146,8 +150,9 @@ class PerceptualAutoencoder:
         return Training(fitted.best_step, fitted.best_loss, curve, notes)
 
     def score(self, images: ImageView) -> NDArray[np.float64]:
-        """The reconstruction loss of each image, `(n,)`."""
-        return score(self._fitted, self.loss, images.array()).astype(np.float64)
+        """The reconstruction loss of each image, or of where it is highest, `(n,)`."""
+        scores = score(self._fitted, self.loss, images.array(), self.pool)
+        return scores.astype(np.float64)
 
     def maps(self, images: ImageView) -> NDArray[np.float32]:
         """The reconstruction loss at each pixel of the part that the autoencoder sees."""
@@ -155,7 +160,7 @@ class PerceptualAutoencoder:
 
     def graph(self) -> nn.Module:
         """Autoencoder, frozen network and loss as one network."""
-        return Scorer(self._fitted, self.loss)
+        return Scorer(self._fitted, self.loss, self.pool)
 
     def save(self, folder: Path) -> None:
         """Autoencoder and channel statistics; the configuration says how they were shaped."""

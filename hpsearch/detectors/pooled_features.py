@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from dpa_core.batches import as_input
 from dpa_core.errors import ConfigError
-from dpa_core.features import FeatureExtractor, VGGArchitecture, full_float32
+from dpa_core.features import Architecture, FeatureExtractor, full_float32
 from dpa_core.tensor_files import Form
 from hpsearch.config.space import Params
 from hpsearch.config.spec import AxisChoices, TrainingSpec
@@ -63,7 +63,7 @@ class FeaturesDetector:
         self.normals: Matrix = np.empty((0, 0))
 
     @staticmethod
-    def check(params: Params, architecture: VGGArchitecture, training: TrainingSpec) -> None:
+    def check(params: Params, architecture: Architecture, training: TrainingSpec) -> None:
         """Raise SpecError where a configuration cannot be built."""
         if params["kind"] not in OUTLIER_MODELS:
             raise SpecError(

@@ -37,6 +37,9 @@ N_DRAWS = 5000
 SizeOf = Callable[[Params], float | None]
 """How much a configuration's bottleneck lets through; None for one without a bottleneck."""
 
+CostOf = Callable[[Params], float]
+"""What scoring an image costs by a configuration, relative to others."""
+
 
 class TieSet(NamedTuple):
     """Which configurations may be the best.
@@ -87,7 +90,7 @@ class Pick:
     """The chosen configuration, by its index among the C.
 
     Attributes:
-        chosen: `best`, or the smallest of the tie set.
+        chosen: `best`, or the cheapest of the tie set.
         best: of the highest value, the first of several.
         ties: the tie set with a p-value for each configuration.
         values: `(C,)`, cross-validated AUCs.
@@ -108,15 +111,17 @@ def pick(
     names: Sequence[str],
     *,
     sizes: Sequence[float | None],
+    costs: Sequence[float] | None = None,
     rule: PickRule = "parsimonious",
     level: float = 0.95,
     seed: int = 0,
 ) -> Pick:
     """Choose by the rule.
 
-    `parsimonious` takes the smallest bottleneck of the tie set, of several the one of the highest
-    value, then the first; one without a size counts as larger than any that has one. `names` and
-    `sizes` are of the C configurations.
+    `parsimonious` takes of the tie set the one that is the cheapest to score, of several the
+    smallest bottleneck, then the highest value, then the first; one without a size counts as larger
+    than any that has one. `names`, `sizes` and `costs` are of the C configurations; without `costs`
+    all cost the same.
     """
     if not len(names) == len(sizes) == len(scores.anomalies):
         raise ValueError(f"{len(names)} names and {len(sizes)} sizes, not {len(scores.anomalies)}")
@@ -124,9 +129,10 @@ def pick(
     ties = tie_set(estimates, level=level, seed=seed)
     best = int(estimates.values.argmax())
     size = np.array([np.inf if given is None else given for given in sizes])
+    cost = np.zeros(len(size)) if costs is None else np.array(costs, dtype=np.float64)
     chosen = best
     if rule == "parsimonious":
-        order = np.lexsort((-estimates.values, size))
+        order = np.lexsort((-estimates.values, size, cost))
         chosen = int(order[ties.tied[order]][0])
     interval = auroc_interval(estimates, chosen, level=level)
     figures = (
@@ -134,9 +140,12 @@ def pick(
         f"{interval.low:.3f} to {interval.high:.3f}"
         + ("" if chosen == best else f"; the best {estimates.values[best]:.3f}")
     )
-    reason = _reason(
-        ties, scores.anomalies.shape[2], smallest=bool(size[chosen] < np.inf), rule=rule
-    )
+    superlative = None
+    if rule == "parsimonious" and len(set(cost[ties.tied])) > 1:
+        superlative = "cheapest to score"
+    elif rule == "parsimonious" and size[chosen] < np.inf:
+        superlative = "smallest"
+    reason = _reason(ties, scores.anomalies.shape[2], superlative)
     sentence = f"{names[chosen]} {reason} ({figures})"
     return Pick(chosen, best, ties, estimates.values, interval, sentence)
 
@@ -247,11 +256,12 @@ def compare_choices(
     study: optuna.Study,
     folds_of: Callable[[FrozenTrial], Sequence[FoldResult]],
     *,
+    criteria: Sequence[Criterion] = CRITERIA,
     table: pd.DataFrame,
     roles: EvaluationRoles,
     seed: int,
 ) -> tuple[CriterionChoice, ...]:
-    """The choice of every criterion, with its test figure and regret.
+    """The choice of each of the criteria, with its test figure and regret.
 
     No choice is made by these figures: they say, after the fact, what a choice was worth. Nothing
     is trained for them; `folds_of` gives the stored results of a trial's folds.
@@ -261,7 +271,7 @@ def compare_choices(
     """
     images = (table, roles.normals, roles.headline)
     aurocs = [mean_auroc(folds_of(trial), *images) for trial in completed_trials(study)]
-    winners = {criterion: winner(study, criterion) for criterion in CRITERIA}
+    winners = {criterion: winner(study, criterion) for criterion in criteria}
     tests = {
         trial.number: estimate(folds_of(trial), *images, seed=seed)
         for trial in {trial.number: trial for trial in winners.values()}.values()
@@ -283,6 +293,7 @@ def select(
     labelled: LabelledAnomalies,
     *,
     size_of: SizeOf,
+    cost_of: CostOf,
     rule: PickRule,
     seed: int,
 ) -> Selection:
@@ -293,9 +304,10 @@ def select(
         varied = describe(trial.params, axes) if (axes := varied_axes(trial)) else ""
         names.append(f"trial {trial.number} ({varied})" if varied else f"trial {trial.number}")
     sizes = [size_of(trial.params) for trial in stored.trials]
+    costs = [cost_of(trial.params) for trial in stored.trials]
 
     def picked(of: FoldScores) -> Pick:
-        return pick(of, names, sizes=sizes, rule=rule, seed=seed)
+        return pick(of, names, sizes=sizes, costs=costs, rule=rule, seed=seed)
 
     chosen = picked(scores)
     numbers = [trial.number for trial in stored.trials]
@@ -365,16 +377,17 @@ def varied_axes(trial: FrozenTrial) -> tuple[str, ...]:
     )
 
 
-def _reason(ties: TieSet, n_anomalies: int, *, smallest: bool, rule: PickRule) -> str:
+def _reason(ties: TieSet, n_anomalies: int, superlative: str | None) -> str:
     n_tied, n = int(ties.tied.sum()), ties.tied.size
     if n == 1:
         return "is the only configuration"
     anomalies = "1 anomaly" if n_anomalies == 1 else f"{n_anomalies} anomalies"
     if n_tied == 1:
         return f"is the only one of {n} configurations that {anomalies} leave as the best"
-    if rule == "parsimonious" and smallest:
+    if superlative is not None:
         return (
-            f"is the smallest of {n_tied} configurations that {anomalies} cannot tell from the best"
+            f"is the {superlative} of {n_tied} configurations that {anomalies} cannot tell from "
+            "the best"
         )
     return (
         f"has the highest value, but {anomalies} cannot tell it from {n_tied - 1} "

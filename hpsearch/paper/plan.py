@@ -4,23 +4,22 @@ Nothing is downloaded or generated for it, and no pixels are read.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Literal
 
-from hpsearch.config.space import build_space
 from hpsearch.config.spec import DatasetSpec
 from hpsearch.datasets.nih import NIH_SETS
 from hpsearch.datasets.registry import DatasetRequest, dataset_infos, load_dataset
-from hpsearch.detectors.base import load_detector
 from hpsearch.errors import DataError, StudyError
 from hpsearch.paper.contents import TableStudy
 from hpsearch.paper.growing import START_RESOLUTION
 from hpsearch.storage.database import load_study, winner
 from hpsearch.storage.run_dir import RunDir
 from hpsearch.storage.trials import facts_of, trials_of
+from hpsearch.study.inputs import space_of
 from hpsearch.study.result import read_final
 
 
@@ -119,7 +118,7 @@ def plan_studies(
         SpecError: a setting breaks a rule.
         StudyError: a study on the disk is damaged.
     """
-    stored = [_stored(_folder(study, runs), study.spec.detector) for study in studies]
+    stored = [_stored(_folder(study, runs), study.spec.detectors) for study in studies]
     plans = []
     for study, own in zip(studies, stored, strict=True):
         alike = [
@@ -157,14 +156,15 @@ def _plan(
     at_once: int,
 ) -> StudyPlan:
     spec = study.spec
-    space = build_space(spec, load_detector(spec.detector).axes)
+    space = space_of(spec)
     n_trials = spec.search.n_trials or len(space.grid)
     on_disk = sum(training.of_search for training in own)
     to_search, to_finish = _to_do(study, folder, n_trials, on_disk)
     if not study.searched:
         to_search, to_finish = 0, max(0, spec.final.n_runs - len(own))
     training = spec.training
-    pixels = fmean(float(side) ** 2 for side in space.axes["resolution"]) / _STEP_SIDE**2
+    sides = [float(side) for axes in space.branches.values() for side in axes["resolution"]]
+    pixels = fmean(side**2 for side in sides) / _STEP_SIDE**2
     passed = training.max_steps * (training.batch_size or _STEP_IMAGES) + _SCORING * (images or 0)
     seconds = _STEP_SECONDS * pixels * passed / _STEP_IMAGES  # by `RULE`
     basis: Basis = "rule of thumb"
@@ -208,14 +208,14 @@ def _to_do(study: TableStudy, folder: RunDir, n_trials: int, on_disk: int) -> tu
     return 0, n_runs * sum(final is None or len(final.runs) != n_runs for final in finals)
 
 
-def _stored(folder: RunDir, detector: str) -> list[_Stored]:
-    """The stored trainings of the detector, reference rows left out."""
+def _stored(folder: RunDir, detectors: Collection[str]) -> list[_Stored]:
+    """The stored trainings of the detectors, reference rows left out."""
     trainings = []
     for path in sorted(folder.tasks.glob("[!.]*/result.json")):
         try:
             task = json.loads(path.with_name("task.json").read_text(encoding="utf-8"))
             seconds = float(json.loads(path.read_text(encoding="utf-8"))["seconds"])
-            if task["detector"] == detector:
+            if task["detector"] in detectors:
                 trainings.append(_Stored(task["fold"] is not None, seconds))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise StudyError(
@@ -229,4 +229,6 @@ def _folder(study: TableStudy, runs: Path) -> RunDir:
 
 
 def _is_growing(study: TableStudy) -> bool:
-    return START_RESOLUTION in study.spec.space.get(study.spec.detector, {})
+    return any(
+        START_RESOLUTION in study.spec.space.get(detector, {}) for detector in study.spec.detectors
+    )

@@ -12,7 +12,7 @@ from typing import TypedDict
 
 import numpy as np
 
-from hpsearch.config.space import PREPROCESSING, Params
+from hpsearch.config.space import PREPROCESSING, Params, configuration
 from hpsearch.config.spec import Criterion, StudySpec
 from hpsearch.datasets.table import Dataset
 from hpsearch.datasets.torchvision_sets import CIFAR10, SVHN
@@ -245,9 +245,10 @@ def _run(outcome: Outcome, where: Where, listener: Listener) -> Outcome:
 
 def _answer(ran: StudyRun, spec: StudySpec, criterion: Criterion) -> Answer:
     result, folder = ran.results[criterion], ran.folder
+    detector, own = configuration(result.params, spec.detector)
     searched = {
-        axis: result.params[axis]
-        for section in (spec.detector, PREPROCESSING)
+        axis: own[axis]
+        for section in (detector, PREPROCESSING)
         for axis, choices in spec.space.get(section, {}).items()
         if len(choices) > 1
     }

@@ -6,7 +6,7 @@ from hpsearch.config.space import describe
 from hpsearch.errors import DataError
 from hpsearch.evaluation.auroc import Estimate, Interval
 from hpsearch.evaluation.delong import auroc_interval, estimate_aurocs
-from hpsearch.evaluation.selection import fold_scores
+from hpsearch.evaluation.selection import fold_scores, varied_axes
 from hpsearch.paper.numbers import OURS, load_paper_numbers, paper_number
 from hpsearch.reports.document import Section, Table, Text
 from hpsearch.reports.study_data import CRITERION_NAMES, StudyData
@@ -98,14 +98,12 @@ def question_section(data: StudyData) -> Section:
     """What was searched, and on what."""
     spec, table = data.spec, data.stored.table
     normal, test = table["label"] == 0, table["split"] == "test"
-    axes = data.trials[0].distributions
+    axes = {axis: trial.distributions[axis] for trial in data.trials for axis in varied_axes(trial)}
     searched = [
-        f"{axis} of {' | '.join(map(str, axes[axis].choices))}"  # type: ignore[attr-defined]
-        for axis in data.varied
+        f"{axis} of {' | '.join(map(str, choices.choices))}"  # type: ignore[attr-defined]
+        for axis, choices in axes.items()
     ]
-    fixed = [
-        f"{key}={value}" for key, value in data.result.params.items() if key not in data.varied
-    ]
+    fixed = [f"{key}={value}" for key, value in data.result.params.items() if key not in axes]
     folds = "of published files"
     if not spec.search.folds:
         split = ", large ones split" if spec.search.split_groups else ""
@@ -121,7 +119,7 @@ def question_section(data: StudyData) -> Section:
             "labelled anomalies",
             f"{len(data.labelled.positions)} of {'; '.join(data.labelled.types)}",
         ),
-        ("detector", f"{spec.detector}, features of {spec.backbone.name}"),
+        ("detector", f"{', '.join(spec.detectors)}, features of {spec.backbone.name}"),
         ("searched", "; ".join(searched) or "one configuration"),
         ("fixed", "; ".join(fixed)),
         ("trials", f"{len(data.trials)} completed, {spec.search.n_folds} folds each"),

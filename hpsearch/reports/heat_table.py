@@ -5,8 +5,7 @@ from typing import NamedTuple
 
 from optuna.trial import FrozenTrial
 
-from hpsearch.config.space import describe
-from hpsearch.config.spec import AxisValue
+from hpsearch.config.space import DETECTOR, describe
 from hpsearch.reports.document import Table, Text
 from hpsearch.reports.drawing import Cells, Drawing
 from hpsearch.reports.study_data import CRITERION_NAMES, StudyData
@@ -55,13 +54,17 @@ class Heat(NamedTuple):
 def heat_axes(varied: tuple[str, ...], ranking: tuple[str, ...]) -> tuple[tuple[str, ...], str]:
     """The axes of the rows and that of the columns.
 
-    Bottleneck and layer where they vary, else the most important of the others.
+    The detector where there are several, and layer; bottleneck and layer where they vary; else the
+    most important of the others.
 
     Args:
         varied: the axes that vary, at least one.
         ranking: the same from the most important down, or some of them.
     """
     order = [*ranking, *(axis for axis in varied if axis not in ranking)]
+    if DETECTOR in varied:
+        columns = (*_COLUMNS[::-1], *(axis for axis in varied if axis != DETECTOR))
+        return (DETECTOR,), next(axis for axis in columns if axis in varied)
     column = next((axis for axis in _COLUMNS if axis in varied), order[0])
     rows = tuple(axis for axis in _ROWS if axis in varied)
     others = tuple(axis for axis in order if axis != column)
@@ -72,7 +75,7 @@ def heat(data: StudyData, row_axes: tuple[str, ...], column_axis: str) -> Heat:
     """The best of the trials at each place, over whatever else varies."""
     groups: dict[tuple[str, str], list[FrozenTrial]] = {}
     for trial in data.trials:
-        place = (_name(trial, row_axes), str(trial.params[column_axis]))
+        place = (_name(data, trial, row_axes), str(data.choice(trial, column_axis)))
         groups.setdefault(place, []).append(trial)
     cells = {}
     for place, trials in groups.items():
@@ -141,19 +144,19 @@ def heat_block(found: Heat | None) -> Table | Text:
     )
 
 
-def _name(trial: FrozenTrial, axes: tuple[str, ...]) -> str:
-    return describe(trial.params, axes) if axes else ""
+def _name(data: StudyData, trial: FrozenTrial, axes: tuple[str, ...]) -> str:
+    return describe({axis: data.choice(trial, axis) for axis in axes})
 
 
 def _in_order(data: StudyData, axes: tuple[str, ...]) -> tuple[str, ...]:
     """Names of what was tried on the axes, numbers by their size."""
 
-    def key(params: dict[str, AxisValue]) -> list[tuple[float, str]]:
-        values = [params[axis] for axis in axes]
+    def key(trial: FrozenTrial) -> list[tuple[float, str]]:
+        values = [data.choice(trial, axis) for axis in axes]
         return [
             (float(value), "") if isinstance(value, (int, float)) else (0.0, value)
             for value in values
         ]
 
-    names = {_name(trial, axes): key(trial.params) for trial in data.trials}
+    names = {_name(data, trial, axes): key(trial) for trial in data.trials}
     return tuple(sorted(names, key=lambda name: names[name]))

@@ -14,10 +14,13 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+import optuna
 from numpy.typing import NDArray
 from optuna.exceptions import ExperimentalWarning
 from optuna.importance import get_param_importances
 
+from hpsearch.config.space import DETECTOR
+from hpsearch.evaluation.selection import varied_axes
 from hpsearch.reports.document import Figure, Table, Text
 from hpsearch.reports.drawing import (
     COLOURS,
@@ -121,15 +124,23 @@ class Importance(NamedTuple):
 
 
 def axis_importance(data: StudyData) -> Importance | None:
-    """PED-ANOVA (arXiv 2304.10255) of the axes that vary; None where trials cannot tell."""
-    values = {trial.value for trial in data.trials}
-    axes = [axis for axis in data.varied if len({trial.params[axis] for trial in data.trials}) > 1]
-    if len(data.trials) < _FEWEST or len(values) < 2 or not axes:
+    """PED-ANOVA (arXiv 2304.10255) of the axes that vary; None where trials cannot tell.
+
+    Of a study of several detectors, of the axes of the winner's.
+    """
+    detector = data.result.params.get(DETECTOR)
+    trials = [trial for trial in data.trials if trial.params.get(DETECTOR) == detector]
+    axes = [
+        axis for axis in varied_axes(trials[0]) if len({trial.params[axis] for trial in trials}) > 1
+    ]
+    if len(trials) < _FEWEST or len({trial.value for trial in trials}) < 2 or not axes:
         return None
+    own = optuna.create_study(direction="maximize")
+    own.add_trials(trials)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
-        shares = get_param_importances(data.study, params=axes)
-    return Importance(shares, len(data.trials)) if sum(shares.values()) > 0 else None
+        shares = get_param_importances(own, params=axes)
+    return Importance(shares, len(trials)) if sum(shares.values()) > 0 else None
 
 
 def importance_block(importance: Importance | None) -> Figure | Text:
@@ -192,10 +203,9 @@ def parallel_lines(data: StudyData) -> ParallelLines:
     shift = _APART * (0.5 - order / max(1, len(values) - 1))
     choices, columns = [], []
     for axis in data.varied:
-        tried = sorted({trial.params[axis] for trial in data.trials}, key=_by_number)
-        columns.append(
-            _places(len(tried))[[tried.index(trial.params[axis]) for trial in data.trials]] + shift
-        )
+        chosen = [data.choice(trial, axis) for trial in data.trials]
+        tried = sorted(set(chosen), key=_by_number)
+        columns.append(_places(len(tried))[[tried.index(choice) for choice in chosen]] + shift)
         choices.append(tuple(map(str, tried)))
     spread = float(np.ptp(values)) or 1.0
     columns.append((values - values.min()) / spread)

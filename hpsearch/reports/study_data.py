@@ -8,8 +8,8 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial
 
-from hpsearch.config.space import describe
-from hpsearch.config.spec import Criterion, StudySpec
+from hpsearch.config.space import DETECTOR, configuration, describe
+from hpsearch.config.spec import AxisValue, Criterion, StudySpec
 from hpsearch.errors import StudyError
 from hpsearch.evaluation.selection import varied_axes
 from hpsearch.evaluation.stored_scores import StoredScores, read_scores
@@ -28,6 +28,9 @@ CRITERION_NAMES: Mapping[Criterion, str] = {
     "synthetic": "ROC AUC against synthetic anomalies",
 }
 """What the value by each criterion is called; higher is better."""
+
+NO_CHOICE = "–"
+"""Of a trial on an axis that its detector does not have."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,12 +71,25 @@ class StudyData:
 
     @cached_property
     def varied(self) -> tuple[str, ...]:
-        """The axes with more than one choice."""
-        return varied_axes(self.trials[0])
+        """The axes with more than one choice, by their own names, the detector first.
+
+        Of a study of several detectors, those of each that was tried, under one name where several
+        have an axis of that name.
+        """
+        axes = [axis for trial in self.trials for axis in varied_axes(trial)]
+        return tuple(dict.fromkeys(axis.rpartition(".")[2] for axis in axes))
+
+    def choice(self, trial: FrozenTrial, axis: str) -> AxisValue:
+        """A trial's choice on an axis that varies; a dash where its detector has none such."""
+        if axis == DETECTOR:
+            return str(trial.params[DETECTOR])
+        _, own = configuration(trial.params, self.spec.detector)
+        return own.get(axis, NO_CHOICE)
 
     def configuration(self, trial: FrozenTrial) -> str:
         """A trial's choices on one line."""
-        return describe(trial.params, self.varied) if self.varied else "the only configuration"
+        axes = varied_axes(trial)
+        return describe(trial.params, axes) if axes else "the only configuration"
 
 
 def read_study_data(folder: RunDir, *, progress: Progress = silent) -> StudyData:

@@ -44,7 +44,7 @@ class StoredFold:
     """A training of one fold on disk.
 
     Attributes:
-        params: its configuration.
+        params: its configuration, as the study names it.
         fold: its number.
         result: what it left behind.
         time_ns: when that was written.
@@ -111,7 +111,9 @@ def rebuild_database(folder: RunDir, spec: StudySpec, space: SearchSpace) -> str
         return None
     trials = _joined(stored.trials, ledger)
     known = {facts_of(trial).config for trial in trials.values()}
-    orphans = [folds for config, folds in stored_folds(folder, spec).items() if config not in known]
+    orphans = [
+        folds for config, folds in stored_folds(folder, spec, space).items() if config not in known
+    ]
     for path in (database, database.with_name(f"{DATABASE}-journal")):
         if path.exists():
             set_aside(folder, path)
@@ -155,17 +157,15 @@ def _add_orphans(
     orphans: Iterable[Mapping[int, StoredFold]],
 ) -> None:
     """Open a trial for each configuration that only its task directories tell of."""
-    missing = {}
-    for folds in orphans:
-        params = next(iter(folds.values())).params
-        if all(params.get(axis) in choices for axis, choices in space.axes.items()):
-            missing[config_digest(params)] = params
-    n_points = len(space.grid)
+    points = {space.digest(params): params for params in space.grid}
+    digests = [config_digest(next(iter(folds.values())).params) for folds in orphans]
+    missing = {digest: points[digest] for digest in digests if digest in points}
+    n_points = len(points)
     n_trials = spec.search.n_trials or n_points
     sampler = choose_sampler(spec.search.sampler, n_points=n_points, n_trials=n_trials)
     if sampler == "grid":  # their numbers were those of the grid
-        for params in space.grid[: spec.search.n_trials]:
-            if (config := config_digest(params)) in missing:
+        for config, params in list(points.items())[: spec.search.n_trials]:
+            if config in missing:
                 study.add_trial(_open(missing.pop(config), space))
             elif len(missing):
                 facts = TrialFacts(config=config)
@@ -177,27 +177,26 @@ def _add_orphans(
 def _open(params: Params, space: SearchSpace) -> FrozenTrial:
     return create_trial(
         state=TrialState.RUNNING,
-        params={axis: params[axis] for axis in space.axes},
-        distributions={
-            axis: CategoricalDistribution(choices) for axis, choices in space.axes.items()
-        },
-        user_attrs=TrialFacts(config=config_digest(params)).attributes(),
+        params=dict(params),
+        distributions={axis: CategoricalDistribution(space.axes[axis]) for axis in params},
+        user_attrs=TrialFacts(config=space.digest(params)).attributes(),
     )
 
 
-def stored_folds(folder: RunDir, spec: StudySpec) -> Configurations:
+def stored_folds(folder: RunDir, spec: StudySpec, space: SearchSpace) -> Configurations:
     """The trainings of a study's folds that are on disk and whole."""
     folds = []
     for digest in folder.task_digests():
         task = read_task(folder.tasks, digest)
         if task["fold"] is None or task["n_folds"] != spec.search.n_folds:
             continue
-        if (task["detector"], task["seed"]) != (spec.detector, spec.search.seed):
+        if task["detector"] not in space.branches or task["seed"] != spec.search.seed:
             continue
         result = read_result(folder.tasks, digest)
         if result is not None:
             written = (folder.tasks / digest / "result.json").stat().st_mtime_ns
-            folds.append(StoredFold(task["params"], task["fold"], result, written))
+            params = space.named(task["detector"], task["params"])
+            folds.append(StoredFold(params, task["fold"], result, written))
     configurations: dict[str, dict[int, StoredFold]] = {}
     for one in sorted(folds, key=lambda stored: stored.time_ns):
         configurations.setdefault(config_digest(one.params), {})[one.fold] = one

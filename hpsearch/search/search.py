@@ -5,13 +5,13 @@ way and nothing else; running the same search again takes up the open trials whe
 """
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import optuna
 from optuna.trial import TrialState
 
-from hpsearch.config.space import Params, SearchSpace, config_digest
+from hpsearch.config.space import DETECTOR, Params, SearchSpace
 from hpsearch.config.spec import Criterion
 from hpsearch.errors import TaskError
 from hpsearch.search.engine import Engine, Finished
@@ -44,7 +44,10 @@ class SearchPlan:
         labelled: `Criteria.digest` of the anomalies that the values are computed with.
         n_trials: how many trials end the search.
         n_folds: of the cross-validation.
-        exhaustive: the sampler is the grid, every point once.
+        exhaustive: nothing is drawn after the points that are tried first.
+        points: that are tried first, in this order, each once; None for the whole grid where the
+            search is exhaustive, and for none where it is not.
+        then: the detector of the configurations that are drawn after them, None for any.
         pruning: a pruner is at work, so that the folds of a trial run one after another.
         timeout: seconds after which no fold is started, None for no limit; folds under way may
             take `GRACE_SECONDS` more.
@@ -59,6 +62,8 @@ class SearchPlan:
     n_folds: int
     exhaustive: bool
     pruning: bool
+    points: Sequence[Params] | None = None
+    then: str | None = None
     timeout: float | None = None
     retry_failed: bool = False
 
@@ -109,8 +114,7 @@ class Search:
         """
         by_state = trials_of(self.study)
         self._queue_retries(by_state)
-        if self.plan.exhaustive:
-            queue_grid(self.study, self.plan)
+        queue_points(self.study, self.plan)
         if by_state.foreign:
             numbers = ", ".join(str(trial.number) for trial in by_state.foreign)
             self.listener.note(f"warning: ignored, for another program ended it: trial {numbers}")
@@ -174,19 +178,25 @@ class Search:
             ]
             if candidates or not self._may_ask():
                 return min(candidates, key=lambda one: (one[0].number, one[1]), default=None)
+            if self.plan.then is not None and not self._is_waiting():
+                self.study.enqueue_trial({DETECTOR: self.plan.then})
             self._take_up(self.study.ask())
 
     def _may_ask(self) -> bool:
-        by_state = trials_of(self.study)
-        if any(trial.state is TrialState.WAITING for trial in by_state.under_way):
+        if self._is_waiting():
             return True
+        by_state = trials_of(self.study)
         used = len(by_state.ended) + len(by_state.under_way)
         return not self.plan.exhaustive and used < self.plan.n_trials
+
+    def _is_waiting(self) -> bool:
+        """Whether a trial is queued."""
+        return bool(self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,)))
 
     def _take_up(self, trial: optuna.Trial, reported: Collection[int] = ()) -> None:
         """Open a trial, new or left by a killed run; folds that are on disk are not run again."""
         params = self.plan.space.suggest(trial)
-        TrialFacts(config=config_digest(params), labelled=self.plan.labelled).write(trial)
+        TrialFacts(config=self.plan.space.digest(params), labelled=self.plan.labelled).write(trial)
         folds = list(range(self.plan.n_folds))
         opened = OpenTrial(trial, params, self.plan.criterion, reported, pending=folds)
         self.open[trial.number] = opened
@@ -218,7 +228,7 @@ class Search:
                 f"warning: ignored, for another program ended it: trial {trial.number}; its "
                 "configuration gets another trial"
             )
-            facts = TrialFacts(config=config_digest(trial.params))
+            facts = TrialFacts(config=self.plan.space.digest(trial.params))
             self.study.enqueue_trial(dict(trial.params), user_attrs=facts.attributes())
 
     def _score_fold(self, trial: OpenTrial, fold: int, result: FoldResult) -> None:
@@ -264,15 +274,18 @@ class Search:
         return max(0.0, self._deadline + GRACE_SECONDS - time.monotonic())
 
 
-def queue_grid(study: optuna.Study, plan: SearchPlan) -> None:
-    """Queue each point of the grid that no trial of the study has, up to `n_trials` in all."""
+def queue_points(study: optuna.Study, plan: SearchPlan) -> None:
+    """Queue each point to be tried first that no trial has yet, up to `n_trials` in all."""
     # Optuna's GridSampler repeats and skips points after failures; this record of hashes does not.
     trials = trials_of(study).ours
     taken = {facts_of(trial).config for trial in trials} - {None}
-    for params in plan.space.grid:
+    points = plan.points
+    if points is None:
+        points = plan.space.grid if plan.exhaustive else ()
+    for params in points:
         if len(taken) >= plan.n_trials:
             return
-        digest = config_digest(params)
+        digest = plan.space.digest(params)
         if digest not in taken:
             study.enqueue_trial(dict(params), user_attrs=TrialFacts(config=digest).attributes())
             taken.add(digest)

@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from hpsearch.config.space import Params, preprocessing_of
+from hpsearch.config.space import Params, network_of, preprocessing_of
 from hpsearch.config.spec import TrainingSpec
 from hpsearch.datasets.cutpaste import counterparts
 from hpsearch.datasets.pixels import Preprocessing
@@ -94,7 +94,7 @@ class TaskContext:
     Attributes:
         table: the image table.
         pixels: file of each stored image variant.
-        backbone: name of the frozen network.
+        backbone: name of the study's network.
         backbone_weights: file of its weights, None for the usual place.
         tasks: folder of the results.
         cache_dir: folder of what can be computed again.
@@ -137,7 +137,7 @@ def _run(task: Task, context: TaskContext) -> FoldResult:
     setup = Setup(
         params=task.params,
         training=task.training,
-        backbone=_backbone(context.backbone, context.backbone_weights, context.backbone_statistics),
+        backbone=_network(task.params, context),
         normals=images(every_normal),
         seed=task.seed,
         device=context.device,
@@ -196,7 +196,15 @@ class _Images:
         return ImageView(pixels, np.arange(len(pixels)), key)
 
 
-@lru_cache(maxsize=1)
+def _network(params: Params, context: TaskContext) -> Backbone:
+    """The network that a configuration names, or the study's."""
+    name = network_of(params)
+    if name is None or name == context.backbone:
+        return _backbone(context.backbone, context.backbone_weights, context.backbone_statistics)
+    return _backbone(name, None, None)
+
+
+@lru_cache(maxsize=4)
 def _backbone(name: str, weights: Path | None, statistics: Path | None) -> Backbone:
     return load_backbone(name, weights_file=weights, statistics_file=statistics)
 

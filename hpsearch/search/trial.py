@@ -149,7 +149,7 @@ class OpenTrial:
         return TrialReport(
             number=self.number,
             params=self.params,
-            varied={axis: self.params[axis] for axis in searched},
+            varied={axis: self.params[axis] for axis in searched if axis in self.params},
             state=_STATES[state],
             criterion=self.criterion,
             value=self.value if self.values else None,

@@ -16,6 +16,9 @@ from hpsearch.config.spec import CRITERIA, Criterion, Values
 from hpsearch.errors import ENVIRONMENT
 from hpsearch.io.faults import shortened
 
+N_POINTS = "n_points"
+"""The attribute of a study that says how many configurations there are."""
+
 _AUTOMATIC_ATTEMPTS = 3  # at a configuration that fails for a cause of the environment
 _NAMED = 3  # trials that a sentence names
 

@@ -6,16 +6,16 @@
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import optuna
 from optuna.trial import FrozenTrial
 
-from hpsearch.config.space import preprocessing_of
+from hpsearch.config.space import configuration, preprocessing_of
 from hpsearch.config.spec import Criterion
-from hpsearch.detectors.base import size_of
+from hpsearch.detectors.base import cost_of, size_of
 from hpsearch.errors import StudyError, TaskError
 from hpsearch.evaluation.selection import (
     CriterionChoice,
@@ -98,7 +98,8 @@ class FinalTraining:
         return select(
             self._stored,
             self.inputs.labelled,
-            size_of=partial(size_of, spec.detector),
+            size_of=lambda params: size_of(*configuration(params, spec.detector)),
+            cost_of=lambda params: cost_of(*configuration(params, spec.detector)),
             rule=spec.search.pick,
             seed=spec.search.seed,
         )
@@ -108,6 +109,7 @@ class FinalTraining:
         return compare_choices(
             self.study,
             self._folds,
+            criteria=self.inputs.spec.criteria,
             table=self.inputs.dataset.table,
             roles=self.inputs.roles,
             seed=self.inputs.spec.search.seed,
@@ -220,7 +222,7 @@ class FinalTraining:
         )
         return model_facts(
             task,
-            backbone=self.inputs.backbone,
+            backbone=self.inputs.network(task.params),
             channels=pixels.shape[3],
             window=spec.dataset.window,
             provenance=provenance,

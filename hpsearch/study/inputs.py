@@ -12,18 +12,31 @@ from hpsearch.config.space import (
     NATURAL,
     PREPROCESSING,
     PREPROCESSING_AXES,
+    Canonical,
     Params,
     SearchSpace,
     build_space,
+    network_of,
     preprocessing_of,
 )
 from hpsearch.config.spec import MAX_SEED, DatasetSpec, StudySpec, TrainingSpec
-from hpsearch.datasets.pixels import Preprocessing, load_pixels
+from hpsearch.datasets.pixels import Preprocessing, all_grey, load_pixels
 from hpsearch.datasets.registry import DatasetRequest, load_dataset
 from hpsearch.datasets.table import Dataset
-from hpsearch.detectors.backbones.backbone import Backbone, load_backbone, read_statistics
+from hpsearch.detectors.backbones.backbone import (
+    Backbone,
+    architecture_of,
+    load_backbone,
+    read_statistics,
+)
 from hpsearch.detectors.backbones.statistics import natural_statistics, statistics_of_folder
-from hpsearch.detectors.base import detector_names, faults_of, load_detector
+from hpsearch.detectors.base import (
+    axes_of,
+    canonical_of,
+    detector_names,
+    faults_of,
+    load_detector,
+)
 from hpsearch.errors import SpecError, StudyError
 from hpsearch.io.text import printable
 from hpsearch.protocol.folds import Fold
@@ -45,7 +58,9 @@ class StudyInputs:
     Attributes:
         spec: what was asked for, with the numbers of folds and labels that there are.
         space: the configurations.
-        dataset, backbone: what tasks read.
+        dataset: what tasks read.
+        backbone: the study's network.
+        networks: every network that a configuration is on, by name; the study's among them.
         labelled: the anomalies that the search may see.
         roles: what the test images can tell.
         statistics_file: of the channel statistics, None for those that come with the backbone.
@@ -59,6 +74,7 @@ class StudyInputs:
     space: SearchSpace
     dataset: Dataset
     backbone: Backbone
+    networks: Mapping[str, Backbone]
     statistics_file: Path | None
     labelled: LabelledAnomalies
     roles: EvaluationRoles
@@ -71,7 +87,7 @@ class StudyInputs:
         """What is searched, for whom, in a line."""
         spec = self.spec
         return (
-            f"study {spec.study_name}: {spec.detector} on {self.dataset.name}, "
+            f"study {spec.study_name}: {', '.join(spec.detectors)} on {self.dataset.name}, "
             f"{len(self.space.grid)} configurations x {spec.search.n_folds} folds"
             f"{f' of {spec.search.folds}' if self.folds_digest else ''}; "
             f"{len(self.labelled.positions)} labelled anomalies of type "
@@ -80,21 +96,26 @@ class StudyInputs:
 
     def task(self, params: Params, fold: int) -> Task:
         """The task of one fold of a configuration."""
-        return self._task(self.spec.detector, params, fold=fold, seed=self.spec.search.seed)
+        return self._task(*self.space.configuration(params), fold=fold, seed=self.spec.search.seed)
 
     def final_task(self, params: Params, *, run: int, steps: int) -> Task:
         """The task that trains a configuration on all normals."""
         seed = (self.spec.search.seed + run) % (MAX_SEED + 1)
-        return self._task(self.spec.detector, params, fold=None, seed=seed, steps=steps)
+        return self._task(*self.space.configuration(params), fold=None, seed=seed, steps=steps)
 
     def reference_tasks(self, params: Params) -> dict[str, Task]:
         """The reference rows, at the preprocessing of `params`."""
-        same = {axis: params[axis] for axis in PREPROCESSING_AXES}
+        _, own = self.space.configuration(params)
+        same = {axis: own[axis] for axis in PREPROCESSING_AXES}
         plain = TrainingSpec()
         return {
             name: self._task("features", {**same, **own}, fold=None, seed=0, training=plain)
             for name, own in REFERENCES.items()
         }
+
+    def network(self, params: Params) -> Backbone:
+        """The network that a configuration of one detector is on."""
+        return self.networks[network_of(params) or self.spec.backbone.name]
 
     def context(self, tasks: Path, cache_dir: Path) -> TaskContext:
         """Where its tasks find what they name, with results in `tasks`; engines set the device."""
@@ -124,7 +145,7 @@ class StudyInputs:
             detector=detector,
             params=params,
             training=training or self.spec.training,
-            backbone_digest=self.backbone.digest,
+            backbone_digest=self.network(params).digest,
             data_fingerprint=self.dataset.fingerprint,
             fold=fold,
             n_folds=self.spec.search.n_folds,
@@ -159,15 +180,18 @@ def load_inputs(
     Raises:
         UserError: whatever is wrong, in one line.
     """
-    detector = load_detector(spec.detector)
-    sections = (PREPROCESSING, *detector_names())
+    sections = (PREPROCESSING, *detector_names(), *spec.detectors)
     for section in spec.space:
         if section not in sections:
             raise SpecError(
                 f"space.{section:.60}: no such section; there are {', '.join(sections)}"
             )
-    with faults_of(spec.detector, "axes"):
-        space = build_space(spec, detector.axes)
+    if spec.search.criterion not in spec.criteria:
+        raise SpecError(
+            f"search.criterion {spec.search.criterion}: several detectors score on different "
+            f"scales; choose {' or '.join(spec.criteria)}, or search one detector"
+        )
+    space = space_of(spec)
     if folder is not None:
         folder.require_same_settings(spec, recipe=RECIPE)
     dataset = load_dataset(
@@ -177,17 +201,24 @@ def load_inputs(
         dataset = folder.known_images(dataset)
     split = split_images(spec, dataset.table)
     roles = evaluation_roles(dataset.table, split.labelled)
+    if any(len(axes["greyscale"]) > 1 for axes in space.branches.values()) and all_grey(dataset):
+        space = replace(space, canonical=_of_grey_images(space))
     backbone, statistics_file = backbone_of(spec, space, cache_dir, listener)
-    for params in space.grid:
-        with faults_of(spec.detector, "check"):
-            detector.check(params, backbone.architecture, spec.training)
+    networks: dict[str, Backbone] = {spec.backbone.name: backbone}
+    configurations = [space.configuration(params) for params in space.grid]
+    for name, params in configurations:
+        network = network_of(params) or spec.backbone.name
+        if network not in networks:
+            networks[network] = load_backbone(network)
+        with faults_of(name, "check"):
+            load_detector(name).check(params, networks[network].architecture, spec.training)
     if folder is not None:
         identity = identity_of(dataset, backbone, folds_digest=split.folds_digest)
         folder.require_same(split.spec, dataset.table, identity)
         _require_same_folds(folder, split, dataset)
     shown: dict[str, None] = {}  # a line each, once for all variants
     files: dict[Preprocessing, Path] = {}
-    for variant in sorted({preprocessing_of(params) for params in space.grid}, key=repr):
+    for variant in sorted({preprocessing_of(params) for _, params in configurations}, key=repr):
         pixels = load_pixels(
             dataset,
             variant,
@@ -206,6 +237,7 @@ def load_inputs(
         space=space,
         dataset=dataset,
         backbone=backbone,
+        networks=networks,
         statistics_file=statistics_file,
         labelled=split.labelled,
         roles=roles,
@@ -214,6 +246,28 @@ def load_inputs(
         folds_digest=split.folds_digest,
         warnings=split.warnings,
     )
+
+
+def space_of(spec: StudySpec) -> SearchSpace:
+    """The space of a study, by the axes of its detectors and the layers of its network.
+
+    Raises:
+        SpecError: a detector or an axis that there is not.
+    """
+    architecture = architecture_of(spec.backbone.name)
+    return build_space(
+        spec, {name: axes_of(name, architecture) for name in spec.detectors}, canonical_of
+    )
+
+
+def _of_grey_images(space: SearchSpace) -> Canonical:
+    """Colours cannot be given up where there are none."""
+
+    def canonical(detector: str, params: Params) -> Params:
+        first = space.branches[detector]["greyscale"][0]
+        return space.canonical(detector, {**params, "greyscale": first})
+
+    return canonical
 
 
 @contextmanager
@@ -282,7 +336,7 @@ def backbone_of(
     """
     backbone = load_backbone(spec.backbone.name, weights_file=spec.backbone.weights)
     folder, path = spec.backbone.statistics, None
-    if NATURAL not in space.axes.get(AXIS, ()):
+    if not any(NATURAL in axes.get(AXIS, ()) for axes in space.branches.values()):
         if folder is not None:
             raise SpecError(
                 f"backbone.statistics: is read by detectors with {AXIS}={NATURAL} alone, and this "

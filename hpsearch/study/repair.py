@@ -4,10 +4,9 @@ from pathlib import Path
 
 import optuna
 
-from hpsearch.config.space import SearchSpace, build_space
+from hpsearch.config.space import SearchSpace
 from hpsearch.config.spec import StudySpec
 from hpsearch.datasets.registry import load_dataset
-from hpsearch.detectors.base import load_detector
 from hpsearch.errors import StudyError
 from hpsearch.evaluation.stored_scores import read_table
 from hpsearch.protocol.protocol import split_images
@@ -27,7 +26,7 @@ from hpsearch.storage.optuna_storage import upgrade_schema
 from hpsearch.storage.results import RECIPE, read_result, read_task, recipe_of
 from hpsearch.storage.run_dir import DATABASE, RunDir, environment
 from hpsearch.storage.trials import trials_of
-from hpsearch.study.inputs import backbone_of, request_of
+from hpsearch.study.inputs import backbone_of, request_of, space_of
 
 
 def recover_study(
@@ -54,12 +53,12 @@ def recover_study(
             listener.note(f"{DATABASE}: {done}")
         for name in set_damaged_tasks_aside(folder):
             listener.note(f"tasks/{name}: damaged; the next `hpsearch run` trains it again")
-        space = build_space(spec, load_detector(spec.detector).axes)
+        space = space_of(spec)
         _repair_data(folder, spec, space, cache_dir, listener)
         made_from = rebuild_database(folder, spec, space)
         if made_from is not None:
             listener.note(f"{DATABASE}: made again from {made_from}")
-        table, folds_of = read_table(folder), stored_folds(folder, spec)
+        table, folds_of = read_table(folder), stored_folds(folder, spec, space)
         labelled = split_images(spec, table).labelled
         criteria = Criteria(table, labelled, spec.search.n_folds)
         if changed := rescore(folder, criteria, criterion=spec.search.criterion):

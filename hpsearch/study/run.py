@@ -6,7 +6,8 @@ from pathlib import Path
 
 import optuna
 
-from hpsearch.config.spec import Criterion, StudySpec
+from hpsearch.config.space import DETECTOR
+from hpsearch.config.spec import AUTO, TRAINED, Criterion, StudySpec
 from hpsearch.evaluation.auroc import visible_difference
 from hpsearch.io.files import network_note
 from hpsearch.search.engine import Engine, Workers, plan_workers, require_results, run_tasks
@@ -22,7 +23,7 @@ from hpsearch.storage.database import (
 )
 from hpsearch.storage.results import read_result
 from hpsearch.storage.run_dir import RunDir
-from hpsearch.storage.trials import failures_sentence, trials_of
+from hpsearch.storage.trials import N_POINTS, failures_sentence, trials_of
 from hpsearch.study.finish import FinalTraining
 from hpsearch.study.inputs import StudyInputs, at_work, load_inputs
 from hpsearch.study.result import FinalResult
@@ -118,8 +119,17 @@ def _search(
     retry_failed: bool,
 ) -> optuna.Study:
     spec = inputs.spec.search
-    n_trials = spec.n_trials or len(inputs.space.grid)
-    sampler = choose_sampler(spec.sampler, n_points=len(inputs.space.grid), n_trials=n_trials)
+    grid = inputs.space.grid
+    n_trials = spec.n_trials or len(grid)
+    sampler = choose_sampler(spec.sampler, n_points=len(grid), n_trials=n_trials)
+    exhaustive, points, then = sampler == "grid", None, None
+    if inputs.spec.detector == AUTO and spec.sampler == "auto":
+        points = [params for params in grid if params[DETECTOR] != TRAINED]
+        exhaustive = spec.n_trials is None and spec.timeout is None
+        if exhaustive:
+            n_trials = len(points)
+        else:
+            sampler, then = "tpe", TRAINED
     criteria = Criteria(inputs.dataset.table, inputs.labelled, spec.n_folds)
     made_from = rebuild_lost_database(folder, inputs.spec, inputs.space)
     if made_from is not None:
@@ -132,15 +142,18 @@ def _search(
         inputs.spec.study_name,
         pruner=build_pruner(spec.pruner, n_folds=spec.n_folds),
     )
+    study.set_user_attr(N_POINTS, len(grid))
     study.sampler = build_sampler(sampler, seed=spec.seed)
     plan = SearchPlan(
         space=inputs.space,
         criterion=spec.criterion,
         labelled=criteria.digest,
-        n_trials=min(n_trials, len(inputs.space.grid)) if sampler == "grid" else n_trials,
+        n_trials=min(n_trials, len(grid)) if sampler == "grid" or then else n_trials,
         n_folds=spec.n_folds,
-        exhaustive=sampler == "grid",
+        exhaustive=exhaustive,
         pruning=spec.pruner != "none",
+        points=points,
+        then=then,
         timeout=spec.timeout,
         retry_failed=retry_failed,
     )

@@ -35,9 +35,10 @@ def scaled(spec: StudySpec, scale: float) -> StudySpec:
             "check_every": fewer(spec.training.check_every),
         }
     }
-    default = load_detector(spec.detector).axes.get(_STEPS_PER_PHASE, ())
-    phases = spec.space.get(spec.detector, {}).get(_STEPS_PER_PHASE, default)
-    if phases and all(type(steps) is int for steps in phases):
-        counts = list(dict.fromkeys(fewer(int(steps)) for steps in phases))
-        shorter["space"] = {spec.detector: {_STEPS_PER_PHASE: counts}}
+    for detector in spec.detectors:
+        default = load_detector(detector).axes.get(_STEPS_PER_PHASE, ())
+        phases = spec.space.get(detector, {}).get(_STEPS_PER_PHASE, default)
+        if phases and all(type(steps) is int for steps in phases):
+            counts = list(dict.fromkeys(fewer(int(steps)) for steps in phases))
+            shorter.setdefault("space", {})[detector] = {_STEPS_PER_PHASE: counts}
     return build_spec(spec.model_dump(), shorter)

@@ -14,9 +14,10 @@ from safetensors.torch import load_file
 
 from dpa_core.batches import as_input
 from dpa_core.config import AutoencoderConfig, FitConfig, LossConfig
-from dpa_core.features import VGG19, FeatureExtractor, Precision
+from dpa_core.features import FeatureExtractor, Precision
 from dpa_core.fit import Trainer
 from dpa_core.loss import ReconstructionLoss
+from dpa_core.vgg import VGG19
 
 NETWORK = AutoencoderConfig(image_size=32, channels=3, latent_dim=8, latent_res=1)
 LAYER = "r42"

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dpa_core.config import AutoencoderConfig, FitConfig, LossConfig
-from dpa_core.features import VGG_MINI, FeatureExtractor
+from dpa_core.features import FeatureExtractor
 from dpa_core.fit import Fitted, fit
 from dpa_core.loss import ReconstructionLoss
+from dpa_core.vgg import VGG_MINI
 
 Images = NDArray[np.uint8]
 MakeExtractor = Callable[..., FeatureExtractor]

@@ -6,7 +6,8 @@ from torch import Tensor
 from torchvision.models import vgg19
 
 from dpa_core.errors import ConfigError, WeightsError
-from dpa_core.features import VGG19, VGG_MINI, FeatureExtractor
+from dpa_core.features import FeatureExtractor
+from dpa_core.vgg import VGG19, VGG_MINI
 
 MakeExtractor = Callable[..., FeatureExtractor]
 

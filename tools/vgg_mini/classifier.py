@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torchvision.models.vgg import make_layers
 
-from dpa_core.features import IMAGENET_MEAN, IMAGENET_STD, VGGArchitecture
+from dpa_core.vgg import IMAGENET_MEAN, IMAGENET_STD, VGGArchitecture
 from tools.vgg_mini.image_folders import LabelledImages
 
 log = logging.getLogger(__name__)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from dpa_core.features import VGG_MINI
+from dpa_core.vgg import VGG_MINI
 from tools.vgg_mini.classifier import Recipe
 
 

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from dpa_core.features import VGG_MINI, LayerStatistics
+from dpa_core.features import LayerStatistics
+from dpa_core.vgg import VGG_MINI
 from hpsearch.detectors.backbones.backbone import (
     Backbone,
     build_extractor,
@@ -98,12 +99,13 @@ def classification_accuracy(
 ) -> float:
     """Fraction of `data` that the linear layer on the backbone's deepest features gets right."""
     deepest = VGG_MINI.layers[-1]
-    features = build_extractor(backbone, [deepest]).features
+    network = build_extractor(backbone, [deepest]).features
     images, labels = torch.from_numpy(data.images), torch.from_numpy(data.labels)
     correct = 0
     for start in range(0, len(labels), batch_size):
         batch = slice(start, start + batch_size)
-        logits = head(features(normalise(images[batch])).mean(dim=(2, 3)))
+        features = network(normalise(images[batch]), [deepest])[deepest]
+        logits = head(features.mean(dim=(2, 3)))
         correct += int((logits.argmax(dim=1) == labels[batch]).sum())
     return correct / len(labels)
 

@@ -1,4 +1,4 @@
-"""A frozen feature network: which VGG, its weights by name or file, and the extractor they make.
+"""A frozen feature network: which one, its weights by name or file, and the extractor they make.
 
 A file of weights may be the user's: it is checked, read as float32, and its code is never run.
 Channel statistics lie beside the weights in a safetensors file, as tensors of their own.
@@ -19,15 +19,15 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from dpa_core.efficientnet_lite import LITE0, LITE1, LITE2, EfficientNetLite
 from dpa_core.errors import ConfigError, TensorFileError
 from dpa_core.errors import WeightsError as CoreWeightsError
 from dpa_core.features import (
-    VGG19,
-    VGG_MINI,
+    Architecture,
     FeatureExtractor,
     LayerStatistics,
-    VGGArchitecture,
     layer_statistics,
+    needed_weights,
 )
 from dpa_core.tensor_files import (
     FLOATS,
@@ -38,6 +38,8 @@ from dpa_core.tensor_files import (
     read_header,
     read_tensors,
 )
+from dpa_core.vgg import VGG19, VGG_MINI
+from hpsearch.detectors.backbones.lite_wheels import VERSION, WHEELS
 from hpsearch.errors import SpecError, WeightsError
 from hpsearch.io.files import atomic_path
 from hpsearch.io.text import printable
@@ -47,28 +49,30 @@ VGG19_STATISTICS = Path(__file__).with_name("vgg19-statistics.safetensors")
 """Of torchvision's VGG-19, the paper's authors'."""
 
 _AUTHORS = "ILSVRC2012 images, by the paper's authors for torchvision's VGG-19"
-_ARCHITECTURES = {architecture.name: architecture for architecture in (VGG19, VGG_MINI)}
+_BUILT_IN: tuple[Architecture, ...] = (LITE0, LITE1, LITE2, VGG19, VGG_MINI)
+_ARCHITECTURES = {architecture.name: architecture for architecture in _BUILT_IN}
 _TIMEOUT = 10.0  # seconds without an answer from the server
 
 STATISTICS = "statistics."
 _FEATURES = "features."
-_ACCEPTED = "give a state dict with torchvision's keys, best as .safetensors, or as .pth or .pt"
+_ACCEPTED = "give a state dict with the published keys, best as .safetensors, or as .pth or .pt"
 
 
 @dataclass(frozen=True, eq=False)
 class Backbone:
-    """A pre-trained VGG.
+    """A pre-trained network.
 
     Attributes:
-        architecture: widths of its convolutions.
-        weights: float32 tensors under torchvision's keys `features.N.weight` and `features.N.bias`.
+        architecture: what it is made of.
+        weights: float32 tensors under the keys of the network that it builds, each after
+            `features.`, as torchvision has those of a VGG.
         statistics: channel statistics over natural images; None where there are none for it.
         digest: sha256 of the weight values, whatever file or precision they were read from.
         source: where the weights came from, for the provenance.
         statistics_source: over which images the statistics were taken, for the provenance.
     """
 
-    architecture: VGGArchitecture
+    architecture: Architecture
     weights: Mapping[str, Tensor]
     statistics: LayerStatistics | None
     digest: str
@@ -81,8 +85,7 @@ class Backbone:
         return tuple(
             layer
             for layer in self.architecture.layers
-            # The last module before a layer's ReLU is its convolution.
-            if f"features.{self.architecture.depth(layer) - 2}.weight" in self.weights
+            if all(f"{_FEATURES}{key}" in self.weights for key in _shapes(self.architecture, layer))
         )
 
     @property
@@ -93,29 +96,42 @@ class Backbone:
         return weights_digest(statistics_tensors(self.statistics))
 
 
+def architecture_of(name: str) -> Architecture:
+    """The network of a name, without its weights.
+
+    Raises:
+        SpecError: an unknown name.
+    """
+    if name not in _ARCHITECTURES:
+        raise SpecError(f"backbone {name!r}: must be one of {', '.join(_ARCHITECTURES)}")
+    return _ARCHITECTURES[name]
+
+
 def load_backbone(
     name: str, *, weights_file: Path | None = None, statistics_file: Path | None = None
 ) -> Backbone:
     """A backbone with its weights, and with channel statistics over natural images.
 
     The statistics are those of `statistics_file`, else those in the file of the weights, else, for
-    vgg19, those of the paper's authors, whatever the weights are; else there are none.
+    vgg19, those of the paper's authors, whatever the weights are, and, for EfficientNet-Lite, those
+    of its batch normalisation; else there are none.
 
     Args:
-        name: `vgg19` or `vgg-mini`.
-        weights_file: its weights; None for torchvision's file of vgg19, which is downloaded when it
-            is not in torchvision's cache folder, and for the bundled file of vgg-mini.
+        name: as `architecture_of` takes it.
+        weights_file: its weights; None for those that come with a package, the bundled file of
+            vgg-mini, and torchvision's file of vgg19, which is downloaded when it is not in
+            torchvision's cache folder.
         statistics_file: that `hpsearch.detectors.backbones.statistics` made of a folder of images.
 
     Raises:
         SpecError: an unknown name.
         WeightsError: the weights are missing, damaged, or those of another network.
     """
-    if name not in _ARCHITECTURES:
-        raise SpecError(f"backbone {name!r}: must be one of {', '.join(_ARCHITECTURES)}")
-    architecture = _ARCHITECTURES[name]
+    architecture = architecture_of(name)
     if weights_file is not None:
         path, source = weights_file, str(weights_file)
+    elif name in WHEELS:
+        path, source = WHEELS[name].path(name), f"{WHEELS[name].package} {VERSION}"
     elif name == VGG19.name:
         path, source = torchvision_vgg19(), "torchvision VGG19_Weights.IMAGENET1K_V1"
     else:
@@ -131,6 +147,12 @@ def load_backbone(
         statistics, _ = read_statistics(VGG19_STATISTICS)
         given = "" if weights_file is None else f", whatever the weights in {path.name} are"
         said = f"{_AUTHORS}{given}"
+    elif isinstance(architecture, EfficientNetLite):
+        bare = {key.removeprefix(_FEATURES): value for key, value in weights.items()}
+        statistics = {
+            layer: architecture.normalised_statistics(bare, layer) for layer in backbone.layers
+        }
+        said = "the images of its training, from its batch normalisation"
     else:
         return backbone
     return replace(backbone, statistics=statistics, statistics_source=said)
@@ -208,15 +230,16 @@ def weights_digest(weights: Mapping[str, Tensor]) -> str:
 
 
 def read_weights(
-    path: Path, architecture: VGGArchitecture
+    path: Path, architecture: Architecture
 ) -> tuple[dict[str, Tensor], LayerStatistics | None]:
-    """Convolution weights, and the channel statistics of a safetensors file that has them.
+    """The weights of a network, and the channel statistics of a safetensors file that has them.
 
-    The file may hold the whole network (`features.*` and `classifier.*`), `features.*` alone, or
-    `N.weight` without that prefix. It may end early, before layers that are not asked for.
+    The file may hold the whole network as it was published (a VGG's `features.*` and
+    `classifier.*`), or the keys of the network that is built, with or without `features.` before
+    them. It may end early, before layers that are not asked for.
 
     Returns:
-        float32 tensors under the keys `features.N.weight` and `features.N.bias`; statistics.
+        float32 tensors under the keys of the network that is built, after `features.`; statistics.
 
     Raises:
         WeightsError: the file is missing, unreadable, damaged, holds code or something else than
@@ -233,51 +256,61 @@ def read_weights(
 
 
 def _read_weights(
-    path: Path, architecture: VGGArchitecture
+    path: Path, architecture: Architecture
 ) -> tuple[dict[str, Tensor], LayerStatistics | None]:
     if not path.is_file():
         what = "is not a file" if path.exists() else "does not exist"
         raise _bad(path, what, "name a .pth, .pt or .safetensors file")
     kind = path.suffix.lower()
     if kind == ".safetensors":
-        header = read_header(path)
-        forms = _expected(header, architecture)
+        names, forms = _expected(read_header(path), architecture)
         stored = read_tensors(path, forms)
     elif kind in (".pth", ".pt"):
         check_size(path)
         tensors = _unpickle(path)
         header = {key: Form(tuple(value.shape), (value.dtype,)) for key, value in tensors.items()}
-        forms = _expected(header, architecture)
+        names, forms = _expected(header, architecture)
         stored = {key: _checked(key, tensors[key], form) for key, form in forms.items()}
     else:
         raise _bad(path, f"has the suffix {path.suffix!r}", _ACCEPTED)
-    weights = {
-        key if key.startswith(_FEATURES) else f"{_FEATURES}{key}": value.detach().float()
-        for key, value in stored.items()
-        if not key.startswith(STATISTICS)
-    }
+    weights = {f"{_FEATURES}{key}": stored[name].detach().float() for key, name in names.items()}
     return weights, statistics_of(stored)
 
 
-def _expected(header: Mapping[str, Form], architecture: VGGArchitecture) -> dict[str, Form]:
-    """What is read of a file: the weights up to its deepest layer, and the statistics it has.
+def _expected(
+    header: Mapping[str, Form], architecture: Architecture
+) -> tuple[dict[str, str], dict[str, Form]]:
+    """What is read of a file: the weights down to its deepest layer, and the statistics it has.
+
+    Returns:
+        the name in the file of each key of the network; the form of each tensor that is read.
 
     Raises:
-        TensorFileError: a layer before the deepest is missing.
+        TensorFileError: a tensor before the deepest is missing.
     """
-    with torch.device("meta"):  # shapes alone: nothing is allocated or initialised
-        features = architecture.build(architecture.layers[-1])
-    shapes = {f"{_FEATURES}{key}": value.shape for key, value in features.state_dict().items()}
-    named = {key: key if key in header else key.removeprefix(_FEATURES) for key in shapes}
-    present = [key for key in shapes if named[key] in header]
-    deepest = list(shapes).index(present[-1]) if present else len(shapes) - 1
-    forms: dict[str, Form] = {}
+    shapes = _shapes(architecture, architecture.layers[-1])
+    found = {
+        key: alias
+        for key in shapes
+        for alias in (architecture.published_key(key), key, f"{_FEATURES}{key}")
+        if alias in header
+    }
+    deepest = max(map(list(shapes).index, found), default=len(shapes) - 1)
+    names: dict[str, str] = {}
     for key in list(shapes)[: deepest + 1]:
-        if named[key] not in header:
-            raise TensorFileError(f"{key!r} is missing")
-        forms[named[key]] = Form(tuple(shapes[key]), FLOATS)
+        if key not in found:
+            raise TensorFileError(f"'{_FEATURES}{key}' is missing")
+        names[key] = found[key]
+    forms = {name: Form(tuple(shapes[key]), FLOATS) for key, name in names.items()}
     statistics = statistics_forms(architecture, architecture.layers)
-    return forms | {key: form for key, form in statistics.items() if key in header}
+    return names, forms | {key: form for key, form in statistics.items() if key in header}
+
+
+def _shapes(architecture: Architecture, deepest: str) -> dict[str, torch.Size]:
+    """Of the weights down to layer `deepest`, by the keys of the network that is built."""
+    with torch.device("meta"):  # shapes alone: nothing is allocated or initialised
+        network = architecture.build(deepest)
+    return {key: value.shape for key, value in needed_weights(network).items()}
 
 
 def _unpickle(path: Path) -> dict[str, Tensor]:
@@ -350,7 +383,7 @@ def statistics_tensors(statistics: LayerStatistics) -> dict[str, Tensor]:
     return tensors
 
 
-def statistics_forms(architecture: VGGArchitecture, layers: Iterable[str]) -> dict[str, Form]:
+def statistics_forms(architecture: Architecture, layers: Iterable[str]) -> dict[str, Form]:
     """What the tensors of `statistics_tensors` must be."""
     return {
         f"{STATISTICS}{layer}.{kind}": Form((architecture.channels(layer),), FLOATS)

@@ -234,10 +234,10 @@ def test_a_dataset_has_its_own_study_and_others_have_one() -> None:
         ((None, None, None, None), "quickstart"),
         ((None, None, None, "features"), "quickstart-features"),
         (("my/grid.yaml", None, None, None), "grid"),
-        ((None, "digits", "3", None), "digits-3-dpa"),
+        ((None, "digits", "3", "dpa"), "digits-3-dpa"),
         ((None, "some/screws/manifest.csv", None, "features"), "screws-features"),
-        ((None, "some/my screws.csv", None, None), "my-screws-dpa"),
-        ((None, "/", None, None), "data-dpa"),
+        ((None, "some/my screws.csv", None, "auto"), "my-screws-auto"),
+        ((None, "/", None, "patch,anomalib:Padim"), "data-patch-anomalib-Padim"),
     ],
 )
 def test_names_of_run_directories(given: tuple[str | None, ...], name: str) -> None:

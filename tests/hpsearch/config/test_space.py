@@ -8,9 +8,12 @@ from hypothesis import strategies as st
 
 from hpsearch.config.space import (
     PREPROCESSING_AXES,
+    Params,
     SearchSpace,
     build_space,
     config_digest,
+    layers_of,
+    network_of,
     preprocessing_of,
 )
 from hpsearch.config.spec import build_spec
@@ -21,7 +24,7 @@ USUAL = {name: choices[0] for name, choices in PREPROCESSING_AXES.items()}
 
 
 def _space(space: dict[str, Any]) -> SearchSpace:
-    return build_space(build_spec({"study_name": "s", "space": space}, {}), AXES)
+    return build_space(build_spec({"study_name": "s", "space": space}, {}), {"dpa": AXES})
 
 
 def test_the_grid_is_the_product_of_all_axes() -> None:
@@ -109,6 +112,78 @@ def test_the_digest_does_not_hang_on_the_order(params: dict[str, Any], random: A
 def test_the_digest_tells_configurations_apart() -> None:
     grid = _space({"preprocessing": {"greyscale": [False, True]}}).grid
     assert len({config_digest(point) for point in grid}) == len(grid) == 4
+
+
+BRANCHES = {
+    "features": {"kind": ("knn", "mahalanobis")},
+    "patch": {"kind": ("nearest", "gaussian"), "reweight": (False, True)},
+}
+
+
+def _several(space: dict[str, Any], canonical: Any = None) -> SearchSpace:
+    study = {"study_name": "s", "detector": "features,patch", "space": space}
+    others = () if canonical is None else (canonical,)
+    return build_space(build_spec(study, {}), BRANCHES, *others)
+
+
+def test_the_grid_of_several_detectors_is_their_union_in_the_order_given() -> None:
+    grid = _several({}).grid
+    assert [point["detector"] for point in grid] == ["features"] * 2 + ["patch"] * 4
+    assert "patch.kind" not in grid[0] and grid[0]["features.kind"] == "knn"
+    assert grid[0]["features.resolution"] == 32
+
+
+def test_an_axis_is_conditional_on_its_detector() -> None:
+    space = _several({})
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    for _ in range(20):
+        trial = study.ask()
+        params = space.suggest(trial)
+        name, own = space.configuration(params)
+        assert trial.params == params
+        assert all(axis == "detector" or axis.startswith(f"{name}.") for axis in params)
+        assert own.keys() == space.branches[name].keys()
+        assert space.named(name, own) == params
+
+
+def test_the_preprocessing_of_a_detector_goes_before_that_of_all() -> None:
+    space = _several({"preprocessing": {"resolution": [64]}, "patch": {"resolution": [128, 224]}})
+    assert space.branches["features"]["resolution"] == (64,)
+    assert space.branches["patch"]["resolution"] == (128, 224)
+
+
+def test_of_configurations_that_cannot_differ_one_is_tried() -> None:
+    def canonical(detector: str, params: Params) -> Params:
+        return {**params, "reweight": False} if params["kind"] == "gaussian" else params
+
+    space = _several({}, canonical)
+    patches = [
+        space.configuration(point)[1] for point in space.grid if point["detector"] == "patch"
+    ]
+    assert [(one["kind"], one["reweight"]) for one in patches] == [
+        ("nearest", False),
+        ("nearest", True),
+        ("gaussian", False),
+    ]
+    one, other = ({**space.grid[-1], "patch.reweight": choice} for choice in (False, True))
+    assert space.digest(one) == space.digest(other)
+
+
+def test_one_detector_alone_has_the_same_configurations_as_among_others() -> None:
+    single = SearchSpace({"features": _several({}).branches["features"]})
+    several = [_several({}).configuration(p)[1] for p in _several({}).grid[:2]]
+    assert [single.configuration(point)[1] for point in single.grid] == several == single.grid
+
+
+@pytest.mark.parametrize(
+    ("layer", "network", "layers"),
+    [("s3", None, ("s3",)), ("s3+s4", None, ("s3", "s4")), ("vgg-mini:r22", "vgg-mini", ("r22",))],
+)
+def test_a_layer_may_name_its_network(
+    layer: str, network: str | None, layers: tuple[str, ...]
+) -> None:
+    assert (network_of({"layer": layer}), layers_of({"layer": layer})) == (network, layers)
+    assert network_of({"layers": "8:r12 16:r22"}) is None
 
 
 def test_optuna_gives_back_what_was_queued() -> None:

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from dpa_core.features import VGG19, VGG_MINI
+from dpa_core.vgg import VGG19, VGG_MINI
 from hpsearch.config.space import build_space, preprocessing_of
 from hpsearch.config.spec import build_spec, parse_study, read_study, shipped_studies
 from hpsearch.detectors.backbones.backbone import load_backbone
@@ -16,7 +16,7 @@ def test_the_quickstart_needs_only_what_is_bundled() -> None:
     spec = build_spec({"study_name": "q"} | read_study("quickstart"), {})
     assert load_backbone(spec.backbone.name).source.startswith("bundled")
     assert spec.dataset.name == "synthetic-histology"
-    assert len(build_space(spec, load_detector("dpa").axes).grid) >= 12
+    assert len(build_space(spec, {"dpa": load_detector("dpa").axes}).grid) >= 12
 
 
 SINGLE = [name for name in shipped_studies() if name != ABLATION]
@@ -28,7 +28,7 @@ def test_every_point_of_a_shipped_study_can_be_built(name: str, detector: str) -
     spec = build_spec({"study_name": name} | read_study(name), {"detector": detector})
     architecture = {"vgg19": VGG19, "vgg-mini": VGG_MINI}[spec.backbone.name]
     kind = load_detector(detector)
-    grid = build_space(spec, kind.axes).grid
+    grid = build_space(spec, {spec.detector: kind.axes}).grid
     assert grid
     for params in grid:
         kind.check(params, architecture, spec.training)
@@ -41,7 +41,7 @@ GREW = {"camelyon16": 16, "nih-ap": 8, "nih-pa": 8, "nih-subset": 8}  # from so 
 @pytest.mark.parametrize("name", SINGLE)
 def test_the_studies_that_the_paper_ran_with_growing_grow(name: str) -> None:
     spec = build_spec({"study_name": name} | read_study(name), {})
-    starts = build_space(spec, load_detector("dpa").axes).axes["start_resolution"]
+    starts = build_space(spec, {"dpa": load_detector("dpa").axes}).axes["start_resolution"]
     assert starts == (GREW.get(name, 0),)
 
 

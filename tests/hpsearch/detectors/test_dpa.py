@@ -15,9 +15,9 @@ from safetensors.torch import save
 import hpsearch.detectors.dpa
 from dpa_core.autoencoder import Autoencoder
 from dpa_core.errors import DivergedError
-from dpa_core.features import VGG19, VGG_MINI
 from dpa_core.growth import Phase
 from dpa_core.training_state import configuration
+from dpa_core.vgg import VGG19, VGG_MINI
 from hpsearch.config.spec import TrainingSpec
 from hpsearch.detectors.backbones.statistics import compute_statistics
 from hpsearch.detectors.base import CURVE_COLUMNS, ImageView, Setup

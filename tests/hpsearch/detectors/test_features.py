@@ -11,7 +11,7 @@ from scipy.spatial.distance import cdist
 from sklearn.covariance import LedoitWolf
 from sklearn.ensemble import IsolationForest
 
-from dpa_core.features import VGG_MINI
+from dpa_core.vgg import VGG_MINI
 from hpsearch.config.spec import TrainingSpec
 from hpsearch.detectors.base import ImageView, Setup
 from hpsearch.detectors.pooled_features import FeaturesDetector, pooled_features

@@ -74,3 +74,11 @@ def test_a_single_configuration_and_a_single_anomaly(scores):
 def test_names_and_sizes_of_other_configurations_are_refused(scores):
     with pytest.raises(ValueError, match="names"):
         pick(scores, NAMES[:3], sizes=SIZES)
+
+
+def test_of_the_tied_the_cheapest_to_score_is_taken_before_the_smallest(scores):
+    picked = pick(scores, NAMES, sizes=SIZES, costs=(1.0, 4.0, 0.5, 0.5))
+    assert picked.chosen == 0  # the cheaper ones are not in the tie set
+    assert "is the cheapest to score of 2 configurations" in picked.sentence
+    assert pick(scores, NAMES, sizes=SIZES, costs=(4.0, 1.0, 9.0, 9.0)).chosen == 1
+    assert pick(scores, NAMES, sizes=SIZES, costs=(2.0, 2.0, 1.0, 1.0)).chosen == 1

@@ -57,7 +57,14 @@ def _labelled(positions: np.ndarray, *types: str, **more: Any) -> LabelledAnomal
 
 
 def _select(stored: StoredScores, labelled: LabelledAnomalies, rule: Any = "parsimonious") -> Any:
-    return select(stored, labelled, size_of=lambda p: SIZES[p["kind"]], rule=rule, seed=0)
+    return select(
+        stored,
+        labelled,
+        size_of=lambda p: SIZES[p["kind"]],
+        cost_of=lambda p: 1.0,
+        rule=rule,
+        seed=0,
+    )
 
 
 def test_the_smallest_of_those_that_cannot_be_told_from_the_best(stored: StoredScores) -> None:

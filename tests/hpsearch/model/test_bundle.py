@@ -147,7 +147,7 @@ def test_truncated_tensors_are_refused(kept: int, vouched: bool, bundle: Path) -
         (lambda f: f.update(surprise=1), "surprise"),
         (lambda f: f.pop("backbone"), "backbone"),
         (lambda f: f["backbone"].update(digest="0" * 64), "not the weights that the model"),
-        (lambda f: f["backbone"].update(name="resnet"), "must be one of vgg19, vgg-mini"),
+        (lambda f: f["backbone"].update(name="resnet"), "must be one of lite0, lite1"),
         (lambda f: f.update(detector="os.system"), "none of that name"),
         (lambda f: f["params"].update(latent_dim=4), "is not of this configuration"),
         (lambda f: f["params"].update(latent_dim=-1), "latent_dim must be at least 1"),

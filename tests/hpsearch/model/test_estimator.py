@@ -93,7 +93,7 @@ def test_in_a_pipeline(many_images: np.ndarray) -> None:
         ({"calibration_share": 1.0}, "above 0 and below 1"),
         ({"resolution": 48}, "image_size must be 16, 32, 64, 128 or 256 px, got 48"),
         ({"layers": "r99"}, "r99"),
-        ({"backbone": "resnet"}, "must be one of vgg19, vgg-mini"),
+        ({"backbone": "resnet"}, "must be one of lite0, lite1"),
         ({"value_range": (1, 0)}, "value_range must rise"),
         ({"device": "tpu"}, "must be one of auto, cpu"),
         ({"value_range": (0, 65_535)}, r"value_range=\(0, 65535\) does not fit"),

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from dpa_core.features import VGG19
+from dpa_core.vgg import VGG19
 from hpsearch.config.space import build_space
 from hpsearch.config.spec import read_study, shipped_studies
 from hpsearch.detectors.base import load_detector
@@ -80,7 +80,7 @@ def test_every_row_can_be_built_on_every_data_set(name: str, scale: float) -> No
     detector = load_detector("dpa")
     for study in table4_studies(read_study(name), {}, prefix="t"):
         spec = scaled(study.spec, scale)
-        for params in build_space(spec, detector.axes).grid:
+        for params in build_space(spec, {spec.detector: detector.axes}).grid:
             detector.check(params, VGG19, spec.training)
 
 

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from dpa_core.features import VGG19
+from dpa_core.vgg import VGG19
 from hpsearch.config.space import build_space
 from hpsearch.config.spec import StudySpec, read_study
 from hpsearch.detectors.base import load_detector
@@ -58,7 +58,7 @@ def test_the_parts_are_the_figures_that_the_paper_has_of_its_method(name: str) -
 def test_every_study_can_be_built(name: str, part: Part, scale: float) -> None:
     spec = scaled(_spec(name, part), scale)
     detector = load_detector("dpa")
-    for params in build_space(spec, detector.axes).grid:
+    for params in build_space(spec, {spec.detector: detector.axes}).grid:
         detector.check(params, VGG19, spec.training)
     assert spec.dataset.name == part.dataset
     assert (spec.dataset.normal_class or "") == part.normal_class

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from dpa_core.features import VGG19
 from dpa_core.growth import schedule_of
+from dpa_core.vgg import VGG19
 from hpsearch.config.space import build_space
 from hpsearch.config.spec import build_spec, read_study
 from hpsearch.detectors import dpa
@@ -41,7 +41,7 @@ def test_it_follows_from_the_defaults(line: dict[str, str], found: PublishedConf
     study = read_study(found.dataset)
     spec = lengthened(build_spec(published_settings(found, study), {"study_name": "s"}))
     assert (spec.training.learning_rate, spec.training.batch_size) == (None, None)
-    (params,) = build_space(spec, dpa.PerceptualAutoencoder.axes).grid
+    (params,) = build_space(spec, {"dpa": dpa.PerceptualAutoencoder.axes}).grid
     dpa.PerceptualAutoencoder.check(params, VGG19, spec.training)
     network, loss = dpa._network(params, channels=3), dpa._loss(params)
     training = dpa._fit_config(params, spec.training, max_steps=spec.training.max_steps)

@@ -131,7 +131,7 @@ class Desk:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(exist_ok=True)
         self.folder = folder
-        self.space = SearchSpace({"width": tuple(AUROCS), "layer": ("r32",)})
+        self.space = SearchSpace({"fake": {"width": tuple(AUROCS), "layer": ("r32",)}})
         self.aurocs = dict(AUROCS)
         self.engine = Trainings()
         self.listener = Listener()
@@ -160,13 +160,14 @@ class Desk:
         storage: Any = study._storage
         for engine in (storage._backend.engine, database):
             event.listen(engine, "commit", bomb.tick)
+        space = changes.get("space", self.space)
         plan = {"criterion": "weak", "labelled": "all", "n_trials": 3, "n_folds": FOLDS}
         plan |= {"exhaustive": True, "pruning": False}
         try:
             Search(
                 study,
                 SearchPlan(**{"space": self.space, **plan, **changes}),
-                make_task=_task,
+                make_task=lambda params, fold: _task(space.configuration(params)[1], fold),
                 known=lambda task: self.engine.stored.get(task.digest),
                 criteria=self.values,  # type: ignore[arg-type]
                 engine=self.engine,

@@ -141,7 +141,7 @@ def test_the_pruner_is_told_the_mean_of_the_folds_so_far(
     """The second fold alone would end the first trial, and its last one would save the second."""
     desk.pruner = pruner  # below 0.65
     desk.aurocs = {4: (0.9, 0.6, 0.7), 16: (0.7, 0.5, 0.9)}
-    space = SearchSpace({"width": (4, 16)})
+    space = SearchSpace({"fake": {"width": (4, 16)}})
     study = desk.search(space=space, n_trials=2, n_folds=3, pruning=True)
     first, second = study.get_trials()
     assert (first.state.name, second.state.name) == ("COMPLETE", "PRUNED")
@@ -191,7 +191,48 @@ def test_more_trials_go_on_where_fewer_ended(desk: Desk) -> None:
 def test_folds_end_in_any_order_to_the_same_bit(desk: Desk) -> None:
     """0.1 + 0.2 + 0.3 hangs on the order of the terms; a tie between trials must not."""
     desk.aurocs = {1: (0.1, 0.2, 0.3), 2: (0.3, 0.2, 0.1)}
-    study = desk.search(space=SearchSpace({"width": (1, 2)}), n_trials=2, n_folds=3)
+    study = desk.search(space=SearchSpace({"fake": {"width": (1, 2)}}), n_trials=2, n_folds=3)
     one, two = study.get_trials()
     assert one.value == two.value
     assert winner(study, "weak").number == 0
+
+
+SEVERAL = SearchSpace({"cheap": {"width": (4, 16)}, "trained": {"width": (4, 16, 64)}})
+
+
+def test_after_the_cheap_configurations_one_detector_is_drawn_until_the_trials_are_used(
+    desk: Desk,
+) -> None:
+    cheap = [point for point in SEVERAL.grid if point["detector"] == "cheap"]
+    plan = {"points": cheap, "then": "trained", "exhaustive": False}
+    desk.search(space=SEVERAL, n_trials=4, **plan)
+    tried = [trial.params for trial in desk.read.get_trials()]
+    assert tried[:2] == cheap
+    assert [params["detector"] for params in tried[2:]] == ["trained", "trained"]
+    desk.search(space=SEVERAL, n_trials=5, **plan)  # goes on, and tries nothing first again
+    assert [trial.params for trial in desk.read.get_trials()][:4] == tried
+    assert [trial.params["detector"] for trial in desk.read.get_trials()][4:] == ["trained"]
+
+
+def test_a_kill_while_one_detector_is_drawn_loses_no_trial(desk: Desk, desk_in: Any) -> None:
+    plan = {"points": SEVERAL.grid[:2], "then": "trained", "exhaustive": False, "n_trials": 4}
+    desk.search(space=SEVERAL, **plan)
+    for at in range(1, desk.ticks, 3):
+        other = desk_in(desk.folder / str(at))
+        other.kill(at, space=SEVERAL, **plan)
+        other.search(space=SEVERAL, **plan)
+        assert other.states() == {"COMPLETE": 4}
+        assert Counter(len(t.params) for t in other.read.get_trials()) == {2: 4}
+
+
+def test_configurations_that_cannot_differ_are_trained_once(desk: Desk) -> None:
+    def canonical(detector: str, params: Any) -> Any:
+        return {**params, "greyscale": False}
+
+    axes = {"width": (4, 16), "greyscale": (False, True)}
+    space = SearchSpace({"fake": axes}, canonical)
+    desk.search(space=space, n_trials=len(space.grid))
+    assert [trial.params["greyscale"] for trial in desk.read.get_trials()] == [False, False]
+    desk.search(space=space, n_trials=8, exhaustive=False)  # draws some again
+    assert len(desk.read.get_trials()) == 8
+    assert len(desk.engine.started) == 2 * desk.n_folds

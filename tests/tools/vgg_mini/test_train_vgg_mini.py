@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from dpa_core.features import VGG_MINI
+from dpa_core.vgg import VGG_MINI
 from hpsearch.detectors.backbones.backbone import build_extractor, load_backbone, read_metadata
 from hpsearch.errors import DataError
 from tools.vgg_mini.classifier import Recipe, augment, normalise, pad, train_classifier
@@ -77,7 +77,7 @@ def test_normalised_as_the_feature_extractor_normalises() -> None:
     extractor = build_extractor(backbone, ["r12"])
     scaled = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
     torch.testing.assert_close(
-        extractor.features(normalise(torch.from_numpy(images))),
+        extractor.features(normalise(torch.from_numpy(images)), ["r12"])["r12"],
         extractor(scaled)["r12"],
         atol=1e-4,
         rtol=1e-4,

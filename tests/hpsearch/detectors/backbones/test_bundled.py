@@ -1,8 +1,8 @@
 import numpy as np
 import torch
 
-from dpa_core.features import VGG_MINI
 from dpa_core.tensor_files import read_tensors
+from dpa_core.vgg import VGG_MINI
 from hpsearch.detectors.backbones.backbone import (
     BUNDLED_VGG_MINI,
     build_extractor,

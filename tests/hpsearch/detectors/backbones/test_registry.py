@@ -7,8 +7,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from dpa_core.features import VGG19, VGG_MINI, VGGArchitecture
 from dpa_core.tensor_files import read_tensors
+from dpa_core.vgg import VGG19, VGG_MINI, VGGArchitecture
 from hpsearch.detectors.backbones.backbone import (
     BUNDLED_VGG_MINI,
     VGG19_STATISTICS,

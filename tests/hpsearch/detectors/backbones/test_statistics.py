@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dpa_core.features import VGGArchitecture
+from dpa_core.vgg import VGGArchitecture
 from hpsearch.detectors.backbones import statistics
 from hpsearch.detectors.backbones.backbone import Backbone, build_extractor, weights_digest
 from hpsearch.detectors.backbones.statistics import (

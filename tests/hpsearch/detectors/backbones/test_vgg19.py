@@ -7,7 +7,7 @@ import pytest
 import torch
 from torchvision.models import VGG19_Weights
 
-from dpa_core.features import VGG19
+from dpa_core.vgg import VGG19
 from hpsearch.detectors.backbones.backbone import build_extractor, load_backbone
 from hpsearch.errors import SpecError, WeightsError
 

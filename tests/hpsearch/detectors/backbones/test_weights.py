@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from dpa_core.features import VGG_MINI
 from dpa_core.tensor_files import MAX_TENSOR_BYTES
+from dpa_core.vgg import VGG_MINI
 from hpsearch.detectors.backbones.backbone import Backbone, build_extractor, load_backbone
 from hpsearch.errors import SpecError, WeightsError
 

@@ -1,0 +1,347 @@
+"""The detector `patch`: how far the features at each position are from those of normal images.
+
+A position is one vector: the layers asked for, each averaged over 3x3 of its own positions and
+brought to the grid of the finest (PatchCore, Roth et al. 2022, arXiv 2106.08265, section 3.1). The
+score of an image is a pool of the distances of its positions.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d, interpolate
+
+from dpa_core.batches import as_input, centre_crop
+from dpa_core.errors import ConfigError
+from dpa_core.features import Architecture, FeatureExtractor
+from dpa_core.score import POOLS, pooled
+from dpa_core.tensor_files import Form
+from hpsearch.config.space import Params, layers_of
+from hpsearch.config.spec import AxisChoices, TrainingSpec
+from hpsearch.detectors.backbones.backbone import build_extractor
+from hpsearch.detectors.base import (
+    CURVE_COLUMNS,
+    ImageView,
+    Setup,
+    Training,
+    damaged,
+    load_tensors,
+    save_tensors,
+)
+from hpsearch.detectors.feature_maps import FeatureMaps
+from hpsearch.detectors.patch_models import (
+    GaussianPatches,
+    NearestPatch,
+    ReweightedMaximum,
+    coreset,
+    gaussian_of_each_position,
+    one_gaussian,
+)
+from hpsearch.errors import SpecError, TaskError
+
+NEAREST, GAUSSIAN_POSITION, GAUSSIAN = "nearest", "gaussian_position", "gaussian"
+KINDS = (NEAREST, GAUSSIAN_POSITION, GAUSSIAN)
+
+_VGG_LAYERS = ("r22", "r32", "r42")
+_DRAWN = 32_000  # positions of the training images that a memory or one Gaussian is made of
+_POSITIONS_AT_A_TIME = 4096  # that are scored
+_CHANNELS = 100  # drawn for a Gaussian of each position, as in PaDiM
+_SMOOTHING = 1 / 64  # deviation of the blur of a map, of its side: 4 px of 256 in PaDiM
+
+
+class PatchDetector:
+    """Distances of positions from a memory, or under one or many Gaussians, pooled."""
+
+    axes: ClassVar[Mapping[str, AxisChoices]] = {
+        "kind": KINDS,
+        "layer": ("r22", "r22+r32", "r32+r42"),
+        "pool": tuple(POOLS),
+        "coreset": (0.1,),  # share of the drawn positions that the memory of `nearest` keeps
+        "reweight": (False,),  # of the maximum of `nearest`, by how dense the memory is there
+    }
+    cost: ClassVar[float] = 3.0
+
+    def __init__(self, setup: Setup) -> None:
+        self.setup = setup
+        params = setup.params
+        self.kind = str(params["kind"])
+        self.pool = str(params["pool"])
+        self.reweight = bool(params["reweight"])
+        self.resolution = int(params["resolution"])
+        self.layers = layers_of(params)
+        self.vectors = PatchVectors(self.layers)
+        self.model: NearestPatch | GaussianPatches | None = None
+
+    @staticmethod
+    def layer_axes(architecture: Architecture) -> Mapping[str, AxisChoices]:
+        """One layer and two neighbours, of those in the middle of the network."""
+        first, second, *rest = _usual_layers(architecture)
+        pairs = zip((first, second), (second, *rest), strict=False)
+        return {"layer": (first, *(f"{one}+{other}" for one, other in pairs))}
+
+    @staticmethod
+    def canonical(params: Params) -> Params:
+        """What a Gaussian, or another pool than the maximum, does not read is at its default."""
+        is_nearest = params["kind"] == NEAREST
+        coreset_, reweight = (PatchDetector.axes[axis][0] for axis in ("coreset", "reweight"))
+        return {
+            **params,
+            "coreset": params["coreset"] if is_nearest else coreset_,
+            "reweight": params["reweight"] if is_nearest and params["pool"] == "max" else reweight,
+        }
+
+    @staticmethod
+    def check(params: Params, architecture: Architecture, training: TrainingSpec) -> None:
+        """Raise SpecError where a configuration cannot be built."""
+        for axis, choices in (("kind", KINDS), ("pool", tuple(POOLS))):
+            if params[axis] not in choices:
+                raise SpecError(
+                    f"space: {axis} must be one of {', '.join(choices)}, got {params[axis]!r:.40}"
+                )
+        if not 0.001 <= float(params["coreset"]) <= 0.25:
+            raise SpecError(f"space: coreset must be from 0.001 to 0.25, got {params['coreset']}")
+        resolution = int(params["resolution"])
+        for layer in layers_of(params):
+            try:
+                least = architecture.smallest_image(layer)
+            except ConfigError as error:
+                raise SpecError(f"space: {error}") from None
+            if resolution < least:
+                raise SpecError(
+                    f"space: layer {layer} needs images of {least} px or more, got {resolution} px"
+                )
+
+    @staticmethod
+    def size(params: Params) -> None:
+        """There is no bottleneck."""
+
+    def fit(
+        self,
+        train: ImageView,
+        early_stop: ImageView | None,
+        *,
+        max_steps: int,
+        checkpoints: Path | None = None,
+    ) -> Training:
+        """Fit on all of `train`; nothing is iterated, so the other arguments do not matter."""
+        params, seed = self.setup.params, self.setup.seed
+        rng = np.random.default_rng(seed)
+        if self.kind == GAUSSIAN_POSITION:
+            n_channels = sum(map(self.setup.backbone.architecture.channels, self.layers))
+            drawn = rng.choice(n_channels, min(_CHANNELS, n_channels), replace=False)
+            self.vectors = PatchVectors(self.layers, torch.from_numpy(np.sort(drawn)))
+            self.model = gaussian_of_each_position(self._batches(train))
+        else:
+            vectors = self._drawn(train, rng)
+            if self.kind == NEAREST:
+                n = max(1, round(float(params["coreset"]) * len(vectors)))
+                self.model = NearestPatch(vectors[coreset(vectors, n, seed=seed)])
+            else:
+                self.model = one_gaussian(vectors)
+        self.model.to(self.setup.device)
+        return Training(0, None, pd.DataFrame(columns=list(CURVE_COLUMNS)))
+
+    def score(self, images: ImageView) -> NDArray[np.float64]:
+        """The pooled distances, `(n,)`."""
+        scorer = self._scorer()
+        with torch.no_grad():
+            scores = [
+                scorer(part).cpu().numpy()
+                for vectors in self._batches(images)
+                for part in _few_positions(vectors)
+            ]
+        return np.concatenate([np.empty(0), *scores])
+
+    def maps(self, images: ImageView) -> NDArray[np.float32]:
+        """The distances at each pixel, up-sampled bilinearly and blurred a little."""
+        side = self.resolution
+        found = [np.empty((0, side, side), np.float32)]
+        with torch.no_grad():
+            for vectors in self._batches(images):
+                distances = torch.cat([self._fitted(part) for part in _few_positions(vectors)])
+                pixels = interpolate(distances[:, None], size=(side, side), mode="bilinear")[:, 0]
+                sigma = _SMOOTHING * side
+                found.append(gaussian_filter(pixels.cpu().numpy(), (0, sigma, sigma)))
+        return np.concatenate(found)
+
+    def graph(self) -> nn.Module:
+        """Frozen network, vectors, distances and pool as one network."""
+        extractor = build_extractor(self.setup.backbone, self.layers)
+        return PatchGraph(extractor, self.resolution, self.vectors, self._scorer()).cpu()
+
+    def save(self, folder: Path) -> None:
+        """The memory or the Gaussians, and which channels they are of."""
+        tensors = {"channels": self.vectors.channels} if self.kind == GAUSSIAN_POSITION else {}
+        saved = ("memory",) if self.kind == NEAREST else ("location", "whitening")
+        save_tensors(folder, tensors | {name: self._fitted.get_buffer(name) for name in saved})
+
+    @classmethod
+    def load(cls, folder: Path, setup: Setup) -> "PatchDetector":
+        """The fitted detector again.
+
+        Raises:
+            WeightsError: the file is damaged, or is not of this configuration.
+        """
+        detector = cls(setup)
+        n_channels = sum(map(setup.backbone.architecture.channels, detector.layers))
+        if detector.kind == NEAREST:
+            tensors = load_tensors(folder, {"memory": Form((None, n_channels))})
+            detector.model = NearestPatch(tensors["memory"])
+        elif detector.kind == GAUSSIAN:
+            forms = {
+                "location": Form((1, n_channels)),
+                "whitening": Form((1, n_channels, n_channels)),
+            }
+            tensors = load_tensors(folder, forms)
+            detector.model = GaussianPatches(tensors["location"], tensors["whitening"])
+        else:
+            n_drawn, n_positions = min(_CHANNELS, n_channels), detector._n_positions()
+            forms = {
+                "channels": Form((n_drawn,), (torch.int64,)),
+                "location": Form((n_positions, n_drawn)),
+                "whitening": Form((n_positions, n_drawn, n_drawn)),
+            }
+            tensors = load_tensors(folder, forms)
+            channels = tensors["channels"]
+            if not ((channels >= 0) & (channels < n_channels)).all():
+                raise damaged(folder, "holds channels that the layers do not have")
+            detector.vectors = PatchVectors(detector.layers, channels)
+            detector.model = GaussianPatches(tensors["location"], tensors["whitening"])
+        detector.model.to(setup.device)
+        return detector
+
+    @property
+    def _fitted(self) -> "NearestPatch | GaussianPatches":
+        if self.model is None:
+            raise ValueError("the detector is not fitted yet; call fit first")
+        return self.model
+
+    def _scorer(self) -> nn.Module:
+        """From vectors `(N, H, W, C)` to scores `(N,)`."""
+        if self.reweight and self.pool == "max" and isinstance(self._fitted, NearestPatch):
+            return ReweightedMaximum(self._fitted).to(self.setup.device)
+        return PooledDistances(self._fitted, self.pool)
+
+    def _n_positions(self) -> int:
+        """Of the grid of the finest layer."""
+        extractor = build_extractor(self.setup.backbone, self.layers)
+        with torch.no_grad():
+            image = torch.zeros(1, 3, self.resolution, self.resolution)
+            return self.vectors(extractor(image))[0, :, :, 0].numel()
+
+    def _batches(self, images: ImageView) -> Iterator[Tensor]:
+        """The vectors `(n, H, W, C)` of the next few images.
+
+        Raises:
+            TaskError: they are not finite.
+        """
+        setup = self.setup
+        stored = FeatureMaps(
+            setup.backbone,
+            self.layers,
+            _usual_layers(setup.backbone.architecture),
+            resolution=self.resolution,
+            device=setup.device,
+            cache_dir=setup.cache_dir,
+        )
+        self.vectors.to(setup.device)
+        for maps in stored.batches(images):
+            with torch.no_grad():
+                vectors = self.vectors(maps)
+            if not torch.isfinite(vectors).all():
+                raise TaskError("non_finite", f"features of {'+'.join(self.layers)} are not finite")
+            yield vectors
+
+    def _drawn(self, train: ImageView, rng: np.random.Generator) -> Tensor:
+        """Vectors `(M, C)` of random positions, as many of each image, `_DRAWN` at most."""
+        if len(train) > _DRAWN:
+            kept = np.sort(rng.choice(len(train), _DRAWN, replace=False))
+            train = ImageView(train.pixels, train.positions[kept], train.key)
+        found = []
+        for batch in self._batches(train):
+            positions = batch.flatten(1, 2)  # (n, P, C)
+            n = min(positions.shape[1], _DRAWN // len(train))
+            order = rng.random(positions.shape[:2]).argsort(axis=1)[:, :n]
+            where = torch.from_numpy(order).to(positions.device)
+            found.append(positions.take_along_dim(where[:, :, None], dim=1).flatten(0, 1))
+        return torch.cat(found)
+
+
+def _usual_layers(architecture: Architecture) -> tuple[str, ...]:
+    """The layers that a study is likely to ask for, from the finest."""
+    names = architecture.layers
+    return _VGG_LAYERS if set(_VGG_LAYERS) <= set(names) else tuple(names[1:-1])
+
+
+def _few_positions(vectors: Tensor) -> tuple[Tensor, ...]:
+    """A batch in parts whose distances to a memory fit the cache of a processor."""
+    return vectors.split(max(1, _POSITIONS_AT_A_TIME // (vectors.shape[1] * vectors.shape[2])))
+
+
+class PatchVectors(nn.Module):
+    """From the maps of some layers to one vector a position.
+
+    Args:
+        layers: in the order in which their channels are joined.
+        channels: `(C,)`, which of the joined channels are kept; None for all.
+    """
+
+    def __init__(self, layers: tuple[str, ...], channels: Tensor | None = None) -> None:
+        super().__init__()
+        self.layers = layers
+        self.register_buffer("channels", channels)
+
+    def forward(self, maps: Mapping[str, Tensor]) -> Tensor:
+        """`(N, H, W, C)` of `(N, C_l, H_l, W_l)` a layer; H, W are those of the finest."""
+        grid = max(tuple(maps[layer].shape[-2:]) for layer in self.layers)
+        joined = []
+        for layer in self.layers:
+            means = avg_pool2d(maps[layer], 3, stride=1, padding=1, count_include_pad=False)
+            joined.append(interpolate(means, size=grid, mode="bilinear"))
+        vectors = torch.cat(joined, dim=1).permute(0, 2, 3, 1)
+        return vectors if self.channels is None else vectors[..., self.channels]
+
+
+class PooledDistances(nn.Module):
+    """The pool of the distances of an image's positions."""
+
+    def __init__(self, distances: nn.Module, pool: str) -> None:
+        super().__init__()
+        self.distances = distances
+        self.pool = pool
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        """`(N,)` of `(N, H, W, C)`."""
+        return pooled(self.distances(vectors), self.pool)
+
+
+class PatchGraph(nn.Module):
+    """From pixels to the score.
+
+    Args:
+        extractor: the frozen network.
+        resolution: side in px of the central part that is scored.
+        vectors: maps to vectors.
+        scores: vectors to scores.
+    """
+
+    def __init__(
+        self, extractor: FeatureExtractor, resolution: int, vectors: PatchVectors, scores: nn.Module
+    ) -> None:
+        super().__init__()
+        self.extractor = extractor
+        self.resolution = resolution
+        self.vectors = vectors
+        self.scores = scores
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Scores `(N,)` of uint8 `(N, S, S, C)`."""
+        maps = self.extractor(as_input(centre_crop(images, self.resolution)))
+        scores: Tensor = self.scores(self.vectors(maps))
+        return scores
