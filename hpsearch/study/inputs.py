@@ -36,11 +36,18 @@ from hpsearch.detectors.base import (
     detector_names,
     faults_of,
     load_detector,
+    trains_on_labels,
 )
-from hpsearch.errors import SpecError, StudyError
+from hpsearch.errors import DataError, SpecError, StudyError
 from hpsearch.io.text import printable
 from hpsearch.protocol.folds import Fold
-from hpsearch.protocol.labels import EvaluationRoles, LabelledAnomalies, evaluation_roles
+from hpsearch.protocol.labels import (
+    EvaluationRoles,
+    LabelledAnomalies,
+    apart_from_labels,
+    evaluation_roles,
+    split_labels,
+)
 from hpsearch.protocol.protocol import StudySplit, split_images
 from hpsearch.search.engine import LocalEngine, Workers
 from hpsearch.search.events import Listener
@@ -103,6 +110,13 @@ class StudyInputs:
         seed = (self.spec.search.seed + run) % (MAX_SEED + 1)
         return self._task(*self.space.configuration(params), fold=None, seed=seed, steps=steps)
 
+    def left_out_tasks(self, params: Params, left_out_type: str) -> list[Task]:
+        """The tasks of all folds of a configuration that sees labelled anomalies, but this type."""
+        return [
+            replace(self.task(params, fold), left_out_type=left_out_type)
+            for fold in range(self.spec.search.n_folds)
+        ]
+
     def reference_tasks(self, params: Params) -> dict[str, Task]:
         """The reference rows, at the preprocessing of `params`."""
         _, own = self.space.configuration(params)
@@ -129,6 +143,7 @@ class StudyInputs:
             device="cpu",
             folds=self.folds,
             backbone_statistics=self.statistics_file,
+            labelled=self.labelled,
         )
 
     def _task(
@@ -156,6 +171,7 @@ class StudyInputs:
             statistics_digest=(
                 self.backbone.statistics_digest if params.get(AXIS) == NATURAL else None
             ),
+            labelled_digest=self.labelled.digest if trains_on_labels(detector) else None,
         )
 
 
@@ -200,7 +216,9 @@ def load_inputs(
     if folder is not None:
         dataset = folder.known_images(dataset)
     split = split_images(spec, dataset.table)
-    roles = evaluation_roles(dataset.table, split.labelled)
+    space = _without_idle_heads(space, split, dataset, listener)
+    trained_on = any(map(trains_on_labels, spec.detectors))
+    roles = evaluation_roles(dataset.table, split.labelled, trained_on=trained_on)
     if any(len(axes["greyscale"]) > 1 for axes in space.branches.values()) and all_grey(dataset):
         space = replace(space, canonical=_of_grey_images(space))
     backbone, statistics_file = backbone_of(spec, space, cache_dir, listener)
@@ -215,6 +233,8 @@ def load_inputs(
     if folder is not None:
         identity = identity_of(dataset, backbone, folds_digest=split.folds_digest)
         folder.require_same(split.spec, dataset.table, identity)
+        if trained_on:
+            _require_same_labels(folder, split)
         _require_same_folds(folder, split, dataset)
     shown: dict[str, None] = {}  # a line each, once for all variants
     files: dict[Preprocessing, Path] = {}
@@ -258,6 +278,29 @@ def space_of(spec: StudySpec) -> SearchSpace:
     return build_space(
         spec, {name: axes_of(name, architecture) for name in spec.detectors}, canonical_of
     )
+
+
+def _without_idle_heads(
+    space: SearchSpace, split: StudySplit, dataset: Dataset, listener: Listener
+) -> SearchSpace:
+    """Leave out detectors that are trained on labels where these cannot be parted.
+
+    Raises:
+        DataError: the study has no other detector.
+    """
+    heads = frozenset(filter(trains_on_labels, space.branches))
+    if not heads:
+        return space
+    try:
+        for fold in range(len(split.folds)):
+            part = split_labels(dataset.table, split.labelled, fold=fold, n_folds=len(split.folds))
+            apart_from_labels(split.folds[fold], part, dataset.table)
+    except DataError as error:
+        if heads == space.branches.keys():
+            raise
+        listener.note(f"warning: without {', '.join(sorted(heads))}: {error}")
+        return replace(space, left_out=heads)
+    return space
 
 
 def _of_grey_images(space: SearchSpace) -> Canonical:
@@ -307,6 +350,20 @@ def at_work(
             yield engine
         finally:
             engine.close()
+
+
+def _require_same_labels(folder: RunDir, split: StudySplit) -> None:
+    """Refuse other labelled anomalies for a study whose detectors are trained on them.
+
+    Raises:
+        StudyError: trainings of the study have seen others.
+    """
+    if folder.spec_file.exists() and folder.spec().labels != split.spec.labels:
+        raise StudyError(
+            f"study {folder.path.name} in {printable(folder.path)}: it trains on its labelled "
+            "anomalies, and these are others; go on with the old settings, or give another "
+            "--study-name"
+        )
 
 
 def _require_same_folds(folder: RunDir, split: StudySplit, dataset: Dataset) -> None:
