@@ -52,7 +52,9 @@ def part_of(held_out: ArrayLike, *, weight: float) -> Part:
     return Part(weight, location, robust or float(scores.std()) or 1.0)
 
 
-def weights_of(values: Mapping[int, float], *, head: int | None = None) -> dict[int, float]:
+def weights_of(
+    values: Mapping[int, float], *, head: int | None = None, head_holds: bool = False
+) -> dict[int, float]:
     """Whom a final model averages: the weight of each trial, the highest value first, then `head`.
 
     The `N_BEST` of the highest value share in equal parts; one that was trained on the labels takes
@@ -63,11 +65,13 @@ def weights_of(values: Mapping[int, float], *, head: int | None = None) -> dict[
     Args:
         values: cross-validated AUC of the trials that were trained without labels, by number.
         head: number of the trial that was trained on the labels, None for none.
+        head_holds: whether it was shown to be the best on types that it was not trained on; then it
+            stands alone.
     """
     best = sorted(values, key=lambda trial: (-values[trial], trial))[:N_BEST]
     if head is None:
         return {trial: 1 / len(best) for trial in best}
-    if not best:
+    if not best or head_holds:
         return {head: 1.0}
     return {trial: 0.5 / len(best) for trial in best} | {head: 0.5}
 

@@ -258,10 +258,20 @@ def _load_average(
     for member in member_folders(folder, facts):
         of_member = read_bundle(member)
         assert isinstance(of_member, ModelFacts)  # as was checked with the whole bundle
-        members.append(
-            _load_detector(member, of_member, device=device, backbone_weights=backbone_weights)
-        )
+        members.append(_load_member(member, of_member, device, backbone_weights))
     return AverageModel(facts, tuple(members))
+
+
+def _load_member(
+    folder: Path, facts: ModelFacts, device: str, backbone_weights: Path | None
+) -> Model:
+    """A member; the file of weights is of one network, and others are in the usual place."""
+    try:
+        return _load_detector(folder, facts, device=device, backbone_weights=backbone_weights)
+    except WeightsError:
+        if backbone_weights is None:
+            raise
+        return _load_detector(folder, facts, device=device, backbone_weights=None)
 
 
 def _load_detector(

@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 from optuna.trial import FrozenTrial
 
-from hpsearch.config.space import Params
+from hpsearch.config.space import Params, describe
 from hpsearch.config.spec import Values
 from hpsearch.errors import StudyError, WeightsError
 from hpsearch.evaluation.auroc import Estimate, estimate, mean_auroc
@@ -49,6 +49,7 @@ class Member:
         trial: its number.
         detector: its detector.
         params: its configuration.
+        trained_on_labels: whether it was fitted on the labelled anomalies too.
         parts: how the scores of each of its final trainings count.
         tasks: digests of these.
         test: its own test ROC AUC.
@@ -57,6 +58,7 @@ class Member:
     trial: int
     detector: str
     params: Params
+    trained_on_labels: bool
     parts: tuple[Part, ...]
     tasks: tuple[str, ...]
     test: Estimate
@@ -136,6 +138,18 @@ class FinalResult:
         """Under which it lies in the run directory."""
         return AVERAGE if self.members else self.trial
 
+    def in_words(self) -> str:
+        """What the final model is: a configuration, or of what it is the average."""
+        if not self.members:
+            return describe(self.params)
+        n_heads = sum(member.trained_on_labels for member in self.members)
+        n_others = len(self.members) - n_heads
+        heads = "one" if n_others else "detector"
+        named = [f"{n_others} detector{'s' if n_others > 1 else ''}"] if n_others else []
+        named += [f"{heads} trained on the labels"] if n_heads else []
+        only = "" if len(self.members) == 1 else "average of "
+        return f"{only}{' and '.join(named)}"
+
     def simpler_and_as_good(self) -> tuple[str, Estimate] | None:
         """The best of the references that reach the winner, but for the winner itself."""
         reaching = [
@@ -187,9 +201,7 @@ def final_result(
     )
 
 
-def write_final(
-    folder: RunDir, result: FinalResult, write_model: Callable[[Path], None]
-) -> None:
+def write_final(folder: RunDir, result: FinalResult, write_model: Callable[[Path], None]) -> None:
     """Write `final/<name>/{result.json, model/}`, replacing an earlier one of the same name.
 
     Args:

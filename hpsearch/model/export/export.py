@@ -79,7 +79,9 @@ class Export:
     was_there: bool = False
 
 
-def export(model: AnyModel, folder: Path, name: FormatName, *, images: Sequence[Path] = ()) -> Export:
+def export(
+    model: AnyModel, folder: Path, name: FormatName, *, images: Sequence[Path] = ()
+) -> Export:
     """Write the graph of a model and its metadata into `folder`, whole or not at all.
 
     Where an earlier run has written the same and was killed before it could say so, that is it.

@@ -41,7 +41,10 @@ class HeatMaps:
 
     def write(self, numbers: Mapping[str, int], decoded: Decoded) -> None:
         """Write the pictures of a block's readable images; `numbers` is by their ids."""
-        how, calibration = self.model.preprocessings[self.model.mapped], self.model.facts.calibration
+        how, calibration = (
+            self.model.preprocessings[self.model.mapped],
+            self.model.facts.calibration,
+        )
         start = (how.steps.size - how.resolution) // 2
         scored = slice(start, start + how.resolution)
         pixels_scored = decoded.seen[self.model.mapped][:, scored, scored]
