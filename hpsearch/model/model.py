@@ -15,9 +15,9 @@ from hpsearch.config.spec import AxisValue, TrainingSpec
 from hpsearch.detectors.backbones.backbone import Backbone, load_backbone
 from hpsearch.detectors.base import Detector, ImageView, Setup, faults_of, load_detector
 from hpsearch.errors import SpecError, WeightsError
+from hpsearch.evaluation.averaging import averaged_scores
 from hpsearch.evaluation.threshold import conformal_p_values
 from hpsearch.io.text import printable
-from hpsearch.evaluation.averaging import averaged_scores
 from hpsearch.model.bundle import (
     AverageFacts,
     Calibration,
@@ -153,10 +153,10 @@ class Model(AnyModel):
 
 @dataclass(frozen=True, eq=False)
 class AverageModel(AnyModel):
-    """The weighted average of several models, the scores of each in units of its held-out normals.
+    """The weighted average of several models, each score in units of its held-out normals.
 
-    A map is the average of theirs in the units of their scores: 0 where a place is as a normal image
-    as a whole. Those without maps are left out, and so are those that see another part of an image
+    A map is the average of theirs in the units of their scores: 0 where a place is as a normal
+    image is as a whole. Those without maps are left out, and so are those that see another part of an image
     than the first with maps; the others are resized to the largest.
 
     Attributes:

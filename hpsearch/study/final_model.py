@@ -1,4 +1,4 @@
-"""What a final model needs beside its training: the training's own model, its facts, a threshold."""
+"""What a final model needs beside its training: the tensors, the facts, a threshold."""
 
 import shutil
 
@@ -17,7 +17,7 @@ from hpsearch.study.inputs import StudyInputs
 
 
 def forget_without_model(folder: RunDir, task: Task, listener: Listener) -> None:
-    """Remove a final training whose scores are on disk and whose model is not, to train it again."""
+    """Remove a training whose scores are on disk and whose model is not, to train it again."""
     place = folder.tasks / task.digest
     if place.is_dir() and not model_is_whole(folder.tasks, task.digest):
         listener.note(f"{place / 'model'}: lost or damaged; training it again")

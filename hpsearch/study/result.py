@@ -1,6 +1,6 @@
 """The answer of a study: its choice trained on all normals, the figure beside what it must beat.
 
-On disk it is `final/<trial>/{result.json, model/}`, and `final/average/` where several are averaged.
+On disk it is `final/<trial>/{result.json, model/}`; an average of several is `final/average/`.
 """
 
 import json
