@@ -38,6 +38,12 @@ BUILT_IN: Mapping[str, str] = {
 }
 """Our detectors: where the class of each name is, which is imported when it is asked for."""
 
+FAMILIES: Mapping[str, str] = {
+    "anomalib:MODEL": "hpsearch.detectors.anomalib_models:detector_of",
+    "pyod:CLASS": "hpsearch.detectors.pyod_models:detector_of",
+}
+"""Detectors of other libraries: what makes the class of each from its name after the colon."""
+
 PLUG_INS = "hpsearch.detectors"
 """The entry point group in which other packages register theirs."""
 
@@ -200,13 +206,26 @@ def detector_names() -> tuple[str, ...]:
     return tuple(sorted({*BUILT_IN, *entry_points(group=PLUG_INS).names}))
 
 
+def is_of_family(name: str) -> bool:
+    """Whether a name is that of a detector of another library, such as `pyod:LOF`."""
+    return name.partition(":")[0] in {family.partition(":")[0] for family in FAMILIES}
+
+
 def load_detector(name: str) -> type[Detector]:
-    """The class of a detector of ours, or of one that another package registers.
+    """The class of a detector of ours, of another library, or of a package that registers one.
 
     Raises:
         SpecError: there is none of that name, or it cannot be imported, or another package
             registers one under a name of ours.
     """
+    for family, place in FAMILIES.items():
+        prefix = family.partition(":")[0] + ":"
+        if name.startswith(prefix):
+            module, function = place.split(":")
+            of_family: type[Detector] = getattr(import_module(module), function)(
+                name.removeprefix(prefix)
+            )
+            return of_family
     plug_ins = [
         found
         for found in entry_points(group=PLUG_INS, name=name)
@@ -223,7 +242,8 @@ def load_detector(name: str) -> type[Detector]:
         return ours
     if not plug_ins:
         raise SpecError(
-            f"detector {name!r}: none of that name; choose {', '.join(detector_names())}"
+            f"detector {name!r}: none of that name; choose "
+            f"{', '.join((*detector_names(), *FAMILIES))}"
         )
     with faults_of(name, "module"):
         theirs: type[Detector] = plug_ins[0].load()

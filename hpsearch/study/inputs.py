@@ -20,7 +20,7 @@ from hpsearch.config.space import (
     preprocessing_of,
 )
 from hpsearch.config.spec import MAX_SEED, DatasetSpec, StudySpec, TrainingSpec
-from hpsearch.datasets.pixels import Preprocessing, all_grey, load_pixels
+from hpsearch.datasets.pixels import Preprocessing, all_grey, load_variants
 from hpsearch.datasets.registry import DatasetRequest, load_dataset
 from hpsearch.datasets.table import Dataset
 from hpsearch.detectors.backbones.backbone import (
@@ -35,6 +35,7 @@ from hpsearch.detectors.base import (
     canonical_of,
     detector_names,
     faults_of,
+    is_of_family,
     load_detector,
     trains_on_labels,
 )
@@ -198,7 +199,7 @@ def load_inputs(
     """
     sections = (PREPROCESSING, *detector_names(), *spec.detectors)
     for section in spec.space:
-        if section not in sections:
+        if section not in sections and not is_of_family(section):
             raise SpecError(
                 f"space.{section:.60}: no such section; there are {', '.join(sections)}"
             )
@@ -236,19 +237,19 @@ def load_inputs(
         if trained_on:
             _require_same_labels(folder, split)
         _require_same_folds(folder, split, dataset)
-    shown: dict[str, None] = {}  # a line each, once for all variants
+    shown: list[str] = []
+    variants = load_variants(
+        dataset,
+        sorted({preprocessing_of(params) for _, params in configurations}, key=repr),
+        cache_dir=cache_dir,
+        workers=workers,
+        progress=listener.progress,
+        note=shown.append,
+    )
     files: dict[Preprocessing, Path] = {}
-    for variant in sorted({preprocessing_of(params) for _, params in configurations}, key=repr):
-        pixels = load_pixels(
-            dataset,
-            variant,
-            cache_dir=cache_dir,
-            workers=workers,
-            progress=listener.progress,
-            note=shown.setdefault,
-        )
+    for variant, pixels in variants.items():
         if not isinstance(pixels, np.memmap) or pixels.filename is None:
-            raise TypeError("load_pixels must return a memory map of a file")
+            raise TypeError("load_variants must return memory maps of files")
         files[variant] = Path(pixels.filename)
     for line in (*dataset.notes, *shown, *(f"warning: {line}" for line in split.warnings)):
         listener.note(line)
