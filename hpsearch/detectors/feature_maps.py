@@ -97,7 +97,10 @@ class FeatureMaps:
         extractor = self._extractor(self.kept)
         shapes = self._computed(extractor, rows_of(images.pixels, np.arange(min(n, 1))))
         record = np.dtype(
-            [(layer, np.float32, tuple(maps.shape[i] for i in (2, 3, 1))) for layer, maps in shapes.items()]
+            [
+                (layer, np.float32, tuple(maps.shape[i] for i in (2, 3, 1)))
+                for layer, maps in shapes.items()
+            ]
         )
         key = json.dumps([self.backbone.digest, self.kept, self.resolution, images.key, "float32"])
         folder = self.cache_dir / "maps"
@@ -134,7 +137,9 @@ class FeatureMaps:
         extractor.to(self.device)
         return extractor.to(memory_format=torch.channels_last)
 
-    def _computed(self, extractor: FeatureExtractor, pixels: NDArray[np.uint8]) -> dict[str, Tensor]:
+    def _computed(
+        self, extractor: FeatureExtractor, pixels: NDArray[np.uint8]
+    ) -> dict[str, Tensor]:
         batch = torch.from_numpy(pixels).to(self.device)
         with torch.no_grad(), full_float32():
             return extractor(as_input(centre_crop(batch, self.resolution)))

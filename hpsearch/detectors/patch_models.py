@@ -202,7 +202,9 @@ def shrunk_covariance(
     trace = products.diagonal(dim1=1, dim2=2).sum(dim=1)
     across = (products @ mean[:, :, None])[:, :, 0]
     # The mean of |x - mean|⁴, multiplied out.
-    fourth = norms + 4 * (mean * (across - weighted)).sum(dim=1) + 2 * middle * trace - 3 * middle**2
+    fourth = (
+        norms + 4 * (mean * (across - weighted)).sum(dim=1) + 2 * middle * trace - 3 * middle**2
+    )
     scale = covariance.diagonal(dim1=1, dim2=2).mean(dim=1)
     squared = covariance.square().sum(dim=(1, 2))
     spread = (squared - channels * scale**2).clamp(min=0)

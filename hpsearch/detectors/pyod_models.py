@@ -1,8 +1,8 @@
-"""The detectors `pyod:CLASS`: outlier detectors of PyOD on pooled features of the frozen network."""
+"""The detectors `pyod:CLASS`: outlier detectors of PyOD on pooled features of a frozen network."""
 
 import inspect
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar
@@ -175,7 +175,7 @@ class PyODDetector:
         return vectors
 
 
-@lru_cache(maxsize=None)
+@cache
 def detector_of(model: str) -> type[Detector]:
     """The detector `pyod:MODEL`.
 
@@ -212,7 +212,7 @@ def detector_of(model: str) -> type[Detector]:
     return type(f"PyOD{model}", (PyODDetector,), {"name": name, "kind": kind, "axes": axes})
 
 
-def _unusable(kind: type) -> str | None:
+def _unusable(kind: Any) -> str | None:
     """Why a class of PyOD cannot be a detector here, None where it can."""
     needed = [
         name
@@ -222,7 +222,7 @@ def _unusable(kind: type) -> str | None:
     ]
     if needed:
         return f"its {needed[0]} has no default, and no axis can be one"
-    labels = inspect.signature(getattr(kind, "fit")).parameters.get("y")
+    labels = inspect.signature(kind.fit).parameters.get("y")
     if labels is not None and labels.default is labels.empty:
         return "it is fitted on labels"
     return None
