@@ -57,10 +57,12 @@ class SearchSpace:
     Attributes:
         branches: per detector its axes.
         canonical: see `Canonical`; each configuration stands for itself where none is given.
+        left_out: detectors that cannot be tried on these images.
     """
 
     branches: Mapping[str, Mapping[str, AxisChoices]]
     canonical: Canonical = field(default=_as_it_is, compare=False)
+    left_out: frozenset[str] = frozenset()
 
     @property
     def axes(self) -> Mapping[str, AxisChoices]:
@@ -79,6 +81,8 @@ class SearchSpace:
         """Every configuration, the last axis varying fastest; of those that are alike the first."""
         points: dict[str, Params] = {}
         for detector, axes in self.branches.items():
+            if detector in self.left_out:
+                continue
             for values in itertools.product(*axes.values()):
                 params = self.named(detector, dict(zip(axes, values, strict=True)))
                 points.setdefault(self.digest(params), params)

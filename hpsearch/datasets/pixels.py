@@ -1,10 +1,10 @@
-"""Decoded pixels: each preprocessing of a dataset is made once, then every training maps it."""
+"""Decoded pixels: each variant of a dataset is made once, then every training maps it."""
 
 import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from functools import partial
 from pathlib import Path
@@ -25,7 +25,7 @@ from hpsearch.datasets.reading import (
 from hpsearch.datasets.table import Dataset
 from hpsearch.datasets.window import Window
 from hpsearch.errors import DataError, SpecError
-from hpsearch.io.cache import check_disk_space, read_or_make
+from hpsearch.io.cache import check_disk_space, read_or_make_all
 from hpsearch.io.files import atomic_path, write_text_atomic
 from hpsearch.io.processes import Progress, in_order, silent
 from hpsearch.io.text import printable
@@ -118,30 +118,57 @@ def load_pixels(
     progress: Progress = silent,
     note: Callable[[str], None] = lambda line: None,
 ) -> Pixels:
-    """Memory map `(N, size, size, C)`, read-only, rows as in the table.
+    """The images in one variant, as `load_variants` gives it."""
+    return load_variants(
+        dataset,
+        [preprocessing],
+        cache_dir=cache_dir,
+        workers=workers,
+        progress=progress,
+        note=note,
+    )[preprocessing]
 
-    C is 1 when `greyscale` is asked for or every image is grey, else 3. Decoded on the first call,
-    in `workers` processes; later calls with the same data find the file, check it, and make it anew
-    where it is damaged. `note` is told which images are not taken as they are stored (turned, laid
-    on white, the first of several frames).
+
+def load_variants(
+    dataset: Dataset,
+    variants: Iterable[Preprocessing],
+    *,
+    cache_dir: Path,
+    workers: int = 1,
+    progress: Progress = silent,
+    note: Callable[[str], None] = lambda line: None,
+) -> dict[Preprocessing, Pixels]:
+    """Memory maps `(N, size, size, C)`, read-only, rows as in the table.
+
+    C is 1 when `greyscale` is asked for or every image is grey, else 3. Each image is decoded once
+    for all variants that are not there yet, in `workers` processes; later calls with the same data
+    find the files, check them, and make those anew that are damaged. `note` is told which images
+    are not taken as they are stored (turned, laid on white, the first of several frames).
 
     Raises:
         DataError: some images cannot be read (the first few are named, the others counted), or the
             cache folder has no room.
     """
-    what = [VERSION, dataset.fingerprint, asdict(preprocessing)]
-    key = hashlib.sha256(json.dumps(what).encode()).hexdigest()[:32]
-    target = cache_dir / "pixels" / f"{key}.npy"
-    pixels = read_or_make(
-        target, _read, lambda path: _write(path, dataset, preprocessing, workers, progress)
-    )
-    counts = ShownCounts()
-    # Only told: not worth decoding all again.
-    with contextlib.suppress(OSError, ValueError, TypeError):
-        counts = ShownCounts(**json.loads(_counts_file(target).read_text(encoding="utf-8")))
-    for line in counts.lines:
+    files: dict[Preprocessing, Path] = {}
+    for variant in variants:
+        what = [VERSION, dataset.fingerprint, asdict(variant)]
+        key = hashlib.sha256(json.dumps(what).encode()).hexdigest()[:32]
+        files[variant] = cache_dir / "pixels" / f"{key}.npy"
+
+    def make(missing: Sequence[Path]) -> None:
+        targets = {variant: file for variant, file in files.items() if file in missing}
+        _write(targets, dataset, workers, progress)
+
+    pixels = read_or_make_all(files.values(), _read, make)
+    told: dict[str, None] = {}  # the same of every variant
+    for file in files.values():
+        # Only told: not worth decoding all again.
+        with contextlib.suppress(OSError, ValueError, TypeError):
+            counts = ShownCounts(**json.loads(_counts_file(file).read_text(encoding="utf-8")))
+            told |= dict.fromkeys(counts.lines)
+    for line in told:
         note(line)
-    return pixels
+    return {variant: pixels[file] for variant, file in files.items()}
 
 
 def preprocess(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
@@ -259,34 +286,47 @@ def _read(path: Path) -> Pixels:
 
 
 def _write(
-    target: Path,
-    dataset: Dataset,
-    preprocessing: Preprocessing,
-    workers: int,
-    progress: Progress,
+    targets: Mapping[Preprocessing, Path], dataset: Dataset, workers: int, progress: Progress
 ) -> None:
-    """Write all images and their SHA-256, or read on to the end to know all that are bad."""
-    channels = _n_channels(dataset, preprocessing)
-    shape = (len(dataset.table), preprocessing.size, preprocessing.size, channels)
-    check_disk_space(target.parent, int(np.prod(shape)))
-    stored = partial(_stored, preprocessing=preprocessing, mode="L" if channels == 1 else "RGB")
+    """Write all images in each variant with their SHA-256, or read on to know all that are bad."""
+    is_grey = all(variant.greyscale for variant in targets) or all_grey(dataset)
+    modes: dict[Preprocessing, Literal["L", "RGB"]] = {
+        variant: "L" if is_grey or variant.greyscale else "RGB" for variant in targets
+    }
+    shapes = [
+        (len(dataset.table), variant.size, variant.size, len(mode))
+        for variant, mode in modes.items()
+    ]
+    folder = next(iter(targets.values())).parent
+    check_disk_space(folder, sum(int(np.prod(shape)) for shape in shapes))
     bad: list[str] = []
     facts: list[Shown] = []
-    digest = hashlib.sha256()
-    with atomic_path(target) as temporary, temporary.open("wb") as file:
-        # A full disk makes these writes raise; through a memory map it would kill the process.
-        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(file, header)
+    digests = [hashlib.sha256() for _ in targets]
+    with contextlib.ExitStack() as opened:
+        files = []
+        for target, shape in zip(targets.values(), shapes, strict=True):
+            temporary = opened.enter_context(atomic_path(target))
+            # A full disk makes these writes raise; through a memory map it would kill the process.
+            file = opened.enter_context(temporary.open("wb"))
+            header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(file, header)
+            files.append(file)
         for chunk in each_image(
-            dataset, stored, workers=workers, what="decoding", progress=progress
+            dataset,
+            partial(_stored, modes=modes),
+            workers=workers,
+            what="decoding",
+            progress=progress,
         ):
             bad += [result.message for result in chunk if isinstance(result, BadImage)]
             if not bad:
                 good = [result for result in chunk if not isinstance(result, BadImage)]
-                pixels = b"".join(image for image, _ in good)
-                digest.update(pixels)
-                file.write(pixels)
                 facts += [shown for _, shown in good]
+                of_a_variant = zip(*(images for images, _ in good), strict=True)
+                for images, digest, file in zip(of_a_variant, digests, files, strict=True):
+                    pixels = b"".join(images)
+                    digest.update(pixels)
+                    file.write(pixels)
         if len(bad) == 1:
             raise DataError(bad[0])
         if bad:
@@ -294,8 +334,10 @@ def _write(
             more = f" | and {len(bad) - _LISTED} more" if len(bad) > _LISTED else ""
             what = f"{len(bad)} images cannot be used: {listed}{more}"
             raise DataError(f"{printable(dataset.name)}: {what}")
-        file.write(digest.digest())
-        write_text_atomic(_counts_file(target), json.dumps(asdict(count_shown(facts))))
+        counts = json.dumps(asdict(count_shown(facts)))
+        for target, digest, file in zip(targets.values(), digests, files, strict=True):
+            file.write(digest.digest())
+            write_text_atomic(_counts_file(target), counts)
 
 
 def _counts_file(target: Path) -> Path:
@@ -303,24 +345,21 @@ def _counts_file(target: Path) -> Path:
     return target.with_suffix(".json")
 
 
-def _stored(image: Image.Image, preprocessing: Preprocessing, mode: str) -> tuple[bytes, Shown]:
-    pixels = preprocess(image, preprocessing).convert(mode).tobytes()
+def _stored(
+    image: Image.Image, modes: Mapping[Preprocessing, Literal["L", "RGB"]]
+) -> tuple[list[bytes], Shown]:
+    """The pixels in each variant."""
+    pixels = [preprocess(image, variant).convert(mode).tobytes() for variant, mode in modes.items()]
     return pixels, image.info.get("shown", Shown())
 
 
 def all_grey(dataset: Dataset) -> bool:
     """Whether no image has colours; one that cannot be read counts as grey."""
-    return _n_channels(dataset, Preprocessing(size=1)) == 1
-
-
-def _n_channels(dataset: Dataset, preprocessing: Preprocessing) -> int:
-    if preprocessing.greyscale:
-        return 1
     if dataset.arrays is not None:
-        return int(dataset.arrays.shape[3])
+        return int(dataset.arrays.shape[3]) == 1
     for position in range(len(dataset.table)):
         # A bad file is reported with all others when they are decoded.
         with contextlib.suppress(DataError):
             if read_mode(dataset.file(position)) == "RGB":
-                return 3
-    return 1
+                return False
+    return True

@@ -34,6 +34,7 @@ BUILT_IN: Mapping[str, str] = {
     "dpa": "hpsearch.detectors.dpa:PerceptualAutoencoder",
     "features": "hpsearch.detectors.pooled_features:FeaturesDetector",
     "patch": "hpsearch.detectors.patch:PatchDetector",
+    "few": "hpsearch.detectors.few:FewLabelsDetector",
 }
 """Our detectors: where the class of each name is, which is imported when it is asked for."""
 
@@ -77,6 +78,21 @@ class ImageView:
 
 
 @dataclass(frozen=True, eq=False)
+class LabelledView:
+    """Labelled anomalies that a training may see.
+
+    Attributes:
+        images: the anomalies.
+        groups: slide, patient or object of each.
+        types: of each.
+    """
+
+    images: ImageView
+    groups: tuple[str, ...]
+    types: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
 class Setup:
     """All that a detector is built from.
 
@@ -88,6 +104,8 @@ class Setup:
         seed: of everything random.
         device: as torch names it.
         cache_dir: folder that keeps what can be computed again.
+        labelled: anomalies to train on; None for every detector that does not say
+            `trains_on_labels`, and to load a model.
     """
 
     params: Params
@@ -97,6 +115,7 @@ class Setup:
     seed: int
     device: str
     cache_dir: Path
+    labelled: LabelledView | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,11 +136,13 @@ class Training:
 
 
 class Detector(Protocol):
-    """Fitted on normal images alone; scores rise with abnormality.
+    """Fitted on normal images; scores rise with abnormality.
 
     What a detector may have beside what stands here: `layer_axes(architecture)`, the choices of
     axes that name layers of a network; `canonical(params)`, the configuration that stands for all
-    that cannot differ from it; and `cost`, what scoring an image costs relative to others.
+    that cannot differ from it; `cost`, what scoring an image costs relative to others; and
+    `trains_on_labels`, True where it is fitted on the anomalies `Setup.labelled` too. No other
+    detector is given these.
     """
 
     axes: ClassVar[Mapping[str, AxisChoices]]
@@ -274,6 +295,15 @@ def size_of(name: str, params: Params) -> float | None:
     with faults_of(name, "size"):
         size = detector.size(params)
         return None if size is None else float(size)
+
+
+def trains_on_labels(name: str) -> bool:
+    """Whether a detector is fitted on labelled anomalies too.
+
+    Raises:
+        SpecError: as `load_detector`.
+    """
+    return bool(getattr(load_detector(name), "trains_on_labels", False))
 
 
 @contextmanager

@@ -4,8 +4,8 @@ import logging
 import os
 import shutil
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 from zipfile import BadZipFile
@@ -63,19 +63,46 @@ def read_or_make(
     Raises:
         DataError: it could not be written.
     """
-    try:
-        return read(target)
-    except _DAMAGE:
-        pass  # found out again by the one that may write, for others may have made it meanwhile
-    with sole_writer(target):
-        try:
-            return read(target)
-        except FileNotFoundError:
-            pass
-        except _DAMAGE as error:
-            _log.warning("%s: damaged (%s); made anew", printable(target), printable(error))
-        make(target)
-        return read(target)
+    return read_or_make_all([target], read, lambda missing: make(*missing))[target]
+
+
+def read_or_make_all(
+    targets: Iterable[Path],
+    read: Callable[[Path], _Content],
+    make: Callable[[Sequence[Path]], None],
+) -> dict[Path, _Content]:
+    """What is in several files of the cache, as `read_or_make`, with one call of `make`.
+
+    Args:
+        targets: the files.
+        read: gives the content of one.
+        make: writes those that are missing or damaged, each whole.
+
+    Raises:
+        DataError: they could not be written.
+    """
+    targets = tuple(targets)
+    found: dict[Path, _Content] = {}
+    for target in targets:
+        # Why not is found out by the one that may write: others may have made it meanwhile.
+        with suppress(*_DAMAGE):
+            found[target] = read(target)
+    absent = sorted(set(targets) - found.keys())
+    missing: list[Path] = []
+    with ExitStack() as locks:
+        for target in absent:  # in the same order everywhere: no two wait for each other
+            locks.enter_context(sole_writer(target))
+            try:
+                found[target] = read(target)
+            except FileNotFoundError:
+                missing.append(target)
+            except _DAMAGE as error:
+                _log.warning("%s: damaged (%s); made anew", printable(target), printable(error))
+                missing.append(target)
+        if missing:
+            make(missing)
+            found |= {target: read(target) for target in missing}
+    return {target: found[target] for target in targets}
 
 
 def check_disk_space(folder: Path, needed: int) -> None:

@@ -10,6 +10,7 @@ from optuna.trial import FrozenTrial
 
 from hpsearch.config.space import DETECTOR, configuration, describe
 from hpsearch.config.spec import AxisValue, Criterion, StudySpec
+from hpsearch.detectors.base import trains_on_labels
 from hpsearch.errors import StudyError
 from hpsearch.evaluation.selection import varied_axes
 from hpsearch.evaluation.stored_scores import StoredScores, read_scores
@@ -109,7 +110,9 @@ def read_study_data(folder: RunDir, *, progress: Progress = silent) -> StudyData
         study=load_study(folder.path),
         stored=stored,
         labelled=labelled,
-        roles=evaluation_roles(stored.table, labelled),
+        roles=evaluation_roles(
+            stored.table, labelled, trained_on=any(map(trains_on_labels, spec.detectors))
+        ),
         result=result,
         folds=_results(folder, facts_of(winner).tasks),
         finals=_results(folder, result.tasks),

@@ -190,6 +190,8 @@ def stored_folds(folder: RunDir, spec: StudySpec, space: SearchSpace) -> Configu
         task = read_task(folder.tasks, digest)
         if task["fold"] is None or task["n_folds"] != spec.search.n_folds:
             continue
+        if task.get("left_out_type") is not None:  # follows the search
+            continue
         if task["detector"] not in space.branches or task["seed"] != spec.search.seed:
             continue
         result = read_result(folder.tasks, digest)

@@ -42,6 +42,7 @@ from hpsearch.storage.database import mean_best_step, winner
 from hpsearch.storage.results import FoldResult, model_is_whole, read_result
 from hpsearch.storage.run_dir import RunDir
 from hpsearch.storage.trials import facts_of
+from hpsearch.study.heads import select_head
 from hpsearch.study.inputs import StudyInputs, at_work, load_inputs
 from hpsearch.study.result import (
     REFERENCES,
@@ -95,6 +96,8 @@ class FinalTraining:
     @cached_property
     def _selection(self) -> Selection:
         spec = self.inputs.spec
+        if self._stored.trained_on_labels:
+            return select_head(self.inputs, self._stored, self.engine, self.listener)
         return select(
             self._stored,
             self.inputs.labelled,

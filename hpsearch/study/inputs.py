@@ -20,7 +20,7 @@ from hpsearch.config.space import (
     preprocessing_of,
 )
 from hpsearch.config.spec import MAX_SEED, DatasetSpec, StudySpec, TrainingSpec
-from hpsearch.datasets.pixels import Preprocessing, all_grey, load_pixels
+from hpsearch.datasets.pixels import Preprocessing, all_grey, load_variants
 from hpsearch.datasets.registry import DatasetRequest, load_dataset
 from hpsearch.datasets.table import Dataset
 from hpsearch.detectors.backbones.backbone import (
@@ -37,11 +37,18 @@ from hpsearch.detectors.base import (
     faults_of,
     is_of_family,
     load_detector,
+    trains_on_labels,
 )
-from hpsearch.errors import SpecError, StudyError
+from hpsearch.errors import DataError, SpecError, StudyError
 from hpsearch.io.text import printable
 from hpsearch.protocol.folds import Fold
-from hpsearch.protocol.labels import EvaluationRoles, LabelledAnomalies, evaluation_roles
+from hpsearch.protocol.labels import (
+    EvaluationRoles,
+    LabelledAnomalies,
+    apart_from_labels,
+    evaluation_roles,
+    split_labels,
+)
 from hpsearch.protocol.protocol import StudySplit, split_images
 from hpsearch.search.engine import LocalEngine, Workers
 from hpsearch.search.events import Listener
@@ -104,6 +111,13 @@ class StudyInputs:
         seed = (self.spec.search.seed + run) % (MAX_SEED + 1)
         return self._task(*self.space.configuration(params), fold=None, seed=seed, steps=steps)
 
+    def left_out_tasks(self, params: Params, left_out_type: str) -> list[Task]:
+        """The tasks of all folds of a configuration that sees labelled anomalies, but this type."""
+        return [
+            replace(self.task(params, fold), left_out_type=left_out_type)
+            for fold in range(self.spec.search.n_folds)
+        ]
+
     def reference_tasks(self, params: Params) -> dict[str, Task]:
         """The reference rows, at the preprocessing of `params`."""
         _, own = self.space.configuration(params)
@@ -130,6 +144,7 @@ class StudyInputs:
             device="cpu",
             folds=self.folds,
             backbone_statistics=self.statistics_file,
+            labelled=self.labelled,
         )
 
     def _task(
@@ -157,6 +172,7 @@ class StudyInputs:
             statistics_digest=(
                 self.backbone.statistics_digest if params.get(AXIS) == NATURAL else None
             ),
+            labelled_digest=self.labelled.digest if trains_on_labels(detector) else None,
         )
 
 
@@ -201,7 +217,9 @@ def load_inputs(
     if folder is not None:
         dataset = folder.known_images(dataset)
     split = split_images(spec, dataset.table)
-    roles = evaluation_roles(dataset.table, split.labelled)
+    space = _without_idle_heads(space, split, dataset, listener)
+    trained_on = any(map(trains_on_labels, spec.detectors))
+    roles = evaluation_roles(dataset.table, split.labelled, trained_on=trained_on)
     if any(len(axes["greyscale"]) > 1 for axes in space.branches.values()) and all_grey(dataset):
         space = replace(space, canonical=_of_grey_images(space))
     backbone, statistics_file = backbone_of(spec, space, cache_dir, listener)
@@ -216,20 +234,22 @@ def load_inputs(
     if folder is not None:
         identity = identity_of(dataset, backbone, folds_digest=split.folds_digest)
         folder.require_same(split.spec, dataset.table, identity)
+        if trained_on:
+            _require_same_labels(folder, split)
         _require_same_folds(folder, split, dataset)
-    shown: dict[str, None] = {}  # a line each, once for all variants
+    shown: list[str] = []
+    variants = load_variants(
+        dataset,
+        sorted({preprocessing_of(params) for _, params in configurations}, key=repr),
+        cache_dir=cache_dir,
+        workers=workers,
+        progress=listener.progress,
+        note=shown.append,
+    )
     files: dict[Preprocessing, Path] = {}
-    for variant in sorted({preprocessing_of(params) for _, params in configurations}, key=repr):
-        pixels = load_pixels(
-            dataset,
-            variant,
-            cache_dir=cache_dir,
-            workers=workers,
-            progress=listener.progress,
-            note=shown.setdefault,
-        )
+    for variant, pixels in variants.items():
         if not isinstance(pixels, np.memmap) or pixels.filename is None:
-            raise TypeError("load_pixels must return a memory map of a file")
+            raise TypeError("load_variants must return memory maps of files")
         files[variant] = Path(pixels.filename)
     for line in (*dataset.notes, *shown, *(f"warning: {line}" for line in split.warnings)):
         listener.note(line)
@@ -259,6 +279,29 @@ def space_of(spec: StudySpec) -> SearchSpace:
     return build_space(
         spec, {name: axes_of(name, architecture) for name in spec.detectors}, canonical_of
     )
+
+
+def _without_idle_heads(
+    space: SearchSpace, split: StudySplit, dataset: Dataset, listener: Listener
+) -> SearchSpace:
+    """Leave out detectors that are trained on labels where these cannot be parted.
+
+    Raises:
+        DataError: the study has no other detector.
+    """
+    heads = frozenset(filter(trains_on_labels, space.branches))
+    if not heads:
+        return space
+    try:
+        for fold in range(len(split.folds)):
+            part = split_labels(dataset.table, split.labelled, fold=fold, n_folds=len(split.folds))
+            apart_from_labels(split.folds[fold], part, dataset.table)
+    except DataError as error:
+        if heads == space.branches.keys():
+            raise
+        listener.note(f"warning: without {', '.join(sorted(heads))}: {error}")
+        return replace(space, left_out=heads)
+    return space
 
 
 def _of_grey_images(space: SearchSpace) -> Canonical:
@@ -308,6 +351,20 @@ def at_work(
             yield engine
         finally:
             engine.close()
+
+
+def _require_same_labels(folder: RunDir, split: StudySplit) -> None:
+    """Refuse other labelled anomalies for a study whose detectors are trained on them.
+
+    Raises:
+        StudyError: trainings of the study have seen others.
+    """
+    if folder.spec_file.exists() and folder.spec().labels != split.spec.labels:
+        raise StudyError(
+            f"study {folder.path.name} in {printable(folder.path)}: it trains on its labelled "
+            "anomalies, and these are others; go on with the old settings, or give another "
+            "--study-name"
+        )
 
 
 def _require_same_folds(folder: RunDir, split: StudySplit, dataset: Dataset) -> None:

@@ -17,7 +17,7 @@ from hpsearch.config.space import Params
 from hpsearch.config.spec import Values
 from hpsearch.errors import StudyError, WeightsError
 from hpsearch.evaluation.auroc import Estimate, estimate, mean_auroc
-from hpsearch.evaluation.selection import CriterionChoice, LeftOutType, Selection
+from hpsearch.evaluation.selection import CriterionChoice, HeldOutType, LeftOutType, Selection
 from hpsearch.evaluation.threshold import ConformalThreshold, Flagging
 from hpsearch.io.files import remove_leftovers, write_directory_atomic, write_text_atomic
 from hpsearch.model.bundle import ModelFacts, read_bundle, write_bundle
@@ -212,10 +212,10 @@ def _result(values: dict[str, Any]) -> FinalResult:
     for name in ("fold_aurocs", "runs", "tasks"):
         values[name] = tuple(values[name])
     chosen = values.pop("verdict")
-    left_out = tuple(LeftOutType(**one) for one in chosen["left_out_types"])
-    values["selection"] = Selection(
-        **chosen | {"tied": tuple(chosen["tied"]), "left_out_types": left_out}
-    )
+    # Earlier versions trained no detector on labels.
+    for name, kind in (("left_out_types", LeftOutType), ("held_out_types", HeldOutType)):
+        chosen[name] = tuple(kind(**one) for one in chosen.get(name, ()))
+    values["selection"] = Selection(**chosen | {"tied": tuple(chosen["tied"])})
     if (flagging := values["flagging"]) is not None:
         threshold = ConformalThreshold(**flagging["threshold"])
         values["flagging"] = Flagging(**flagging | {"threshold": threshold})

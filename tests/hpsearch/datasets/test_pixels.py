@@ -20,6 +20,7 @@ from hpsearch.datasets.pixels import (
     Preprocessing,
     central_part,
     load_pixels,
+    load_variants,
     preprocess,
 )
 from hpsearch.datasets.table import Dataset
@@ -81,6 +82,118 @@ def test_second_call_maps_the_file_read_only(tmp_path: Path) -> None:
     assert isinstance(stored, np.memmap)
     assert not stored.flags.writeable
     assert len(stored_files(tmp_path / "pixels")) == 1
+
+
+VARIANTS = (
+    Preprocessing(8),
+    Preprocessing(20, greyscale=True),
+    Preprocessing(12, equalize=True, central_crop=0.8),
+    Preprocessing(16, fit="crop"),
+)
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the files that are decoded in this process, in order."""
+    names: list[str] = []
+    read = pixels.read_image
+
+    def reading(path: Path, **options: Any) -> Image.Image:
+        names.append(path.name)
+        return read(path, **options)
+
+    monkeypatch.setattr(pixels, "read_image", reading)
+    return names
+
+
+@pytest.mark.parametrize("images", [[noise(20, 30, 3), noise(9, 14)], [noise(20, 30), noise(9, 9)]])
+def test_each_image_is_decoded_once_for_all_variants(
+    tmp_path: Path, opened: list[str], images: list[Image.Image]
+) -> None:
+    dataset = make_dataset(tmp_path / "data", *images)
+    together = load_variants(dataset, VARIANTS, cache_dir=tmp_path / "together")
+    assert opened == ["0.png", "1.png"]
+    assert tuple(together) == VARIANTS
+    for variant in VARIANTS:
+        alone = load_pixels(dataset, variant, cache_dir=tmp_path / "alone")
+        np.testing.assert_array_equal(together[variant], alone)
+    one, other = (tmp_path / name / "pixels" for name in ("together", "alone"))
+    for suffix in ("npy", "json"):
+        files = sorted(one.glob(f"*.{suffix}"))
+        assert len(files) == len(VARIANTS)
+        for file in files:
+            assert file.read_bytes() == (other / file.name).read_bytes()
+
+
+def test_only_the_variants_that_are_missing_or_damaged_are_made(
+    tmp_path: Path, opened: list[str]
+) -> None:
+    dataset = make_dataset(tmp_path / "data", noise(20, 30, 3), noise(9, 14))
+    load_variants(dataset, VARIANTS[:3], cache_dir=tmp_path)
+    kept, damaged, gone = sorted((tmp_path / "pixels").glob("*.npy"))
+    before = kept.stat()
+    whole = damaged.read_bytes()
+    damaged.write_bytes(whole[:-1])
+    gone.unlink()
+    opened.clear()
+    load_variants(dataset, VARIANTS, cache_dir=tmp_path)
+    assert opened == ["0.png", "1.png"]
+    after = kept.stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    assert damaged.read_bytes() == whole
+    opened.clear()
+    load_variants(dataset, VARIANTS, cache_dir=tmp_path)
+    assert opened == []
+
+
+def test_variants_are_told_of_and_refused_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    glass = Image.new("RGBA", (9, 9), (9, 9, 9, 99))
+    told: list[str] = []
+    dataset = make_dataset(tmp_path / "data", glass)
+    load_variants(dataset, VARIANTS, cache_dir=tmp_path, note=told.append)
+    assert told == ["1 image transparent in part, laid on white"]
+    bad = make_dataset(tmp_path / "bad", noise(9, 9), b"", b"junk")
+    with pytest.raises(
+        DataError, match=r"^set: 2 images cannot be used: .*1\.png.*2\.png"
+    ) as caught:
+        load_variants(bad, VARIANTS, cache_dir=tmp_path / "cache")
+    assert str(caught.value).count("1.png") == 1
+
+
+def test_there_must_be_room_for_all_variants_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = make_dataset(tmp_path / "data", noise(9, 9))
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=15_000))
+    one, other = Preprocessing(100), Preprocessing(100, equalize=True)  # 10 kB each
+    with pytest.raises(DataError, match="are needed"):
+        load_variants(dataset, [one, other], cache_dir=tmp_path / "cache")
+    assert stored_files(tmp_path / "cache") == []
+    load_pixels(dataset, one, cache_dir=tmp_path / "cache")
+    load_variants(dataset, [one, other], cache_dir=tmp_path / "cache")
+
+
+def test_a_kill_half_way_leaves_no_variant(tmp_path: Path) -> None:
+    dataset = make_dataset(tmp_path / "data", *(noise(9, 9) for _ in range(70)))
+    code = (
+        "import os, sys; from pathlib import Path\n"
+        "sys.path.insert(0, sys.argv[2])\n"
+        "from test_pixels import *\n"
+        "folder = Path(sys.argv[1])\n"
+        "dataset = make_dataset(folder / 'data', *(noise(9, 9) for _ in range(70)))\n"
+        "load_variants(\n"
+        "    dataset, VARIANTS, cache_dir=folder / 'cache', progress=lambda *_: os._exit(9)\n"
+        ")\n"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path), str(Path(__file__).parent)]
+    assert subprocess.run(command, env={**os.environ}).returncode == 9
+    names = stored_files(tmp_path / "cache")
+    assert len(names) == len(VARIANTS)
+    assert all(name.startswith(".tmp-") for name in names)
+    load_variants(dataset, VARIANTS, cache_dir=tmp_path / "cache")
+    assert not [name for name in stored_files(tmp_path / "cache") if name.startswith(".tmp-")]
 
 
 def test_what_was_done_to_images_is_told_whenever_they_are_asked_for(tmp_path: Path) -> None:
