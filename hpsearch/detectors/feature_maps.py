@@ -8,11 +8,11 @@ maps of more than a few images in memory.
 
 import hashlib
 import json
-import logging
 import mmap
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,7 +32,6 @@ MOST_BYTES = 8 * 2**30
 
 _SPARE_BYTES = 2 * 2**30  # of the disk, left to others
 _PIXELS_A_PASS = 2**18  # 64 images of 64 px
-_log = logging.getLogger(__name__)
 
 
 class FeatureMaps:
@@ -142,7 +141,8 @@ class FeatureMaps:
     ) -> dict[str, Tensor]:
         batch = torch.from_numpy(pixels).to(self.device)
         with torch.no_grad(), full_float32():
-            return extractor(as_input(centre_crop(batch, self.resolution)))
+            maps: dict[str, Tensor] = extractor(as_input(centre_crop(batch, self.resolution)))
+            return maps
 
 
 def images_a_pass(resolution: int) -> int:
@@ -150,7 +150,7 @@ def images_a_pass(resolution: int) -> int:
     return max(1, min(64, _PIXELS_A_PASS // resolution**2))
 
 
-def rows_of(array: NDArray, rows: NDArray[np.intp]) -> NDArray:
+def rows_of(array: NDArray[Any], rows: NDArray[np.intp]) -> NDArray[Any]:
     """Some rows, in memory.
 
     A whole memory map is opened anew for them: what was read of a mapping counts as memory of the

@@ -177,9 +177,11 @@ class PatchDetector:
 
     def save(self, folder: Path) -> None:
         """The memory or the Gaussians, and which channels they are of."""
-        tensors = {"channels": self.vectors.channels} if self.kind == GAUSSIAN_POSITION else {}
-        saved = ("memory",) if self.kind == NEAREST else ("location", "whitening")
-        save_tensors(folder, tensors | {name: self._fitted.get_buffer(name) for name in saved})
+        names = ("memory",) if self.kind == NEAREST else ("location", "whitening")
+        tensors = {name: self._fitted.get_buffer(name) for name in names}
+        if self.kind == GAUSSIAN_POSITION:
+            tensors["channels"] = self.vectors.get_buffer("channels")
+        save_tensors(folder, tensors)
 
     @classmethod
     def load(cls, folder: Path, setup: Setup) -> "PatchDetector":
@@ -232,8 +234,10 @@ class PatchDetector:
         """Of the grid of the finest layer."""
         extractor = build_extractor(self.setup.backbone, self.layers)
         with torch.no_grad():
-            image = torch.zeros(1, 3, self.resolution, self.resolution)
-            return self.vectors(extractor(image))[0, :, :, 0].numel()
+            vectors: Tensor = self.vectors(
+                extractor(torch.zeros(1, 3, self.resolution, self.resolution))
+            )
+        return vectors.shape[1] * vectors.shape[2]
 
     def _batches(self, images: ImageView) -> Iterator[Tensor]:
         """The vectors `(n, H, W, C)` of the next few images.
@@ -281,7 +285,9 @@ def _usual_layers(architecture: Architecture) -> tuple[str, ...]:
 
 def _few_positions(vectors: Tensor) -> tuple[Tensor, ...]:
     """A batch in parts whose distances to a memory fit the cache of a processor."""
-    return vectors.split(max(1, _POSITIONS_AT_A_TIME // (vectors.shape[1] * vectors.shape[2])))
+    return torch.split(
+        vectors, max(1, _POSITIONS_AT_A_TIME // (vectors.shape[1] * vectors.shape[2]))
+    )
 
 
 class PatchVectors(nn.Module):
@@ -291,6 +297,8 @@ class PatchVectors(nn.Module):
         layers: in the order in which their channels are joined.
         channels: `(C,)`, which of the joined channels are kept; None for all.
     """
+
+    channels: Tensor | None
 
     def __init__(self, layers: tuple[str, ...], channels: Tensor | None = None) -> None:
         super().__init__()
@@ -305,7 +313,7 @@ class PatchVectors(nn.Module):
             means = avg_pool2d(maps[layer], 3, stride=1, padding=1, count_include_pad=False)
             joined.append(interpolate(means, size=grid, mode="bilinear"))
         vectors = torch.cat(joined, dim=1).permute(0, 2, 3, 1)
-        return vectors if self.channels is None else vectors[..., self.channels]
+        return vectors if self.channels is None else vectors.index_select(3, self.channels)
 
 
 class PooledDistances(nn.Module):

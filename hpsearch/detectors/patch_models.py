@@ -44,8 +44,8 @@ class NearestPatch(nn.Module):
         """Distance to the nearest of the memory, and which it is, `(P,)` each, of `(P, C)`."""
         memory, centre = self.get_buffer("memory"), self.get_buffer("centre")
         centred = vectors - centre
-        closest = torch.full((len(vectors),), torch.inf, device=vectors.device)
-        member = torch.zeros(len(vectors), dtype=torch.int64, device=vectors.device)
+        closest = torch.full_like(vectors[:, 0], torch.inf)
+        member = torch.zeros_like(closest, dtype=torch.int64)
         for start in range(0, len(memory), _MEMBERS_AT_A_TIME):
             part = slice(start, start + _MEMBERS_AT_A_TIME)
             squares = self.get_buffer("squares")[part]
@@ -70,27 +70,28 @@ class ReweightedMaximum(nn.Module):
     def __init__(self, patches: NearestPatch) -> None:
         super().__init__()
         self.patches = patches
-        memory = patches.get_buffer("memory")
-        n = min(N_NEIGHBOURS, len(memory))
-        around = [
-            torch.cdist(part, memory, compute_mode="donot_use_mm_for_euclid_dist")
-            .topk(n, dim=1, largest=False)
-            .indices
-            for part in memory.split(64)
-        ]
+        memory = patches.get_buffer("memory") - patches.get_buffer("centre")
+        around = []
+        for start in range(0, len(memory), _MEMBERS_AT_A_TIME):
+            distances = torch.cdist(memory[start : start + _MEMBERS_AT_A_TIME], memory)
+            distances.diagonal(start).fill_(-1)  # each comes first among its own neighbours
+            nearest = distances.topk(min(N_NEIGHBOURS, len(memory)), dim=1, largest=False)
+            around.append(nearest.indices)
         self.register_buffer("around", torch.cat(around))
 
     def forward(self, vectors: Tensor) -> Tensor:
         """`(N,)` of `(N, H, W, C)`."""
         positions = vectors.flatten(1, 2)  # (N, P, C)
-        distances, members = self.patches.nearest(vectors.flatten(0, 2))
-        highest, where = distances.view(positions.shape[:2]).max(dim=1)
-        farthest = positions.take_along_dim(where[:, None, None], dim=1)  # (N, 1, C)
-        member = members.view(positions.shape[:2]).take_along_dim(where[:, None], dim=1)[:, 0]
+        n_positions, channels = positions.shape[1:]
+        distances, members = self.patches.nearest(positions.flatten(0, 1))
+        if self.get_buffer("around").shape[1] == 1:  # its share would be all
+            return distances.view(-1, n_positions).amax(dim=1)
+        highest, where = distances.view(-1, n_positions).max(dim=1, keepdim=True)  # (N, 1)
+        farthest = positions.gather(1, where[:, :, None].expand(-1, -1, channels))  # (N, 1, C)
+        member = members.view(-1, n_positions).gather(1, where)[:, 0]
         neighbours = self.patches.get_buffer("memory")[self.get_buffer("around")[member]]
         to_neighbours = (neighbours - farthest).square().sum(dim=2).sqrt()  # (N, n)
-        to_all = torch.cat([highest[:, None], to_neighbours[:, 1:]], dim=1)
-        return highest * (1 - to_all.softmax(dim=1)[:, 0])
+        return highest[:, 0] * (1 - to_neighbours.softmax(dim=1)[:, 0])
 
 
 class GaussianPatches(nn.Module):

@@ -21,7 +21,7 @@ from dpa_core.batches import as_input
 from dpa_core.errors import ConfigError
 from dpa_core.features import Architecture, FeatureExtractor, full_float32
 from dpa_core.tensor_files import Form
-from hpsearch.config.space import Params
+from hpsearch.config.space import Params, layers_of
 from hpsearch.config.spec import AxisChoices, TrainingSpec
 from hpsearch.detectors.backbones.backbone import Backbone, build_extractor
 from hpsearch.detectors.base import (
@@ -39,41 +39,75 @@ from hpsearch.io.cache import read_or_make
 from hpsearch.io.files import atomic_path
 
 COLOUR_LAYER = "colour"
-"""The name of colour statistics where a layer is named."""
+COLOUR_PERCENTILES = "colour_percentiles"
+"""The names of colour statistics where a layer is named: mean and deviation of each channel, and
+the same beside percentiles."""
+PERCENTILES = (5, 25, 50, 75, 95)
+
+MEAN, MEAN_STD = "mean", "mean_std"
+POOLINGS = (MEAN, MEAN_STD)
+"""What is kept of each channel of a layer: its mean over positions, or its deviation too."""
 
 USUAL_LAYERS = ("r12", "r22", "r32", "r42")
 
+COLOURS = {COLOUR_LAYER: 2, COLOUR_PERCENTILES: 2 + len(PERCENTILES)}  # numbers a channel
 _IMAGES_A_PASS = 64
 
 
 class FeaturesDetector:
-    """Mahalanobis distance, nearest neighbours or isolation forest on one vector per image."""
+    """An outlier score on one vector per image."""
 
     axes: ClassVar[Mapping[str, AxisChoices]] = {
-        "kind": ("mahalanobis", "knn", "isolation_forest"),
-        "layer": USUAL_LAYERS,
+        "kind": ("mahalanobis", "knn", "isolation_forest"),  # or lof, gmm, kde, ocsvm, pca
+        "layer": USUAL_LAYERS,  # or several, such as `r32+r42`, whose vectors are joined
+        "pooling": (MEAN,),  # of a channel over positions; or `mean_std`
     }
+    cost: ClassVar[float] = 1.0
 
     def __init__(self, setup: Setup) -> None:
         self.setup = setup
-        self.layer = str(setup.params["layer"])
+        self.layers = layers_of(setup.params)
+        self.pooling = str(setup.params.get("pooling", MEAN))  # studies of before the axis
         self.kind = str(setup.params["kind"])
         self.scaler = StandardScaler()
         self.model: OutlierModel = OUTLIER_MODELS[self.kind](setup.seed)
         self.normals: Matrix = np.empty((0, 0))
 
     @staticmethod
+    def layer_axes(architecture: Architecture) -> Mapping[str, AxisChoices]:
+        """Each of a VGG's usual layers; of another network the deeper ones, and all together."""
+        names = architecture.layers
+        if set(USUAL_LAYERS) <= set(names):
+            return {"layer": USUAL_LAYERS}
+        return {"layer": (*names[-3:], "+".join(names)), "pooling": (MEAN_STD,)}
+
+    @staticmethod
+    def canonical(params: Params) -> Params:
+        """Without the pooling of before there was a choice, which is all that colour can have."""
+        no_choice = params.get("pooling") == MEAN or set(layers_of(params)) <= COLOURS.keys()
+        return {axis: value for axis, value in params.items() if axis != "pooling" or not no_choice}
+
+    @staticmethod
     def check(params: Params, architecture: Architecture, training: TrainingSpec) -> None:
         """Raise SpecError where a configuration cannot be built."""
-        if params["kind"] not in OUTLIER_MODELS:
-            raise SpecError(
-                f"space: kind must be one of {', '.join(OUTLIER_MODELS)}, got {params['kind']!r}"
-            )
-        if params["layer"] != COLOUR_LAYER:
-            try:
-                architecture.depth(str(params["layer"]))
-            except ConfigError as error:
-                raise SpecError(f"space: {error}, or colour") from None
+        pooling = params.get("pooling", MEAN)
+        for axis, value, choices in (
+            ("kind", params["kind"], OUTLIER_MODELS),
+            ("pooling", pooling, POOLINGS),
+        ):
+            if value not in choices:
+                raise SpecError(
+                    f"space: {axis} must be one of {', '.join(choices)}, got {value!r:.40}"
+                )
+        layers = layers_of(params)
+        if len(set(layers)) < len(layers):
+            raise SpecError(f"space: layer {params['layer']!r:.80} names one twice")
+        for layer in layers:
+            if layer not in COLOURS:
+                try:
+                    architecture.depth(layer)
+                except ConfigError as error:
+                    raise SpecError(f"space: {error}, or colour, colour_percentiles") from None
 
     @staticmethod
     def size(params: Params) -> None:
@@ -105,16 +139,13 @@ class FeaturesDetector:
 
     def graph(self) -> nn.Module:
         """Frozen network, pooling and distance as one network; a forest is none."""
-        distance = self.model.network()
-        if self.layer == COLOUR_LAYER:
-            vectors: nn.Module = ColourStatistics()
-        else:
-            vectors = PooledLayers(build_extractor(self.setup.backbone, (self.layer,)))
+        in_network = [layer for layer in self.layers if layer not in COLOURS]
+        extractor = build_extractor(self.setup.backbone, in_network) if in_network else None
         return PooledGraph(
-            vectors,
+            JoinedVectors(self.layers, extractor, self.pooling),
             torch.from_numpy(np.asarray(self.scaler.mean_)),
             torch.from_numpy(np.asarray(self.scaler.scale_)),
-            distance,
+            self.model.network(),
         )
 
     def save(self, folder: Path) -> None:
@@ -156,49 +187,70 @@ class FeaturesDetector:
     @property
     def _length(self) -> int:
         """Of the vector of an image."""
-        if self.layer == COLOUR_LAYER:
-            return 2 * int(self.setup.normals.pixels.shape[3])
-        return self.setup.backbone.architecture.channels(self.layer)
+        architecture, n_colours = (
+            self.setup.backbone.architecture,
+            self.setup.normals.pixels.shape[3],
+        )
+        return sum(
+            COLOURS[layer] * n_colours
+            if layer in COLOURS
+            else (1 + (self.pooling == MEAN_STD)) * architecture.channels(layer)
+            for layer in self.layers
+        )
 
     def _vectors(self, images: ImageView) -> Matrix:
-        vectors = pooled_features(
-            images,
-            self.layer,
-            self.setup.backbone,
-            device=self.setup.device,
-            cache_dir=self.setup.cache_dir,
-        )
+        setup = self.setup
+        found = [
+            pooled_features(
+                images,
+                layer,
+                setup.backbone,
+                pooling=self.pooling,
+                device=setup.device,
+                cache_dir=setup.cache_dir,
+            )
+            for layer in self.layers
+        ]
+        vectors = np.concatenate(found, axis=1)
         if not np.isfinite(vectors).all():
-            raise TaskError("non_finite", f"features of {self.layer} are not finite")
+            raise TaskError("non_finite", f"features of {'+'.join(self.layers)} are not finite")
         return vectors
 
 
 def pooled_features(
-    images: ImageView, layer: str, backbone: Backbone, *, device: str, cache_dir: Path
+    images: ImageView,
+    layer: str,
+    backbone: Backbone,
+    *,
+    pooling: str = MEAN,
+    device: str,
+    cache_dir: Path,
 ) -> NDArray[np.float64]:
-    """Feature vectors `(n, C)`.
+    """Feature vectors `(n, F)`.
 
     Args:
         images: which images.
-        layer: a VGG layer, averaged over positions, or `colour`: the mean and the standard
-            deviation of each colour channel.
+        layer: one of the network, or one of colour statistics.
         backbone: the network of the layers.
-        device: where it runs.
+        pooling: of the channels of a layer over its positions.
+        device: where the network runs.
         cache_dir: folder that keeps the vectors of all images of the variant, where it has a key.
     """
-    if layer == COLOUR_LAYER:
-        return colour_statistics(images.array())
+    if layer in COLOURS:
+        return colour_statistics(images.array(), layer)
     if images.key is None:
-        return _pooled(images.array(), (layer,), backbone, device)[layer].astype(np.float64)
-    # The usual layers come out of one pass, so that a search over layers costs no more than one.
-    layers = USUAL_LAYERS if layer in USUAL_LAYERS else (layer,)
-    key = json.dumps([backbone.digest, layers, images.key, "float32"])
+        found = _pooled(images.array(), (layer,), pooling, backbone, device)
+        return found[layer].astype(np.float64)
+    layers = _computed_together(layer, backbone.architecture.layers)
+    named = [backbone.digest, layers, images.key, "float32"]
+    key = json.dumps(named if pooling == MEAN else [*named, pooling])
     path = cache_dir / "pooled" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.npz"
     known = [name for name in layers if name in backbone.architecture.layers]
 
     def make(target: Path) -> None:
         with atomic_path(target) as partial:
-            np.savez(partial, **_pooled(images.pixels, known or layers, backbone, device))  # type: ignore[arg-type]
+            vectors = _pooled(images.pixels, known or layers, pooling, backbone, device)
+            np.savez(partial, **vectors)  # type: ignore[arg-type]
 
     def read(source: Path) -> NDArray[np.float32]:
         # Opened here, for numpy leaves a file open that is no zip file; it checks the layer's sum.
@@ -211,24 +263,32 @@ def pooled_features(
     return read_or_make(path, read, make)[images.positions].astype(np.float64)
 
 
-def colour_statistics(images: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Mean and standard deviation of each channel of `(n, H, W, C)`, as `(n, 2 C)`."""
-    found: NDArray[np.float64] = ColourStatistics()(torch.from_numpy(images))[COLOUR_LAYER].numpy()
+def colour_statistics(images: NDArray[np.uint8], layer: str = COLOUR_LAYER) -> Matrix:
+    """Statistics of each channel of `(n, H, W, C)`, as `(n, F)`."""
+    found: Matrix = ColourStatistics(layer)(torch.from_numpy(images)).numpy()
     return found
 
 
+def _computed_together(layer: str, names: Sequence[str]) -> tuple[str, ...]:
+    """The layers whose vectors come out of one pass, so that a search over them costs no more."""
+    if layer in USUAL_LAYERS:
+        return USUAL_LAYERS
+    return (layer,) if set(USUAL_LAYERS) & set(names) else tuple(names)
+
+
 def _pooled(
-    pixels: NDArray[np.uint8], layers: Sequence[str], backbone: Backbone, device: str
+    pixels: NDArray[np.uint8],
+    layers: Sequence[str],
+    pooling: str,
+    backbone: Backbone,
+    device: str,
 ) -> dict[str, NDArray[np.float32]]:
-    """Per layer the mean over positions, `(n, C)`."""
-    pooled = PooledLayers(build_extractor(backbone, layers))
+    """Per layer the vectors `(n, F)`."""
+    pooled = PooledLayers(build_extractor(backbone, layers), pooling)
     pooled.to(device)
     pooled.to(memory_format=torch.channels_last)
-    chunks: dict[str, list[NDArray[np.float32]]] = {
-        layer: [np.empty((0, backbone.architecture.channels(layer)), np.float32)]
-        for layer in pooled.extractor.layers
-    }
-    for start in range(0, len(pixels), _IMAGES_A_PASS):
+    chunks: dict[str, list[NDArray[np.float32]]] = {layer: [] for layer in pooled.extractor.layers}
+    for start in range(0, max(1, len(pixels)), _IMAGES_A_PASS):  # of none, for the shapes
         batch = torch.from_numpy(np.array(pixels[start : start + _IMAGES_A_PASS])).to(device)
         with torch.inference_mode(), full_float32():
             vectors = pooled(batch)
@@ -241,7 +301,7 @@ class PooledGraph(nn.Module):
     """From pixels to one vector per image, to its distance from the normal ones.
 
     Args:
-        vectors: uint8 `(N, S, S, C)` to the vectors `(N, F)` of one layer, under its name.
+        vectors: uint8 `(N, S, S, C)` to vectors `(N, F)`.
         mean, scale: `(F,)`, of the normal vectors.
         distance: scaled vectors `(N, F)` to scores `(N,)`.
     """
@@ -257,31 +317,71 @@ class PooledGraph(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Scores `(N,)` of uint8 `(N, S, S, C)`."""
-        (vectors,) = self.vectors(images).values()
         scores: Tensor = self.distance(
-            (vectors.double() - self.get_buffer("mean")) / self.get_buffer("scale")
+            (self.vectors(images) - self.get_buffer("mean")) / self.get_buffer("scale")
         )
         return scores
 
 
-class PooledLayers(nn.Module):
-    """The features of some layers, averaged over positions."""
+class JoinedVectors(nn.Module):
+    """The vectors of several layers side by side.
 
-    def __init__(self, extractor: FeatureExtractor) -> None:
+    Args:
+        layers: of the network or of colour, in the order in which they are joined.
+        extractor: of those that are of the network; None where there are none.
+        pooling: of their channels.
+    """
+
+    def __init__(
+        self, layers: Sequence[str], extractor: FeatureExtractor | None, pooling: str
+    ) -> None:
+        super().__init__()
+        self.layers = tuple(layers)
+        self.pooled = None if extractor is None else PooledLayers(extractor, pooling)
+        self.colours = nn.ModuleDict(
+            {layer: ColourStatistics(layer) for layer in layers if layer in COLOURS}
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """float64 `(N, F)` of uint8 `(N, S, S, C)`."""
+        found: dict[str, Tensor] = {} if self.pooled is None else self.pooled(images)
+        found = found | {layer: colour(images) for layer, colour in self.colours.items()}
+        return torch.cat([found[layer].double() for layer in self.layers], dim=1)
+
+
+class PooledLayers(nn.Module):
+    """The features of some layers, pooled over positions."""
+
+    def __init__(self, extractor: FeatureExtractor, pooling: str = MEAN) -> None:
         super().__init__()
         self.extractor = extractor
+        self.pooling = pooling
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Per layer `(N, F)` of uint8 `(N, S, S, C)`."""
+        """Per layer `(N, F)` of uint8 `(N, S, S, C)`: all means, then all deviations."""
         features = self.extractor(as_input(images))
-        return {layer: values.mean(dim=(2, 3)).float() for layer, values in features.items()}
+        vectors = {layer: values.mean(dim=(2, 3)).float() for layer, values in features.items()}
+        if self.pooling == MEAN:
+            return vectors
+        return {
+            layer: torch.cat([mean, features[layer].std(dim=(2, 3), correction=0).float()], dim=1)
+            for layer, mean in vectors.items()
+        }
 
 
 class ColourStatistics(nn.Module):
-    """Mean and standard deviation of each channel, as if they were a layer."""
+    """Mean and standard deviation of each channel, and perhaps percentiles, of one image each."""
 
-    def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """`(N, 2 C)` of uint8 `(N, S, S, C)`."""
+    def __init__(self, layer: str) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, images: Tensor) -> Tensor:
+        """`(N, F)` of uint8 `(N, S, S, C)`."""
         values = images.double() / 255
-        both = [values.mean(dim=(1, 2)), values.std(dim=(1, 2), correction=0)]
-        return {COLOUR_LAYER: torch.cat(both, dim=1)}
+        found = [values.mean(dim=(1, 2)), values.std(dim=(1, 2), correction=0)]
+        if self.layer == COLOUR_PERCENTILES:
+            ascending, _ = values.flatten(1, 2).sort(dim=1)
+            last = ascending.shape[1] - 1
+            found += [ascending[:, round(share / 100 * last)] for share in PERCENTILES]
+        return torch.cat(found, dim=1)

@@ -26,7 +26,13 @@ from hpsearch.evaluation.delong import (
 )
 from hpsearch.evaluation.stored_scores import StoredScores
 from hpsearch.evaluation.threshold import ConformalThreshold, conformal_threshold, on_one_scale
-from hpsearch.protocol.labels import EvaluationRoles, LabelledAnomalies, labelled_for_fold
+from hpsearch.protocol.folds import Positions
+from hpsearch.protocol.labels import (
+    EvaluationRoles,
+    LabelledAnomalies,
+    labelled_for_fold,
+    split_labels,
+)
 from hpsearch.storage.database import completed_trials, winner
 from hpsearch.storage.results import FoldResult, scores_at
 from hpsearch.storage.trials import facts_of
@@ -217,6 +223,23 @@ class LeftOutType:
 
 
 @dataclass(frozen=True)
+class HeldOutType:
+    """What a detector that is trained on labelled anomalies makes of one of their types.
+
+    Attributes:
+        name: of the type.
+        n_anomalies: how many labelled anomalies are of it.
+        seen: cross-validated AUC on it, by models that were trained on others of the type too.
+        unseen: the same by models that were trained on the other types alone.
+    """
+
+    name: str
+    n_anomalies: int
+    seen: float
+    unseen: float
+
+
+@dataclass(frozen=True)
 class Selection:
     """What was chosen by the labelled anomalies.
 
@@ -225,12 +248,15 @@ class Selection:
         sentence: the choice explained.
         tied: numbers of the trials that cannot be told from the best, the highest value first.
         left_out_types: each labelled type left out of the choice in turn; empty for a single type.
+        held_out_types: each labelled type left out of the training of the best detector that is
+            trained on labelled anomalies; empty for a single type, and where there is none such.
     """
 
     trial: int
     sentence: str
     tied: tuple[int, ...]
     left_out_types: tuple[LeftOutType, ...]
+    held_out_types: tuple[HeldOutType, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -332,16 +358,17 @@ def fold_scores(stored: StoredScores, labelled: LabelledAnomalies) -> FoldScores
     """The scores that the choice is made from: the labelled anomalies alone, by image and group."""
     columns = _columns(stored, labelled)
     n_folds = len(stored.normals)
+
+    def counted(fold: int) -> Positions:
+        if stored.trained_on_labels:
+            return split_labels(stored.table, labelled, fold=fold, n_folds=n_folds).scored
+        return labelled_for_fold(labelled, fold, n_folds)
+
     groups = stored.table["group"].to_numpy(dtype=object).astype(str)
     return FoldScores(
         normals=stored.normal_scores,
         anomalies=stored.pool_scores[:, :, columns],
-        scored=np.stack(
-            [
-                np.isin(labelled.positions, labelled_for_fold(labelled, fold, n_folds))
-                for fold in range(n_folds)
-            ]
-        ),
+        scored=np.stack([np.isin(labelled.positions, counted(fold)) for fold in range(n_folds)]),
         normal_groups=tuple(groups[positions] for positions in stored.normals),
         anomaly_groups=groups[labelled.positions],
     )
@@ -353,8 +380,12 @@ def held_out_scores(
     """Scores `(n,)` of all normals by the model of a trial's fold that was not trained on them.
 
     They are on the scale of the trial's final model (`hpsearch.evaluation.threshold.on_one_scale`).
+    Where models are trained on the labelled anomalies, no image tells their scales: scores are then
+    taken as they are, which for a classifier's log odds is one scale.
     """
     index = [one.number for one in stored.trials].index(trial)
+    if stored.trained_on_labels:
+        return np.concatenate([of_fold[index] for of_fold in stored.normal_scores])
     columns = _columns(stored, labelled)
     return on_one_scale(
         [of_fold[index] for of_fold in stored.normal_scores],

@@ -19,8 +19,13 @@ from hpsearch.errors import StudyError
 from hpsearch.io.processes import Progress, silent
 from hpsearch.protocol.folds import Positions
 from hpsearch.protocol.labels import anomaly_pool
-from hpsearch.storage.database import completed_trials, load_study, mean_best_step
-from hpsearch.storage.results import FoldResult, read_result, read_task, scores_at
+from hpsearch.storage.database import (
+    completed_trials,
+    load_study,
+    mean_best_step,
+    trials_with_labels,
+)
+from hpsearch.storage.results import FoldResult, read_result, read_task
 from hpsearch.storage.run_dir import RunDir
 from hpsearch.storage.trials import facts_of
 
@@ -35,7 +40,10 @@ _IN_COMMON = (
 
 @dataclass(frozen=True, eq=False)
 class StoredScores:
-    """Scores of every completed trial of a study; they rise with abnormality.
+    """Scores of the completed trials of a study; they rise with abnormality.
+
+    Models that were fitted on labelled anomalies score nothing that shares a group with these:
+    their scores of such images are NaN.
 
     Attributes:
         table: the image table of the study.
@@ -49,6 +57,9 @@ class StoredScores:
         fold_test_scores: `(C, F, T)` by the models of the folds.
         final_tasks: per trial, the digest of its first final training, None where there is none.
         final_test_scores: `(C, T)` by the models of these trainings, NaN where there is none.
+        trained_on_labels: whether these trials' models were fitted on labelled anomalies; a fold
+            then scores the part of the pool that is not NaN, see
+            `hpsearch.protocol.labels.split_labels`.
     """
 
     table: pd.DataFrame
@@ -61,6 +72,7 @@ class StoredScores:
     fold_test_scores: FloatArray
     final_tasks: tuple[str | None, ...] = ()
     final_test_scores: FloatArray = field(default_factory=lambda: np.empty((0, 0)))
+    trained_on_labels: bool = False
 
     @property
     def has_final(self) -> NDArray[np.bool_]:
@@ -69,18 +81,34 @@ class StoredScores:
 
 
 def read_scores(folder: RunDir, *, progress: Progress = silent) -> StoredScores:
-    """Load the scores of a study's completed trials.
+    """Load the scores of the trials that one may choose from (`completed_trials`).
+
+    Those of detectors that are trained on labelled anomalies are left to `read_heads`, but where a
+    study has no others.
 
     Raises:
         StudyError: there is no completed trial, or a result is gone or damaged.
     """
-    study, table = load_study(folder.path), read_table(folder)
-    n_folds = folder.spec().search.n_folds
-    trials = tuple(sorted(completed_trials(study), key=lambda trial: trial.number))
+    return _read(folder, completed_trials(load_study(folder.path)), progress)
+
+
+def read_heads(folder: RunDir, *, progress: Progress = silent) -> StoredScores | None:
+    """Load the scores of the completed trials that were trained on labelled anomalies, if any.
+
+    Raises:
+        StudyError: a result is gone or damaged.
+    """
+    heads = trials_with_labels(load_study(folder.path))
+    return _read(folder, heads, progress) if heads else None
+
+
+def _read(folder: RunDir, completed: list[FrozenTrial], progress: Progress) -> StoredScores:
+    table, n_folds = read_table(folder), folder.spec().search.n_folds
+    trials = tuple(sorted(completed, key=lambda trial: trial.number))
     for trial in trials:
         if (n_there := len(facts_of(trial).tasks)) != n_folds:
             raise StudyError(
-                f"study {study.study_name}: trial {trial.number} has {n_there} of "
+                f"study {folder.path.name}: trial {trial.number} has {n_there} of "
                 f"{n_folds} folds; run the same `hpsearch run` again to go on"
             )
     first_folds = [_result(folder, trials[0], digest) for digest in facts_of(trials[0]).tasks]
@@ -96,6 +124,7 @@ def read_scores(folder: RunDir, *, progress: Progress = silent) -> StoredScores:
         pool_scores=np.empty((len(trials), len(normals), len(pool))),
         test=test,
         fold_test_scores=np.empty((len(trials), len(normals), len(test))),
+        trained_on_labels=facts_of(trials[0]).trained_on_labels,
     )
     for number, trial in enumerate(trials):
         for fold, digest in enumerate(facts_of(trial).tasks):
@@ -104,7 +133,9 @@ def read_scores(folder: RunDir, *, progress: Progress = silent) -> StoredScores:
             scores.pool_scores[number, fold] = of_image[pool]
             scores.fold_test_scores[number, fold] = of_image[test]
         progress("reading scores", number + 1, len(trials))
-    arrays = (*scores.normal_scores, scores.pool_scores, scores.fold_test_scores)
+    arrays = [*scores.normal_scores]
+    if not scores.trained_on_labels:
+        arrays += [scores.pool_scores, scores.fold_test_scores]
     if missing := sum(int(np.isnan(array).sum()) for array in arrays):
         raise StudyError(
             f"{folder.tasks}: {missing} scores are missing, or folds differ between trials; "
@@ -134,7 +165,7 @@ def with_finals(scores: StoredScores, folder: RunDir) -> StoredScores:
     for number, final in enumerate(digests):
         if final is not None:
             result = _result(folder, scores.trials[number], final)
-            test_scores[number] = scores_at(result, scores.table, scores.test)
+            test_scores[number] = _by_position(result, scores.table)[scores.test]
     return replace(scores, final_tasks=digests, final_test_scores=test_scores)
 
 

@@ -89,7 +89,7 @@ def make_folds(
     barred = np.zeros((n_folds, normals.size), dtype=bool)
     if not split_groups:
         for fold, of_fold in enumerate(anomalies):
-            barred[fold] = _in_groups_of(table, normals, of_fold)
+            barred[fold] = in_groups_of(table, normals, of_fold)
     # Numbered by name, so that the folds of a group do not hang on the order of the rows.
     _, units = np.unique(table["group"].to_numpy(dtype=object)[normals], return_inverse=True)
     if split_groups:
@@ -116,12 +116,11 @@ def final_split(table: pd.DataFrame) -> Positions:
 def normals_beside(table: pd.DataFrame, anomalies: Positions) -> Positions:
     """Training normals that share a group with one of the anomalies, ascending positions."""
     normals = final_split(table)
-    return normals[_in_groups_of(table, normals, anomalies)]
+    return normals[in_groups_of(table, normals, anomalies)]
 
 
-def _in_groups_of(
-    table: pd.DataFrame, positions: Positions, others: Positions
-) -> NDArray[np.bool_]:
+def in_groups_of(table: pd.DataFrame, positions: Positions, others: Positions) -> NDArray[np.bool_]:
+    """Which of the images at `positions` share a group with one of `others`."""
     groups = table["group"]
     return groups.iloc[positions].isin(groups.iloc[others]).to_numpy(dtype=bool)
 

@@ -1,21 +1,25 @@
 """The label budget: which labelled anomalies a search may see, and what that leaves to test on.
 
-Positions are row numbers of the image table. Labelled anomalies are only ever scored, never
-trained on; they choose the configuration. Where the table has training anomalies they come from
-there, and the test side stays untouched. Where it has none (MVTec AD layout: anomalies only under
-test/) they are borrowed from the test side, and `evaluation_roles` keeps the final figure clean of
-them.
+Positions are row numbers of the image table. Labelled anomalies are scored and choose the
+configuration. Where the table has training anomalies they come from there, and the test side stays
+untouched. Where it has none (MVTec AD layout: anomalies only under test/) they are borrowed from
+the test side, and `evaluation_roles` keeps the final figure clean of them.
+
+No detector is trained on them but those that say so (`trains_on_labels`), and each of their
+trainings is judged by labelled anomalies that it saw nothing of: see `split_labels`.
 """
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 
 from hpsearch.errors import DataError, SpecError
-from hpsearch.protocol.folds import Positions
+from hpsearch.protocol.folds import Fold, Positions, in_groups_of
 
 AnomalyUse = Literal["shared", "partition"]
 
@@ -63,6 +67,27 @@ class LabelledAnomalies:
     types: tuple[str, ...]
     anomalies: AnomalyUse
     by_fold: tuple[Positions, ...] = ()
+
+    @cached_property
+    def digest(self) -> str:
+        """Names all that decides which training is fitted on which of them, 16 hex digits."""
+        lists = [part.tolist() for part in (self.positions, *self.by_fold)]
+        return hashlib.sha256(str(lists).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, eq=False)
+class LabelSplit:
+    """The labelled anomalies of one training of a detector that is fitted on some of them.
+
+    No image of one part shares a group with an image of the other.
+
+    Attributes:
+        trained: what it is fitted on.
+        scored: what it is judged by; none where it is fitted on all.
+    """
+
+    trained: Positions
+    scored: Positions
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,7 +172,109 @@ def labelled_for_fold(labelled: LabelledAnomalies, fold: int, n_folds: int) -> P
     return labelled.positions[fold::n_folds]
 
 
-def evaluation_roles(table: pd.DataFrame, labelled: LabelledAnomalies) -> EvaluationRoles:
+def parts_by_group(
+    table: pd.DataFrame, labelled: LabelledAnomalies, n_parts: int
+) -> tuple[Positions, ...]:
+    """The labelled anomalies in parts of whole groups: all of them, each in one part.
+
+    Groups are dealt the largest first, each to the part that has the fewest images of its types,
+    then the fewest images: as even as groups allow, and no part is empty. Fewer groups than
+    `n_parts` make as many parts as there are groups.
+    """
+    groups, of = np.unique(
+        table["group"].to_numpy(dtype=object)[labelled.positions], return_inverse=True
+    )
+    _, kinds = np.unique(
+        table["anomaly_type"].to_numpy(dtype=object)[labelled.positions], return_inverse=True
+    )
+    counts = np.zeros((groups.size, kinds.max() + 1), dtype=np.intp)
+    np.add.at(counts, (of, kinds), 1)
+    loads = np.zeros((min(n_parts, groups.size), counts.shape[1]), dtype=np.intp)
+    part_of = np.empty(groups.size, dtype=np.intp)
+    _, first = np.unique(of, return_index=True)  # of one size: in the order of the draw
+    for group in np.lexsort((first, -counts.sum(axis=1))):
+        part_of[group] = np.lexsort((loads.sum(axis=1), loads @ counts[group]))[0]
+        loads[part_of[group]] += counts[group]
+    return tuple(labelled.positions[part_of[of] == part] for part in range(len(loads)))
+
+
+def split_labels(
+    table: pd.DataFrame,
+    labelled: LabelledAnomalies,
+    *,
+    fold: int | None,
+    n_folds: int,
+    left_out_type: str | None = None,
+) -> LabelSplit:
+    """Which labelled anomalies a training is fitted on, and which it is judged by.
+
+    The anomalies are parted by group (`parts_by_group`); a fold is judged by its part and fitted on
+    the others. So each is scored by a model that saw neither it nor its group. Where there are
+    fewer groups than folds, folds take the parts in turn. Fold files that list the anomalies of
+    each fold are kept to: a fold is judged by those listed for it, and fitted on what is listed for
+    others and shares no group with these.
+
+    Args:
+        table: the image table.
+        labelled: all labelled anomalies.
+        fold: number of the fold; None for the training on everything, which nothing is left for.
+        n_folds: how many folds there are.
+        left_out_type: be judged by this type, and fitted on the others.
+
+    Raises:
+        DataError: none is left to train on.
+    """
+    every = labelled.positions
+    if left_out_type is not None:
+        scored = every[(table["anomaly_type"].iloc[every] == left_out_type).to_numpy()]
+    elif fold is None:
+        scored = np.empty(0, dtype=np.intp)
+    elif labelled.by_fold:
+        scored = labelled.by_fold[fold]
+    else:
+        parts = parts_by_group(table, labelled, n_folds)
+        scored = parts[fold % len(parts)]
+    trained = every[~in_groups_of(table, every, scored)]
+    if not trained.size:
+        what = f"of type {left_out_type}" if left_out_type else "that a fold is judged by"
+        raise DataError(
+            f"labelled anomalies: all {every.size} share a group with those {what}, so that none "
+            "is left to train on; label anomalies of other groups, or leave out detectors that are "
+            "trained on labels"
+        )
+    return LabelSplit(trained, scored)
+
+
+def apart_from_labels(fold: Fold, split: LabelSplit, table: pd.DataFrame) -> Fold:
+    """The fold without the normals that would tell one part of the labelled anomalies of the other.
+
+    Nothing is trained on, or held out, that shares a group with an anomaly that the training is
+    judged by; no normal is scored that shares one with an anomaly that it is fitted on.
+
+    Raises:
+        DataError: none is left to train on, or to score.
+    """
+    apart = Fold(
+        train=fold.train[~in_groups_of(table, fold.train, split.scored)],
+        early_stop=fold.early_stop[~in_groups_of(table, fold.early_stop, split.scored)],
+        scored=fold.scored[~in_groups_of(table, fold.scored, split.trained)],
+    )
+    for before, left, what in (
+        (fold.train, apart.train, "train on"),
+        (fold.scored, apart.scored, "score"),
+    ):
+        if before.size and not left.size:
+            raise DataError(
+                f"normals: all {before.size} that a fold would {what} share a group with labelled "
+                "anomalies; add normals of other groups, or leave out detectors that are trained "
+                "on labels"
+            )
+    return apart
+
+
+def evaluation_roles(
+    table: pd.DataFrame, labelled: LabelledAnomalies, *, trained_on: bool = False
+) -> EvaluationRoles:
     """Tell the test images apart: normals, and anomalies of seen and of unseen types.
 
     No drawn image is in any part. Labelled from the training side, the headline is every test
@@ -155,7 +282,8 @@ def evaluation_roles(table: pd.DataFrame, labelled: LabelledAnomalies) -> Evalua
     anomalies too, and the headline is the unseen types alone; where no image of another type is
     left, it is what remains of the seen ones (`unseen` is then empty, which a report must say).
     Normals stay even in a group with a drawn image: no normal of the test side takes part in the
-    search, and a drawn anomaly is never trained on.
+    search, and a drawn anomaly is trained on only where `trained_on` says that a detector is. Then
+    they leave too.
 
     Raises:
         DataError: no test normal or no test anomaly is left.
@@ -169,6 +297,8 @@ def evaluation_roles(table: pd.DataFrame, labelled: LabelledAnomalies) -> Evalua
         free &= ~groups.isin(groups.iloc[labelled.positions]).to_numpy()
     of_seen_type = table["anomaly_type"].isin(labelled.types).to_numpy()
     normals = np.flatnonzero(in_test & ~is_anomaly)
+    if trained_on:
+        normals = normals[~in_groups_of(table, normals, labelled.positions)]
     seen, unseen = np.flatnonzero(free & of_seen_type), np.flatnonzero(free & ~of_seen_type)
     headline = unseen if borrowed and unseen.size else np.flatnonzero(free)
     if not normals.size:

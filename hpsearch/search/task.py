@@ -2,7 +2,8 @@
 
 A task is pure and idempotent: the same task gives the same scores, and where its result is on disk
 it is read and not computed. The label budget is no part of it: which labelled anomalies count is
-chosen afterwards, from the stored scores.
+chosen afterwards, from the stored scores. Only where a detector is trained on labelled anomalies do
+these decide the result; then whatever shares a group with those of a training gets no score by it.
 """
 
 import hashlib
@@ -29,14 +30,17 @@ from hpsearch.detectors.backbones.backbone import Backbone, load_backbone
 from hpsearch.detectors.base import (
     Detector,
     ImageView,
+    LabelledView,
     Setup,
     checked_scores,
     checked_training,
     load_detector,
+    trains_on_labels,
 )
 from hpsearch.io.faults import failure_of
 from hpsearch.io.files import remove_leftovers
-from hpsearch.protocol.folds import Fold, Positions, final_split
+from hpsearch.protocol.folds import Fold, Positions, final_split, in_groups_of
+from hpsearch.protocol.labels import LabelledAnomalies, apart_from_labels, split_labels
 from hpsearch.storage.results import RECIPE, FoldResult, read_result, write_result
 
 
@@ -58,6 +62,10 @@ class Task:
         fold_digest: of the fold's positions, None for `fold` None.
         statistics_digest: of the channel statistics over natural images; None where the
             configuration takes none.
+        labelled_digest: of the labelled anomalies that trainings are fitted on; None for a detector
+            that sees none.
+        left_out_type: of labelled anomalies, that it is not fitted on but judged by; None for a
+            training of the search.
     """
 
     detector: str
@@ -72,12 +80,15 @@ class Task:
     steps: int | None = None
     fold_digest: str | None = None
     statistics_digest: str | None = None
+    labelled_digest: str | None = None
+    left_out_type: str | None = None
 
     def describe(self) -> dict[str, Any]:
         """Everything that decides the result, as plain values."""
         values = asdict(self) | {"training": self.training.model_dump(mode="json")}
-        if self.fold_digest is None:  # then it decides nothing
-            del values["fold_digest"]
+        for name in ("fold_digest", "labelled_digest", "left_out_type"):
+            if values[name] is None:  # then it decides nothing
+                del values[name]
         return values | {"params": dict(self.params), "recipe": RECIPE}
 
     @property
@@ -102,6 +113,7 @@ class TaskContext:
         folds: of the study; what trains on all normals needs none.
         backbone_statistics: file of the network's channel statistics, None for those that come with
             the weights.
+        labelled: of the study, for detectors that are trained on them.
     """
 
     table: pd.DataFrame
@@ -113,6 +125,7 @@ class TaskContext:
     device: str
     folds: tuple[Fold, ...] = ()
     backbone_statistics: Path | None = None
+    labelled: LabelledAnomalies | None = None
 
 
 def run_task(task: Task, context: TaskContext) -> FoldResult:
@@ -134,6 +147,22 @@ def _run(task: Task, context: TaskContext) -> FoldResult:
         torch.cuda.reset_peak_memory_stats(context.device)
     checkpoints = context.tasks / f".checkpoints-{task.digest}"
     images, every_normal = _Images(task, context), final_split(context.table)
+    if task.fold is None:
+        nothing = np.empty(0, dtype=np.intp)
+        fold = Fold(train=every_normal, early_stop=nothing, scored=nothing)
+    else:
+        fold = context.folds[task.fold]
+    trained = None  # labelled anomalies
+    if trains_on_labels(task.detector):
+        assert context.labelled is not None, "the context of a study has its labelled anomalies"
+        split = split_labels(
+            context.table,
+            context.labelled,
+            fold=task.fold,
+            n_folds=task.n_folds,
+            left_out_type=task.left_out_type,
+        )
+        fold, trained = apart_from_labels(fold, split, context.table), split.trained
     setup = Setup(
         params=task.params,
         training=task.training,
@@ -142,13 +171,9 @@ def _run(task: Task, context: TaskContext) -> FoldResult:
         seed=task.seed,
         device=context.device,
         cache_dir=context.cache_dir,
+        labelled=None if trained is None else images.labelled(trained, context.table),
     )
     detector: Detector = load_detector(task.detector)(setup)
-    if task.fold is None:
-        nothing = np.empty(0, dtype=np.intp)
-        fold = Fold(train=every_normal, early_stop=nothing, scored=nothing)
-    else:
-        fold = context.folds[task.fold]
     training = checked_training(
         detector.fit(
             images(fold.train),
@@ -159,7 +184,7 @@ def _run(task: Task, context: TaskContext) -> FoldResult:
     )
     result = FoldResult(
         digest=task.digest,
-        scores=_scores(detector, images, fold, context.table, seed=task.split_seed),
+        scores=_scores(detector, images, fold, context.table, trained, seed=task.split_seed),
         best_step=training.best_step,
         best_loss=training.best_loss,
         curve=training.curve,
@@ -167,6 +192,7 @@ def _run(task: Task, context: TaskContext) -> FoldResult:
         peak_memory_mb=_peak_memory_mb(context.device),
         device=torch.cuda.get_device_name(context.device) if on_gpu else context.device,
         notes=training.notes,
+        trained_on_labels=trained is not None,
     )
     save_model = detector.save if task.fold is None else None
     remove_leftovers(context.tasks / task.digest)
@@ -187,6 +213,11 @@ class _Images:
 
     def __call__(self, positions: Positions) -> ImageView:
         return ImageView(self.pixels, positions, self.key)
+
+    def labelled(self, positions: Positions, table: pd.DataFrame) -> LabelledView:
+        """Labelled anomalies to train on."""
+        rows = table.iloc[positions]
+        return LabelledView(self(positions), tuple(rows["group"]), tuple(rows["anomaly_type"]))
 
     def synthetic(self, positions: Positions, *, seed: int) -> ImageView:
         """Synthetic anomalies made of these images."""
@@ -210,19 +241,28 @@ def _backbone(name: str, weights: Path | None, statistics: Path | None) -> Backb
 
 
 def _scores(
-    detector: Detector, images: _Images, fold: Fold, table: pd.DataFrame, *, seed: int
+    detector: Detector,
+    images: _Images,
+    fold: Fold,
+    table: pd.DataFrame,
+    trained: Positions | None,
+    *,
+    seed: int,
 ) -> pd.DataFrame:
     """Scores of all images that training did not see, and of synthetic anomalies.
 
     A test image's role is `test`, whatever its label. The synthetic anomalies are made of the
     fold's scored normals; a training on all normals has none. Where fold files leak, a scored
-    normal that training saw is scored all the same, in that role alone.
+    normal that training saw is scored all the same, in that role alone. What shares a group with
+    the labelled anomalies `trained`, themselves among it, has no score.
     """
     role = pd.Series("", index=table.index)
     role[table["label"] == 1] = "anomaly"
     role[table["split"] == "test"] = "test"
     role.iloc[fold.early_stop] = "early_stop"
     role.iloc[fold.scored] = "normal"
+    if trained is not None:
+        role[in_groups_of(table, np.arange(len(table)), trained)] = ""
     positions = np.flatnonzero(role != "")
     scores = checked_scores(detector.score(images(positions)), len(positions))
     roles = role.to_numpy()[positions]

@@ -25,7 +25,7 @@ from hpsearch.config.space import Params
 from hpsearch.config.spec import CRITERIA, Criterion, Values
 from hpsearch.errors import TaskError
 from hpsearch.evaluation.auroc import auroc
-from hpsearch.protocol.labels import LabelledAnomalies, labelled_for_fold
+from hpsearch.protocol.labels import LabelledAnomalies, labelled_for_fold, split_labels
 from hpsearch.search.events import EndState, TrialReport
 from hpsearch.storage.results import FoldResult, scores_at
 from hpsearch.storage.trials import TrialFacts, facts_of
@@ -65,7 +65,11 @@ class Criteria:
     def __call__(self, result: FoldResult, fold: int) -> Values:
         """The values of fold number `fold`, to the bit the same from memory and from disk."""
         normals = result.of_role("normal")
-        positions = labelled_for_fold(self.labelled, fold, self.n_folds)
+        if result.trained_on_labels:
+            split = split_labels(self.table, self.labelled, fold=fold, n_folds=self.n_folds)
+            positions = split.scored
+        else:
+            positions = labelled_for_fold(self.labelled, fold, self.n_folds)
         return {
             "weak": auroc(normals, scores_at(result, self.table, positions)),
             "unsupervised": -fmean(normals),
@@ -139,6 +143,7 @@ class OpenTrial:
             best_steps=tuple(result.best_step for result in results),
             seconds=self.seconds,
             devices=tuple(sorted({result.device for result in results})),
+            trained_on_labels=any(result.trained_on_labels for result in results),
             failure=failure.reason if failure else None,
             failure_message=failure.message if failure else None,
             failure_traceback=failure.traceback if failure else (),

@@ -206,12 +206,17 @@ def load_study(run_dir: Path) -> optuna.Study:
 def completed_trials(study: optuna.Study) -> list[FrozenTrial]:
     """The trials that one may choose from: none that another program ended.
 
+    Those of detectors that are trained on labelled anomalies are among them where there are no
+    others: their values say nothing of types that no label showed, and flatter them beside trials
+    that saw none. See `trials_with_labels`.
+
     Raises:
         NothingCompletedError: there are none.
     """
     by_state = trials_of(study)
+    without = [one for one in by_state.completed if not facts_of(one).trained_on_labels]
     if by_state.completed:
-        return list(by_state.completed)
+        return without or list(by_state.completed)
     name = f"study {study.study_name}: no trial was completed"
     if not by_state.failed:
         raise NothingCompletedError(f"{name}; give it more time")
@@ -219,6 +224,11 @@ def completed_trials(study: optuna.Study) -> list[FrozenTrial]:
     raise NothingCompletedError(
         f"{name}: {why}; mend what failed and run the same command with --retry-failed"
     )
+
+
+def trials_with_labels(study: optuna.Study) -> list[FrozenTrial]:
+    """The completed trials of detectors that are trained on labelled anomalies; may be none."""
+    return [one for one in trials_of(study).completed if facts_of(one).trained_on_labels]
 
 
 def winner(study: optuna.Study, criterion: Criterion) -> FrozenTrial:

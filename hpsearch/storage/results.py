@@ -50,6 +50,8 @@ class FoldResult:
         peak_memory_mb: of the device on CUDA, else of the process.
         device: such as `cpu` or the name of a GPU.
         notes: what was out of the ordinary, a line each.
+        trained_on_labels: whether it was fitted on labelled anomalies too. What shares a group with
+            these has no row in `scores` then.
     """
 
     digest: str
@@ -61,6 +63,7 @@ class FoldResult:
     peak_memory_mb: float
     device: str
     notes: tuple[str, ...] = ()
+    trained_on_labels: bool = False
 
     def of_role(self, role: Role) -> NDArray[np.float64]:
         """Scores `(n,)` of the rows of one role."""
@@ -93,6 +96,8 @@ def write_result(
         "device": result.device,
         "notes": result.notes,
     }
+    if result.trained_on_labels:
+        facts["trained_on_labels"] = True
     with write_directory_atomic(tasks / result.digest) as folder:
         (folder / "task.json").write_text(json.dumps(task, indent=1, sort_keys=True))
         # Quoted, for the name of an image may hold any character, a carriage return too.

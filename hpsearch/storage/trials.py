@@ -38,6 +38,7 @@ class TrialFacts:
         best_steps: of these trainings.
         seconds: of training and scoring, over the folds.
         devices: that trained.
+        trained_on_labels: whether they were fitted on labelled anomalies too.
         failure: why it failed, a `hpsearch.errors.FailureReason`; None where it did not.
         failure_message: what happened, in one line.
         failure_traceback: where.
@@ -53,6 +54,7 @@ class TrialFacts:
     best_steps: tuple[int, ...] = ()
     seconds: float = 0.0
     devices: tuple[str, ...] = ()
+    trained_on_labels: bool = False
     failure: str | None = None
     failure_message: str | None = None
     failure_traceback: tuple[str, ...] = ()
@@ -78,6 +80,8 @@ class TrialFacts:
                 "seconds": self.seconds,
                 "devices": list(self.devices),
             }
+        if self.trained_on_labels:
+            attributes["trained_on_labels"] = True
         if self.failure is not None:
             attributes["failure"] = self.failure
         if self.failure_message is not None:
@@ -108,6 +112,7 @@ def facts_of(trial: FrozenTrial | optuna.Trial) -> TrialFacts:
         best_steps=tuple(attributes.get("best_steps", ())),
         seconds=attributes.get("seconds", 0.0),
         devices=tuple(attributes.get("devices", ())),
+        trained_on_labels=attributes.get("trained_on_labels", False),
         failure=attributes.get("failure"),
         failure_message=attributes.get("failure_message"),
         failure_traceback=tuple(attributes.get("failure_traceback", ())),

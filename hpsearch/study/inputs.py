@@ -12,6 +12,7 @@ from hpsearch.config.space import (
     NATURAL,
     PREPROCESSING,
     PREPROCESSING_AXES,
+    RESOLUTION,
     Canonical,
     Params,
     SearchSpace,
@@ -19,8 +20,8 @@ from hpsearch.config.space import (
     network_of,
     preprocessing_of,
 )
-from hpsearch.config.spec import MAX_SEED, DatasetSpec, StudySpec, TrainingSpec
-from hpsearch.datasets.pixels import Preprocessing, all_grey, load_variants
+from hpsearch.config.spec import AUTO, MAX_SEED, DatasetSpec, StudySpec, TrainingSpec
+from hpsearch.datasets.pixels import Preprocessing, all_grey, load_variants, usual_side
 from hpsearch.datasets.registry import DatasetRequest, load_dataset
 from hpsearch.datasets.table import Dataset
 from hpsearch.detectors.backbones.backbone import (
@@ -35,18 +36,26 @@ from hpsearch.detectors.base import (
     canonical_of,
     detector_names,
     faults_of,
+    is_of_family,
     load_detector,
+    trains_on_labels,
 )
-from hpsearch.errors import SpecError, StudyError
+from hpsearch.errors import DataError, SpecError, StudyError
 from hpsearch.io.text import printable
 from hpsearch.protocol.folds import Fold
-from hpsearch.protocol.labels import EvaluationRoles, LabelledAnomalies, evaluation_roles
+from hpsearch.protocol.labels import (
+    EvaluationRoles,
+    LabelledAnomalies,
+    apart_from_labels,
+    evaluation_roles,
+    split_labels,
+)
 from hpsearch.protocol.protocol import StudySplit, split_images
 from hpsearch.search.engine import LocalEngine, Workers
 from hpsearch.search.events import Listener
 from hpsearch.search.task import Task, TaskContext
 from hpsearch.storage.database import sole_writer_of
-from hpsearch.storage.results import RECIPE
+from hpsearch.storage.results import RECIPE, read_task
 from hpsearch.storage.run_dir import RunDir, environment, identity_of
 from hpsearch.study.result import REFERENCES
 
@@ -103,6 +112,13 @@ class StudyInputs:
         seed = (self.spec.search.seed + run) % (MAX_SEED + 1)
         return self._task(*self.space.configuration(params), fold=None, seed=seed, steps=steps)
 
+    def left_out_tasks(self, params: Params, left_out_type: str) -> list[Task]:
+        """The tasks of all folds of a configuration that sees labelled anomalies, but this type."""
+        return [
+            replace(self.task(params, fold), left_out_type=left_out_type)
+            for fold in range(self.spec.search.n_folds)
+        ]
+
     def reference_tasks(self, params: Params) -> dict[str, Task]:
         """The reference rows, at the preprocessing of `params`."""
         _, own = self.space.configuration(params)
@@ -129,6 +145,7 @@ class StudyInputs:
             device="cpu",
             folds=self.folds,
             backbone_statistics=self.statistics_file,
+            labelled=self.labelled,
         )
 
     def _task(
@@ -156,6 +173,7 @@ class StudyInputs:
             statistics_digest=(
                 self.backbone.statistics_digest if params.get(AXIS) == NATURAL else None
             ),
+            labelled_digest=self.labelled.digest if trains_on_labels(detector) else None,
         )
 
 
@@ -182,7 +200,7 @@ def load_inputs(
     """
     sections = (PREPROCESSING, *detector_names(), *spec.detectors)
     for section in spec.space:
-        if section not in sections:
+        if section not in sections and not is_of_family(section):
             raise SpecError(
                 f"space.{section:.60}: no such section; there are {', '.join(sections)}"
             )
@@ -200,7 +218,11 @@ def load_inputs(
     if folder is not None:
         dataset = folder.known_images(dataset)
     split = split_images(spec, dataset.table)
-    roles = evaluation_roles(dataset.table, split.labelled)
+    space = _without_idle_heads(space, split, dataset, listener)
+    trained_on = any(map(trains_on_labels, spec.detectors))
+    roles = evaluation_roles(dataset.table, split.labelled, trained_on=trained_on)
+    if spec.detector == AUTO:
+        space = _without_enlarging(space, dataset, listener)
     if any(len(axes["greyscale"]) > 1 for axes in space.branches.values()) and all_grey(dataset):
         space = replace(space, canonical=_of_grey_images(space))
     backbone, statistics_file = backbone_of(spec, space, cache_dir, listener)
@@ -215,6 +237,7 @@ def load_inputs(
     if folder is not None:
         identity = identity_of(dataset, backbone, folds_digest=split.folds_digest)
         folder.require_same(split.spec, dataset.table, identity)
+        _require_same_labels(folder, split)
         _require_same_folds(folder, split, dataset)
     shown: list[str] = []
     variants = load_variants(
@@ -258,6 +281,44 @@ def space_of(spec: StudySpec) -> SearchSpace:
     return build_space(
         spec, {name: axes_of(name, architecture) for name in spec.detectors}, canonical_of
     )
+
+
+def _without_idle_heads(
+    space: SearchSpace, split: StudySplit, dataset: Dataset, listener: Listener
+) -> SearchSpace:
+    """Leave out detectors that are trained on labels where these cannot be parted.
+
+    Raises:
+        DataError: the study has no other detector.
+    """
+    heads = frozenset(filter(trains_on_labels, space.branches))
+    if not heads:
+        return space
+    try:
+        for fold in range(len(split.folds)):
+            part = split_labels(dataset.table, split.labelled, fold=fold, n_folds=len(split.folds))
+            apart_from_labels(split.folds[fold], part, dataset.table)
+    except DataError as error:
+        if heads == space.branches.keys():
+            raise
+        listener.note(f"warning: without {', '.join(sorted(heads))}: {error}")
+        return replace(space, left_out=heads)
+    return space
+
+
+def _without_enlarging(space: SearchSpace, dataset: Dataset, listener: Listener) -> SearchSpace:
+    """Leave out resolutions for which most images would have to be enlarged."""
+    narrow = replace(space, side=usual_side(dataset))
+    sides = [
+        {int(one.configuration(params)[1][RESOLUTION]) for params in one.grid}
+        for one in (space, narrow)
+    ]
+    if left_out := sorted(sides[0] - sides[1]):
+        listener.note(
+            f"resolution {', '.join(map(str, left_out))} px: left out, for most images have "
+            f"{narrow.side} px or fewer"
+        )
+    return narrow
 
 
 def _of_grey_images(space: SearchSpace) -> Canonical:
@@ -307,6 +368,25 @@ def at_work(
             yield engine
         finally:
             engine.close()
+
+
+def _require_same_labels(folder: RunDir, split: StudySplit) -> None:
+    """Refuse other labelled anomalies than those that trainings of a study were fitted on.
+
+    Raises:
+        StudyError: these trainings would have to be repeated.
+    """
+    if not folder.spec_file.exists() or folder.spec().labels == split.spec.labels:
+        return
+    trained_on = {
+        read_task(folder.tasks, name).get("labelled_digest") for name in folder.task_digests()
+    }
+    if trained_on - {None, split.labelled.digest}:
+        raise StudyError(
+            f"study {folder.path.name} in {printable(folder.path)}: detectors of it were trained "
+            "on its labelled anomalies, and these are others; go on with the old settings, or give "
+            "another --study-name"
+        )
 
 
 def _require_same_folds(folder: RunDir, split: StudySplit, dataset: Dataset) -> None:

