@@ -101,6 +101,12 @@ class PerceptualAutoencoder:
         self.autoencoder: Autoencoder | None = None
 
     @staticmethod
+    def layer_axes(architecture: Architecture) -> Mapping[str, AxisChoices]:
+        """The paper's layers of a VGG; of another network its second and third."""
+        names = architecture.layers
+        return {} if {"r32", "r42"} <= set(names) else {"layers": names[1:3]}
+
+    @staticmethod
     def check(params: Params, architecture: Architecture, training: TrainingSpec) -> None:
         """Raise SpecError where a configuration cannot be built or trained."""
         try:

@@ -80,10 +80,12 @@ class PatchDetector:
 
     @staticmethod
     def layer_axes(architecture: Architecture) -> Mapping[str, AxisChoices]:
-        """One layer and two neighbours, of those in the middle of the network."""
-        first, second, *rest = _usual_layers(architecture)
-        pairs = zip((first, second), (second, *rest), strict=False)
-        return {"layer": (first, *(f"{one}+{other}" for one, other in pairs))}
+        """Of a VGG one layer and two neighbours; of another network its last but one, and two."""
+        if set(_VGG_LAYERS) <= set(architecture.layers):
+            first, second, third = _VGG_LAYERS
+            return {"layer": (first, f"{first}+{second}", f"{second}+{third}")}
+        before, last_but_one = architecture.layers[-3:-1]
+        return {"layer": (f"{before}+{last_but_one}", last_but_one)}
 
     @staticmethod
     def canonical(params: Params) -> Params:
