@@ -101,6 +101,16 @@ class PerceptualAutoencoder:
         self.autoencoder: Autoencoder | None = None
 
     @staticmethod
+    def layer_axes(architecture: Architecture) -> Mapping[str, AxisChoices]:
+        """The paper's layers of a VGG; of other networks the deepest at their strides, 4 and 8."""
+        usual = PerceptualAutoencoder.axes["layers"]
+        if set(usual) <= set(architecture.layers):
+            return {"layers": usual}
+        deepest = {architecture.stride(layer): layer for layer in architecture.layers}
+        layers = tuple(deepest[stride] for stride in (4, 8) if stride in deepest)
+        return {"layers": layers or architecture.layers[-1:]}
+
+    @staticmethod
     def check(params: Params, architecture: Architecture, training: TrainingSpec) -> None:
         """Raise SpecError where a configuration cannot be built or trained."""
         try:

@@ -3,13 +3,12 @@ from pathlib import Path
 
 import pytest
 
-from dpa_core.vgg import VGG19, VGG_MINI
 from hpsearch.config.space import build_space, preprocessing_of
 from hpsearch.config.spec import build_spec, parse_study, read_study, shipped_studies
-from hpsearch.detectors.backbones.backbone import load_backbone
+from hpsearch.detectors.backbones.backbone import architecture_of, load_backbone
 from hpsearch.detectors.base import load_detector
 from hpsearch.errors import SpecError
-from hpsearch.paper.ablation import ABLATION
+from hpsearch.paper.ablation import ABLATION, data_settings
 
 
 def test_the_quickstart_needs_only_what_is_bundled() -> None:
@@ -26,7 +25,7 @@ SINGLE = [name for name in shipped_studies() if name != ABLATION]
 @pytest.mark.parametrize("name", SINGLE)
 def test_every_point_of_a_shipped_study_can_be_built(name: str, detector: str) -> None:
     spec = build_spec({"study_name": name} | read_study(name), {"detector": detector})
-    architecture = {"vgg19": VGG19, "vgg-mini": VGG_MINI}[spec.backbone.name]
+    architecture = architecture_of(spec.backbone.name)
     kind = load_detector(detector)
     grid = build_space(spec, {spec.detector: kind.axes}).grid
     assert grid
@@ -36,6 +35,14 @@ def test_every_point_of_a_shipped_study_can_be_built(name: str, detector: str) -
 
 
 GREW = {"camelyon16": 16, "nih-ap": 8, "nih-pa": 8, "nih-subset": 8}  # from so many px
+
+
+@pytest.mark.parametrize("name", [*GREW, "cifar10", "svhn"])
+def test_the_studies_of_the_paper_name_its_network(name: str) -> None:
+    """Whatever the network is that other studies take."""
+    study = read_study(name)
+    assert study["backbone"] == {"name": "vgg19"}
+    assert data_settings(study)["backbone"] == {"name": "vgg19"}, "those of its ablation too"
 
 
 @pytest.mark.parametrize("name", SINGLE)
