@@ -1,4 +1,4 @@
-"""The detectors `pyod:CLASS`: outlier detectors of PyOD on pooled features of the frozen network."""
+"""The detectors `pyod:CLASS`: outlier detectors of PyOD on pooled features of a frozen network."""
 
 import inspect
 from collections.abc import Mapping
@@ -212,7 +212,7 @@ def detector_of(model: str) -> type[Detector]:
     return type(f"PyOD{model}", (PyODDetector,), {"name": name, "kind": kind, "axes": axes})
 
 
-def _unusable(kind: type) -> str | None:
+def _unusable(kind: Any) -> str | None:
     """Why a class of PyOD cannot be a detector here, None where it can."""
     needed = [
         name
