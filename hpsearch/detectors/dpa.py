@@ -28,16 +28,16 @@ from dpa_core.loss import ReconstructionLoss
 from dpa_core.score import MEAN, POOLS, Scorer, maps, score
 from hpsearch.config.space import AXIS, NATURAL, OWN, Params
 from hpsearch.config.spec import AxisChoices, TrainingSpec
-from hpsearch.detectors.backbones.backbone import (
-    build_extractor,
-    statistics_forms,
-    statistics_of,
-    statistics_tensors,
-)
+from hpsearch.detectors.backbones.backbone import build_extractor
 from hpsearch.detectors.backbones.statistics import (
     cached_statistics,
     compute_statistics,
     natural_statistics,
+)
+from hpsearch.detectors.backbones.weight_files import (
+    statistics_forms,
+    statistics_of,
+    statistics_tensors,
 )
 from hpsearch.detectors.base import (
     CURVE_COLUMNS,
