@@ -15,7 +15,7 @@ from hpsearch.config.spec import (
 from hpsearch.detectors.backbones.backbone import architecture_of, load_backbone
 from hpsearch.detectors.base import axes_of, load_detector
 from hpsearch.errors import SpecError
-from hpsearch.paper.ablation import ABLATION
+from hpsearch.paper.ablation import ABLATION, data_settings
 
 
 def _space(spec: StudySpec) -> SearchSpace:
@@ -50,6 +50,14 @@ def test_every_point_of_a_shipped_study_can_be_built(name: str, detector: str) -
 
 
 GREW = {"camelyon16": 16, "nih-ap": 8, "nih-pa": 8, "nih-subset": 8}  # from so many px
+
+
+@pytest.mark.parametrize("name", [*GREW, "cifar10", "svhn"])
+def test_the_studies_of_the_paper_name_its_network(name: str) -> None:
+    """Whatever the network is that other studies take."""
+    study = read_study(name)
+    assert study["backbone"] == {"name": "vgg19"}
+    assert data_settings(study)["backbone"] == {"name": "vgg19"}, "those of its ablation too"
 
 
 @pytest.mark.parametrize("name", SINGLE)
