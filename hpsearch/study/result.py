@@ -155,6 +155,11 @@ class FinalResult:
         """Under which it lies in the run directory."""
         return AVERAGE if self.members else self.trial
 
+    @property
+    def has_head(self) -> bool:
+        """Whether it averages a detector that is trained on labelled anomalies."""
+        return any(member.trained_on_labels for member in self.members)
+
     def in_words(self) -> str:
         """What the final model is: a configuration, or of what it is the average."""
         if not self.members:
