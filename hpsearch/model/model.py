@@ -58,6 +58,11 @@ class AnyModel(ABC):
         """The number of the preprocessing whose central part the maps cover."""
         return 0
 
+    @property
+    def maps_in_words(self) -> str | None:
+        """Of which detectors the maps are, where they are not of all."""
+        return None
+
     def score(self, images: Images) -> NDArray[np.float64]:
         """Anomaly scores `(N,)`.
 
@@ -191,6 +196,15 @@ class AverageModel(AnyModel):
         hows = [self.members[number].facts.preprocessing for number in self.with_maps]
         largest = max(hows, key=lambda how: how.resolution, default=self.preprocessings[0])
         return self.preprocessings.index(largest)
+
+    @property
+    def maps_in_words(self) -> str | None:
+        """Of which detectors the maps are, where they are not of all."""
+        n_with, n = len(self.with_maps), len(self.members)
+        if n_with in (0, n):
+            return None
+        names = ", ".join(dict.fromkeys(self.members[k].facts.detector for k in self.with_maps))
+        return f"maps are of {n_with} of the {n} detectors ({names}); the others give none that fit"
 
     def score_seen(self, seen: Seen) -> NDArray[np.float64]:
         """Scores `(n,)`."""

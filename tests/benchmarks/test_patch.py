@@ -8,7 +8,6 @@ HPSEARCH_SHARED names the folder of the real images, for anomalib; CONFIG picks 
 import os
 import subprocess
 import sys
-import tarfile
 import time
 from pathlib import Path
 
@@ -16,8 +15,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from sklearn.metrics import roc_auc_score
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.functional import avg_pool2d, interpolate
 
 from hpsearch.config.spec import TrainingSpec
