@@ -161,8 +161,8 @@ class AverageModel(AnyModel):
     """The weighted average of several models, each score in units of its held-out normals.
 
     A map is the average of theirs in the units of their scores: 0 where a place is as a normal
-    image is as a whole. Those without maps are left out, and so are those that see another part of an image
-    than the first with maps; the others are resized to the largest.
+    image is as a whole. Those without maps are left out, and so are those that see another part of
+    an image than the first with maps; the others are resized to the largest.
 
     Attributes:
         facts: of the bundle that it was read from.

@@ -168,7 +168,9 @@ class FinalResult:
         return f"{only}{' and '.join(named)}"
 
     def settings_of(self, member: Member) -> Params:
-        """The settings of a member that are not those of all."""
+        """The settings of a member that are not those of all; of a sole one all."""
+        if len(self.members) == 1:
+            return member.params
         return {
             axis: value
             for axis, value in member.params.items()

@@ -1,4 +1,4 @@
-"""A model that averages others: what it sees, its maps, its graph, and a bundle that was changed."""
+"""A model that averages others: what it sees, its maps, its graph, a bundle that was changed."""
 
 import hashlib
 import json
