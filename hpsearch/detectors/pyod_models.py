@@ -41,7 +41,7 @@ from hpsearch.errors import SpecError, TaskError
 _INSTALL = "detectors pyod:CLASS need PyOD; pip install 'hpsearch[pyod]'"
 _SEEDS = ("random_state", "random_seed")
 _NOT_SEARCHED = ("contamination", "n_jobs", "verbose", "device", *_SEEDS)
-_REFUSED = {
+REFUSED = {
     "DeepSVDD": "in PyOD 3.6 it scores like a network that was never trained",
 }
 _COMPARED = 8  # normals that show whether the score of one depends on the others
@@ -205,7 +205,7 @@ def detector_of(model: str) -> type[Detector]:
         raise SpecError(
             f"detector {name}: PyOD needs {error.name} for it; pip install {error.name}"
         ) from error
-    reason = _REFUSED.get(model) or _unusable(kind)
+    reason = REFUSED.get(model) or _unusable(kind)
     if reason is not None:
         raise SpecError(f"detector {name}: {reason}; choose another, such as pyod:LOF")
     axes = {LAYER: FeaturesDetector.axes[LAYER], **constructor_axes(kind, without=_NOT_SEARCHED)}
