@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from hpsearch.model.model import Model
+    from hpsearch.model.model import AnyModel
 
 __all__ = ["load"]
 
@@ -15,8 +15,8 @@ def load(
     runs: str | Path = "runs",
     device: str = "auto",
     backbone_weights: str | Path | None = None,
-) -> "Model":
-    """A trained model, ready to score images; see `hpsearch.model.model.Model`.
+) -> "AnyModel":
+    """A trained model, ready to score images; see `hpsearch.model.model.AnyModel`.
 
     Args:
         path: the model's folder `final/<trial>/model`, a run directory, or the name of a study.

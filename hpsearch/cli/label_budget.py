@@ -182,6 +182,11 @@ def _remarks(curves: BudgetCurves) -> list[str]:
             f"{curves.left_out} anomalies are never drawn: they share a group with normals that "
             "models were trained on"
         )
+    if curves.n_heads:
+        lines.append(
+            f"{curves.n_heads} configurations are left out: they are trained on the labelled "
+            "anomalies, so that a draw of others would be other trainings"
+        )
     if curves.borrowed:
         lines.append(
             "labelled anomalies come from the test images: what a draw uses, and types that it has "

@@ -70,7 +70,7 @@ def _examples(
     from hpsearch.reports.examples.store import read_examples
 
     try:
-        there = data.folder.examples(data.result.trial)
+        there = data.folder.examples(data.result.name)
         known = read_examples(there, key_of(data.result))
         if known is not None:
             return known, None

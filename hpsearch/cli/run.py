@@ -73,6 +73,7 @@ def run(
     max_steps: options.StepsOption = None,
     scale: options.ScaleOption = None,
     batch_size: options.BatchOption = None,
+    final: options.FinalOption = None,
     n_runs: options.FinalRunsOption = None,
     false_positive_rate: options.RateOption = None,
     device: options.DeviceOption = "auto",

@@ -77,6 +77,13 @@ ScaleOption = Annotated[
     typer.Option(help="Shortens every training in proportion, e.g. 0.01; above 0, up to 1."),
 ]
 BatchOption = Annotated[int | None, typer.Option(help="Images a training step.")]
+FinalOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Final model: single, average of the best few, or auto (average where the search is "
+        "over several detectors)."
+    ),
+]
 FinalRunsOption = Annotated[int | None, typer.Option(help="Final trainings, each with a seed.")]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 WorkersOption = Annotated[int | None, typer.Option(help="Processes that train.")]
@@ -114,6 +121,7 @@ _SETTINGS = {
     "split_groups": "search.split_groups",
     "max_steps": "training.max_steps",
     "batch_size": "training.batch_size",
+    "final": "final.model",
     "n_runs": "final.n_runs",
     "false_positive_rate": "final.false_positive_rate",
 }

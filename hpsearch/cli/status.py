@@ -17,7 +17,7 @@ from hpsearch.errors import UserError
 from hpsearch.io.cache import cache_dir
 from hpsearch.io.text import printable
 from hpsearch.storage.database import load_study
-from hpsearch.storage.run_dir import RunDir, damaged_study, find_study, list_studies
+from hpsearch.storage.run_dir import AVERAGE, RunDir, damaged_study, find_study, list_studies
 from hpsearch.storage.trials import message_of, reason_of, trials_of
 from hpsearch.study.result import read_winner
 
@@ -63,7 +63,8 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> Table:
         winner = "not yet"
         if row["winner"] is not None:
             trained = "" if row["final"] else ", its model is gone"
-            winner = f"{_figure(row['criterion'], row['winner_value'], row['winner'])}{trained}"
+            found = _figure(row["criterion"], row["winner_value"], row["winner"])
+            winner = f"{AVERAGE if row['winner'] == AVERAGE else found}{trained}"
         table.add_row(row["study"], counts, best, winner, row["params"])
     return table
 
@@ -77,8 +78,9 @@ def _figure(criterion: Criterion, value: float | None, trial: int | None) -> str
 def _row(folder: RunDir) -> dict[str, Any]:
     by_state = trials_of(load_study(folder.path))
     top = max(by_state.completed, key=lambda trial: (trial.value, -trial.number), default=None)
-    number = folder.winner() if folder.winner_file.exists() else None
-    winner = next((trial for trial in by_state.completed if trial.number == number), None)
+    name = folder.winner() if folder.winner_file.exists() else None
+    winner = next((trial for trial in by_state.completed if trial.number == name), None)
+    answer = name if winner or name == AVERAGE else None
     shown = winner or top
     return {
         "study": folder.path.name,
@@ -88,10 +90,10 @@ def _row(folder: RunDir) -> dict[str, Any]:
         "best": top.value if top else None,
         "best_trial": top.number if top else None,
         "best_params": describe(varied(top)) if top else "",
-        "winner": winner.number if winner else None,
+        "winner": answer,
         "winner_value": winner.value if winner else None,
         "params": describe(varied(shown)) if shown else "",
-        "final": winner is not None and folder.model(winner.number).is_dir(),
+        "final": answer is not None and folder.model(answer).is_dir(),
         "failures": [
             (trial.number, printable(f"{reason_of(trial)}: {message_of(trial)}"))
             for trial in by_state.failed

@@ -74,7 +74,10 @@ def summary_json(folder: RunDir, result: FinalResult, study: optuna.Study) -> di
         "choices": [asdict(choice) for choice in result.choices],
         "verdict": asdict(result.selection),
         "flagging": asdict(result.flagging) if result.flagging else None,
-        "model": str(folder.model(result.trial).absolute()),
+        "members": [asdict(member) for member in result.members],
+        "test_single": brief(result.single),
+        "price": asdict(result.price) if result.price else None,
+        "model": str(folder.model(result.name).absolute()),
     }
 
 
@@ -100,6 +103,9 @@ def print_summary(folder: RunDir, result: FinalResult, *, json: bool) -> None:
     console.print(_choices(result, criterion))
     console.print()
     console.print(_test_figures(result))
+    if result.members:
+        console.print()
+        console.print(_members(result))
     for line in _closing(folder, result, study):
         console.print(line, soft_wrap=True)
 
@@ -176,6 +182,8 @@ def _test_figures(result: FinalResult) -> Table:
         table.add_column(column)
     rows: list[tuple[str, Estimate | None]] = [("winner", result.test)]
     rows += [("  types seen in the search", result.seen), ("  types never seen", result.unseen)]
+    if result.single:
+        rows.append((f"trial {result.trial} alone", result.single))
     rows += list(result.references)
     for name, estimate in rows:
         if estimate is None:
@@ -186,6 +194,25 @@ def _test_figures(result: FinalResult) -> Table:
             f"{estimate.auroc:.3f}",
             estimate.interval_words(),
             f"{estimate.n_normal} + {estimate.n_anomaly}",
+        )
+    return table
+
+
+def _members(result: FinalResult) -> Table:
+    table = Table(
+        title="what the final model averages",
+        caption="scores in units of held-out normals: their median is 0, their deviation 1",
+    )
+    for column in ("trial", "detector", "configuration", "weight", "test AUC"):
+        table.add_column(column)
+    for member in result.members:
+        labels = " (trained on labels)" if member.trained_on_labels else ""
+        table.add_row(
+            str(member.trial),
+            f"{member.detector}{labels}",
+            describe(member.params),
+            f"{member.weight:.2f}",
+            f"{member.test.auroc:.3f}",
         )
     return table
 
@@ -203,11 +230,16 @@ def _closing(folder: RunDir, result: FinalResult, study: optuna.Study) -> list[s
             f"{100 * flagging.anomalies:.1f} % of the test anomalies"
         )
     lines = [
-        f"winner: {describe(result.params)}",
+        f"winner: {result.in_words()}",
         f"fitted on all training normals{f' for {result.steps} steps' if result.steps else ''}",
         f"test ROC AUC {test.auroc:.3f} (95 % interval {test.interval_words()})",
         threshold,
     ]
+    if price := result.price:
+        lines.append(
+            f"{price.average:.1f} ms an image, trial {result.trial} alone {price.single:.1f} ms "
+            f"({price.n_images} test images on this machine, {price.device})"
+        )
     if flagging and (warning := flagging.warning(test.n_normal)):
         lines.append(warning)
     if why := test.why_no_interval():
@@ -223,7 +255,7 @@ def _closing(folder: RunDir, result: FinalResult, study: optuna.Study) -> list[s
     return [
         *lines,
         f"study:  {folder.path}  (trials in {folder.database})",
-        f"model:  {folder.model(result.trial)}",
+        f"model:  {folder.model(result.name)}",
         "next:",
         *(f"  {command:<{width}}  # {what}" for command, what in steps),
     ]
@@ -235,7 +267,9 @@ def next_steps(folder: RunDir, study: optuna.Study) -> list[tuple[str, str]]:
     named = folder.path.name if _is_default(folder.path.parent) else str(folder.path)
     steps = [(f"hpsearch report {quote(named)}", "one page on all of it")]
     goes_on = folder.recipe == RECIPE
-    if spec.search.protocol == "clean":
+    trials = trials_of(study)
+    heads = [one for one in trials.completed if facts_of(one).trained_on_labels]
+    if spec.search.protocol == "clean" and len(heads) < len(trials.completed):
         budget = f"hpsearch label-budget {quote(named)}{'' if goes_on else ' --no-train'}"
         steps.append((budget, "what fewer or more labels would have bought"))
     if not goes_on or folder.path.name != spec.study_name:  # a copy, which is there to be read
@@ -243,10 +277,10 @@ def next_steps(folder: RunDir, study: optuna.Study) -> list[tuple[str, str]]:
     again = f"hpsearch run --study-name {spec.study_name}"
     if not _is_default(folder.path.parent):
         again += f" --runs {quote(str(folder.path.parent))}"
-    if (trials := _more_trials(study)) is not None:
-        steps.append((f"{again} --n-trials {trials}", "more configurations"))
+    if (more := _more_trials(study)) is not None:
+        steps.append((f"{again} --n-trials {more}", "more configurations"))
     drawn = spec.search.protocol == "clean" and spec.search.criterion == "weak"
-    if drawn and (labels := _more_labels(folder, spec)) is not None:
+    if drawn and not heads and (labels := _more_labels(folder, spec)) is not None:
         steps.append((f"{again}{labels}", "choose again by more labels; no fold is trained anew"))
     return steps
 

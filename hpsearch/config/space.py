@@ -18,8 +18,9 @@ Params = Mapping[str, AxisValue]
 """One configuration: a value for every axis of the space."""
 
 PREPROCESSING = "preprocessing"
+RESOLUTION = "resolution"
 PREPROCESSING_AXES: Mapping[str, AxisChoices] = {
-    "resolution": (32,),  # px, side of the image that the detector sees
+    RESOLUTION: (32,),  # px, side of the image that the detector sees
     "random_crop": (1.0,),  # side of a training crop as a fraction of the stored image
     # The switches stand last, for the last axis varies fastest in a grid.
     **{name: (STEPS[name],) for name in sorted(STEPS, key=lambda name: STEPS[name] is False)},
@@ -58,11 +59,14 @@ class SearchSpace:
         branches: per detector its axes.
         canonical: see `Canonical`; each configuration stands for itself where none is given.
         left_out: detectors that cannot be tried on these images.
+        side: of the images, in px: configurations that would enlarge them are not in the grid, but
+            for those of a detector's lowest resolution; None to leave none out.
     """
 
     branches: Mapping[str, Mapping[str, AxisChoices]]
     canonical: Canonical = field(default=_as_it_is, compare=False)
     left_out: frozenset[str] = frozenset()
+    side: int | None = None
 
     @property
     def axes(self) -> Mapping[str, AxisChoices]:
@@ -83,6 +87,10 @@ class SearchSpace:
         for detector, axes in self.branches.items():
             if detector in self.left_out:
                 continue
+            if self.side is not None:
+                sides = axes[RESOLUTION]
+                largest = max(self.side, min(map(int, sides)))
+                axes = {**axes, RESOLUTION: tuple(one for one in sides if int(one) <= largest)}
             for values in itertools.product(*axes.values()):
                 params = self.named(detector, dict(zip(axes, values, strict=True)))
                 points.setdefault(self.digest(params), params)

@@ -36,6 +36,9 @@ PickRule = Literal["best", "parsimonious"]
 """Which of the configurations that the labels cannot tell apart: the highest value, or the smallest
 bottleneck; see `hpsearch.evaluation.selection`."""
 
+FinalModel = Literal["auto", "single", "average"]
+"""One detector, or the average of several; `auto` averages where one is trained on the labels."""
+
 Protocol = Literal["clean", "official"]
 """Whose folds: drawn by group, or of published fold files; see `hpsearch.protocol.protocol`."""
 
@@ -53,6 +56,7 @@ EXECUTION_FIELDS = frozenset(
         "search.fold_timeout",
         "search.allow_leak",
         "search.pick",
+        "final.model",
         "final.n_runs",
         "final.false_positive_rate",
     }
@@ -209,6 +213,7 @@ class SearchSpec(_Model):
 class FinalSpec(_Model):
     """Trainings of the winner on all normals, and when it calls an image anomalous."""
 
+    model: FinalModel = "auto"
     n_runs: int = Field(1, ge=1)
     false_positive_rate: float = Field(0.05, gt=0, lt=1)  # share of normals that may be flagged
 

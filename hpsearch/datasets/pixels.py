@@ -19,8 +19,10 @@ from hpsearch.datasets.reading import (
     ShownCounts,
     count_shown,
     image_of,
+    is_dicom,
     read_image,
     read_mode,
+    read_size,
 )
 from hpsearch.datasets.table import Dataset
 from hpsearch.datasets.window import Window
@@ -34,6 +36,7 @@ VERSION = 2  # raise it with every change to the pixels that one preprocessing g
 IMAGES_A_JOB = 64  # of a process that decodes
 
 _LISTED = 5  # bad images that a message names
+_SAMPLED = 200  # images whose size is looked at
 
 Fit = Literal["crop", "stretch"]
 FITS: tuple[Fit, ...] = get_args(Fit)
@@ -351,6 +354,19 @@ def _stored(
     """The pixels in each variant."""
     pixels = [preprocess(image, variant).convert(mode).tobytes() for variant, mode in modes.items()]
     return pixels, image.info.get("shown", Shown())
+
+
+def usual_side(dataset: Dataset) -> int | None:
+    """The median over some of the images of the shorter side in px; None where none can be told."""
+    if dataset.arrays is not None:
+        return int(min(dataset.arrays.shape[1:3]))
+    sides = []
+    for position in np.unique(np.linspace(0, len(dataset.table) - 1, _SAMPLED).astype(int)):
+        path = dataset.file(int(position))
+        with contextlib.suppress(DataError):  # reported with all others when they are decoded
+            if not is_dicom(path):
+                sides.append(min(read_size(path)))
+    return int(np.median(sides)) if sides else None
 
 
 def all_grey(dataset: Dataset) -> bool:

@@ -177,6 +177,17 @@ def read_mode(path: Path) -> Literal["L", "RGB"]:
         return _target_mode(image)
 
 
+def read_size(path: Path) -> tuple[int, int]:
+    """Width and height of an image that is no DICOM, from the file's header alone.
+
+    Raises:
+        DataError: as `read_image`, as far as the header shows it.
+    """
+    check_regular_file(path)
+    with _opened(path) as image:
+        return image.size
+
+
 def is_image(path: Path) -> bool:
     """Whether the file at `path` begins as one of `IMAGE_FORMATS` or DICOM, whatever its name."""
     if not path.is_file():  # opening a FIFO would hang

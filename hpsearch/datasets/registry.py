@@ -10,7 +10,12 @@ from hpsearch.datasets.folders import is_class_folders, load_class_folders, load
 from hpsearch.datasets.histology.generate import SLIDE_COUNTS, TILES_PER_SLIDE
 from hpsearch.datasets.manifest import OBTAINED_SETS, Links, load_manifest, load_obtained
 from hpsearch.datasets.nih import NIH_SETS, MultiLabel, load_nih
-from hpsearch.datasets.synthetic import SYNTHETIC_NAME, load_synthetic_histology, stored_at
+from hpsearch.datasets.synthetic import (
+    HARD_NAME,
+    SYNTHETIC_NAME,
+    load_synthetic_histology,
+    stored_at,
+)
 from hpsearch.datasets.table import Dataset
 from hpsearch.datasets.torchvision_sets import (
     CIFAR10,
@@ -29,7 +34,12 @@ _OBTAINED = {source.name: source for source in OBTAINED_SETS}
 _NIH = {source.name: source for source in NIH_SETS}
 _CLASSES = (DIGITS_NAME, *_TORCHVISION)
 
-NAMES = (SYNTHETIC_NAME, DIGITS_NAME, *_TORCHVISION, *_OBTAINED, *_NIH)
+_SYNTHETIC = {
+    SYNTHETIC_NAME: "generated tiles of H&E-like tissue by slide; a type is a tumour slide",
+    HARD_NAME: "the same with faint tumours, and normal tiles that look like one in part",
+}
+
+NAMES = (*_SYNTHETIC, DIGITS_NAME, *_TORCHVISION, *_OBTAINED, *_NIH)
 
 
 @dataclass(frozen=True)
@@ -91,8 +101,10 @@ def load_dataset(
     """
     name = request.name
     _check_options(request)
-    if name == SYNTHETIC_NAME:
-        return load_synthetic_histology(seed=request.seed, cache_dir=cache_dir, progress=progress)
+    if name in _SYNTHETIC:
+        return load_synthetic_histology(
+            name, seed=request.seed, cache_dir=cache_dir, progress=progress
+        )
     if name == DIGITS_NAME:
         return load_digits(request.normal_class, seed=request.seed)
     if name in _TORCHVISION:
@@ -167,17 +179,20 @@ def dataset_infos(cache_dir: Path) -> list[DatasetInfo]:
     n_slides = {"normal": 0, "tumour": 0}
     for (_, kind), count in SLIDE_COUNTS.items():
         n_slides[kind] += count
-    folder, root = stored_at(cache_dir, seed=0), torchvision_root(cache_dir)
+    root = torchvision_root(cache_dir)
     return [
-        DatasetInfo(
-            SYNTHETIC_NAME,
-            "generated tiles of H&E-like tissue by slide; a type is a tumour slide",
-            n_slides["normal"] * TILES_PER_SLIDE,
-            n_slides["tumour"] * TILES_PER_SLIDE,
-            n_slides["tumour"],
-            folder.exists(),
-            _size(folder),
-            "generated on first use, no download",
+        *(
+            DatasetInfo(
+                name,
+                summary,
+                n_slides["normal"] * TILES_PER_SLIDE,
+                n_slides["tumour"] * TILES_PER_SLIDE,
+                n_slides["tumour"],
+                stored_at(cache_dir, 0, name).exists(),
+                _size(stored_at(cache_dir, 0, name)),
+                "generated on first use, no download",
+            )
+            for name, summary in _SYNTHETIC.items()
         ),
         DatasetInfo(
             DIGITS_NAME,

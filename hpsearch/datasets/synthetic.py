@@ -1,4 +1,4 @@
-"""`synthetic-histology`: generated on first use, then read from the cache."""
+"""The sets of drawn tissue: generated on first use, then read from the cache."""
 
 from pathlib import Path
 
@@ -15,25 +15,29 @@ from hpsearch.io.processes import Progress, silent
 from hpsearch.io.text import printable
 
 SYNTHETIC_NAME = "synthetic-histology"
+HARD_NAME = "synthetic-histology-hard"
 GENERATOR_VERSION = 1  # raise it with every change to the pixels that one seed gives
 
 _IMAGES, _TABLE = "images.npy", "table.csv"
 
 
 def load_synthetic_histology(
-    *, seed: int = 0, cache_dir: Path, progress: Progress = silent
+    name: str = SYNTHETIC_NAME, *, seed: int = 0, cache_dir: Path, progress: Progress = silent
 ) -> Dataset:
-    """The tiles of `seed`; their pixels stay on the disk, mapped read-only.
+    """The tiles of `seed`, of either name; their pixels stay on the disk, mapped read-only.
 
     Raises:
         DataError: the cached copy is damaged.
     """
-    folder = stored_at(cache_dir, seed)
+    folder = stored_at(cache_dir, seed, name)
     if not folder.exists():
         with sole_writer(folder):
             if not folder.exists():
                 table, arrays = histology.generate(
-                    seed=seed, workers=joblib.cpu_count(), progress=progress
+                    seed=seed,
+                    workers=joblib.cpu_count(),
+                    hard=name == HARD_NAME,
+                    progress=progress,
                 )
                 with write_directory_atomic(folder) as temporary:
                     table.to_csv(temporary / _TABLE, index=False)
@@ -44,9 +48,9 @@ def load_synthetic_histology(
     except (OSError, ValueError, EOFError) as error:
         what = f"is damaged ({printable(error)})"
         raise DataError(f"{printable(folder)}: {what}; delete it to generate it again") from error
-    return Dataset(SYNTHETIC_NAME, table, arrays=arrays)
+    return Dataset(name, table, arrays=arrays)
 
 
-def stored_at(cache_dir: Path, seed: int) -> Path:
+def stored_at(cache_dir: Path, seed: int, name: str = SYNTHETIC_NAME) -> Path:
     """The folder of the generated tiles; it exists when they are whole."""
-    return cache_dir / SYNTHETIC_NAME / f"v{GENERATOR_VERSION}-seed{seed}"
+    return cache_dir / name / f"v{GENERATOR_VERSION}-seed{seed}"

@@ -15,6 +15,8 @@ from typing import Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.spatial.distance import cdist
+from scipy.special import logsumexp
 from sklearn.covariance import LedoitWolf
 from sklearn.decomposition import PCA
 from sklearn.ensemble import IsolationForest
@@ -226,7 +228,11 @@ class KernelDensityEstimate:
 
 
 class OneClassMachine:
-    """How far outside the border of a one-class SVM, with scikit-learn's width of the kernel."""
+    """How far outside the border of a one-class SVM, with scikit-learn's width of the kernel.
+
+    The logarithm of the kernel's sum, 0 at the border: the sum itself is the same number for all
+    that lies far away, and the order is that of the decision function.
+    """
 
     def __init__(self, seed: int) -> None:
         self.machine = OneClassSVM(nu=_OUTSIDE)
@@ -236,15 +242,16 @@ class OneClassMachine:
         self.machine.fit(normals)
 
     def score(self, vectors: Matrix) -> Matrix:
-        """Distances from the border `(m,)`, negative inside."""
-        return -np.asarray(self.machine.decision_function(vectors))
+        """Negative logarithms `(m,)`, negative inside."""
+        squares = cdist(vectors, self.machine.support_vectors_, "sqeuclidean")
+        weights = self.machine.dual_coef_[0] / -self.machine.intercept_
+        return -np.asarray(logsumexp(-self.machine._gamma * squares, axis=1, b=weights))
 
     def network(self) -> nn.Module:
         """The kernel against every support vector."""
         return KernelBorder(
             torch.from_numpy(self.machine.support_vectors_),
-            torch.from_numpy(self.machine.dual_coef_[0]),
-            float(self.machine.intercept_[0]),
+            torch.from_numpy(self.machine.dual_coef_[0] / -self.machine.intercept_),
             float(self.machine._gamma),
         )
 
@@ -257,12 +264,12 @@ class PrincipalComponents:
         self.directions: Matrix = np.empty((0, 0))
 
     def fit(self, normals: Matrix) -> None:
-        """Keep the directions that explain most of the variance; none where there is none."""
+        """Keep the directions that explain most of the variance, and leave one out in any case."""
         self.location = normals.mean(axis=0)
         self.directions = np.empty((0, len(self.location)))
         if (normals != normals[0]).any():
             components = PCA(n_components=_EXPLAINED, svd_solver="full").fit(normals)
-            self.directions = components.components_
+            self.directions = components.components_[: len(self.location) - 1]
 
     def score(self, vectors: Matrix) -> Matrix:
         """Squared distances `(m,)`."""
@@ -366,22 +373,18 @@ class MixtureDensity(nn.Module):
 
 
 class KernelBorder(nn.Module):
-    """How far outside the border of a one-class SVM with a Gaussian kernel.
+    """How far outside the border of a one-class SVM with a Gaussian kernel, as a logarithm.
 
     Args:
         supports: support vectors `(M, F)`.
-        coefficients: `(M,)` of theirs.
-        intercept: of the decision function.
+        weights: `(M,)` of theirs, in units of the kernel's sum at the border.
         gamma: the kernel is exp(-gamma |x - y|²).
     """
 
-    def __init__(
-        self, supports: Tensor, coefficients: Tensor, intercept: float, gamma: float
-    ) -> None:
+    def __init__(self, supports: Tensor, weights: Tensor, gamma: float) -> None:
         super().__init__()
         self.register_buffer("supports", supports)
-        self.register_buffer("coefficients", coefficients)
-        self.intercept = intercept
+        self.register_buffer("logarithms", weights.log())
         self.gamma = gamma
 
     def forward(self, vectors: Tensor) -> Tensor:
@@ -392,5 +395,4 @@ class KernelBorder(nn.Module):
             - 2 * vectors @ supports.T
             + supports.square().sum(dim=1)
         )
-        kernel = torch.exp(-self.gamma * squares)
-        return -(kernel @ self.get_buffer("coefficients") + self.intercept)
+        return -torch.logsumexp(self.get_buffer("logarithms") - self.gamma * squares, dim=1)

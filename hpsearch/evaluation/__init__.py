@@ -3,4 +3,4 @@
 Answers: which configuration is best, how sure is that, and from which score on is an image flagged?
 """
 
-__all__ = ["auroc", "delong", "heads", "selection", "stored_scores", "threshold"]
+__all__ = ["auroc", "averaging", "delong", "heads", "selection", "stored_scores", "threshold"]

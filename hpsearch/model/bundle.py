@@ -1,5 +1,8 @@
 """The model bundle: a folder with `model.json` and the tensors that it names with their SHA-256.
 
+A model that averages others has theirs in `members/0`, `members/1` and so on, each an ordinary
+bundle, and names their `model.json` with its SHA-256.
+
 Nothing in it can run code, and nothing of it is used before the hashes are checked. Every file that
 lies in it must be named, or what is named by nobody would be used without a hash.
 """
@@ -7,9 +10,10 @@ lies in it must be named, or what is named by nobody would be used without a has
 import hashlib
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -19,6 +23,7 @@ from hpsearch.config.space import Params, preprocessing_of, statistics_in_words
 from hpsearch.config.spec import AxisValue
 from hpsearch.datasets.window import Window
 from hpsearch.errors import WeightsError
+from hpsearch.evaluation.averaging import Part
 from hpsearch.evaluation.threshold import conformal_threshold
 from hpsearch.io.files import write_directory_atomic, write_text_atomic
 from hpsearch.io.text import printable
@@ -30,6 +35,8 @@ if TYPE_CHECKING:  # these import torch, which a command that only reads need no
     from hpsearch.search.task import Task
 
 FACTS = "model.json"
+MEMBERS = "members"
+MAX_MEMBERS = 100
 MAX_JSON_BYTES = 64 * 1024**2  # about two million scores of calibration
 MAX_FILE_BYTES = 8 * 1024**3  # of a file that is named; larger ones are not even hashed
 
@@ -103,6 +110,36 @@ class ModelFacts(_Facts):
         return json.dumps(self.model_dump(mode="json"), indent=1)
 
 
+class MemberFacts(_Facts):
+    """One of the models of an average; its score s counts as weight * (s - location) / scale."""
+
+    weight: float = Field(gt=0, le=1)
+    location: float  # median of its held-out normals
+    scale: float = Field(gt=0)  # their spread
+    facts: Digest  # of its own model.json
+
+    @property
+    def part(self) -> Part:
+        """How its scores count."""
+        return Part(self.weight, self.location, self.scale)
+
+
+class AverageFacts(_Facts):
+    """A model that averages the scores of others, but for these."""
+
+    format: Literal["hpsearch average 1"] = "hpsearch average 1"
+    members: tuple[MemberFacts, ...] = Field(min_length=1, max_length=MAX_MEMBERS)
+    provenance: Provenance
+    calibration: Calibration | None = None  # of the average
+
+    def to_json(self) -> str:
+        """Text from which `model_validate_json` makes the same."""
+        return json.dumps(self.model_dump(mode="json"), indent=1)
+
+
+_Kind = TypeVar("_Kind", ModelFacts, AverageFacts)
+
+
 def model_facts(
     task: "Task",
     *,
@@ -170,7 +207,45 @@ def write_bundle(folder: Path, *, saved: Path, facts: ModelFacts) -> None:
         (partial / FACTS).write_text(text, encoding="utf-8")
 
 
-def read_bundle(folder: Path) -> ModelFacts:
+class SavedMember(NamedTuple):
+    """A model to average: what its detector saved, what its bundle says, and how it counts."""
+
+    saved: Path
+    facts: ModelFacts
+    part: Part
+
+
+def write_average(
+    folder: Path,
+    members: Sequence[SavedMember],
+    *,
+    provenance: Provenance,
+    calibration: Calibration | None,
+) -> None:
+    """Make the bundle `folder` of a model that averages others, whole or not at all.
+
+    Args:
+        folder: must not exist.
+        members: the others.
+        provenance: where the average came from.
+        calibration: of its scores.
+
+    Raises:
+        FileExistsError: `folder` exists.
+    """
+    with write_directory_atomic(folder) as partial:
+        of_members = []
+        for number, member in enumerate(members):
+            own = partial / MEMBERS / str(number)
+            write_bundle(own, saved=member.saved, facts=member.facts)
+            of_members.append(MemberFacts(**asdict(member.part), facts=_sha256(own / FACTS)))
+        facts = AverageFacts(
+            members=tuple(of_members), provenance=provenance, calibration=calibration
+        )
+        (partial / FACTS).write_text(facts.to_json(), encoding="utf-8")
+
+
+def read_bundle(folder: Path) -> ModelFacts | AverageFacts:
     """The facts of a bundle whose every file is as it was written.
 
     Raises:
@@ -178,19 +253,50 @@ def read_bundle(folder: Path) -> ModelFacts:
             that is not named.
     """
     try:
-        facts = _facts(folder)
-        for name, digest in facts.files.items():
-            _check_file(folder, name, digest)
-        # Hidden files are what a desktop or a killed write leaves; no detector saves one.
-        there = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
+        if (folder / MEMBERS).is_dir():
+            return _read_average(folder)
+        return _read_detector(folder)
     except OSError as error:
         raise _refused(folder, f"cannot be read ({error.strerror})") from error
-    if unnamed := there - facts.files.keys() - {FACTS}:
-        what = f"holds {min(unnamed)!r}, of which {FACTS} has no hash"
-        raise _refused(folder, what, mend="remove it, or copy the model anew")
+
+
+def member_folders(folder: Path, facts: AverageFacts) -> list[Path]:
+    """The bundles of the models that a bundle averages."""
+    return [folder / MEMBERS / str(number) for number in range(len(facts.members))]
+
+
+def _read_average(folder: Path) -> AverageFacts:
+    facts = _facts(folder, AverageFacts)
+    members = member_folders(folder, facts)
+    _require_only(folder, {FACTS, MEMBERS})
+    _require_only(folder / MEMBERS, {member.name for member in members})
+    windows = set()
+    for own, member in zip(members, facts.members, strict=True):
+        if own.is_symlink() or own.parent.is_symlink() or not own.is_dir():
+            raise _refused(folder, f"has no folder {MEMBERS}/{own.name} of its own")
+        _check_file(own, FACTS, member.facts)
+        windows.add(_read_detector(own).preprocessing.window)
+    if len(windows) > 1:
+        raise _refused(folder, "averages models that see images through different windows")
+    return facts
+
+
+def _read_detector(folder: Path) -> ModelFacts:
+    facts = _facts(folder, ModelFacts)
+    for name, digest in facts.files.items():
+        _check_file(folder, name, digest)
+    _require_only(folder, {FACTS, *facts.files})
     if not facts.files:
         raise _refused(folder, f"{FACTS} names no files")
     return facts
+
+
+def _require_only(folder: Path, names: set[str]) -> None:
+    # Hidden files are what a desktop or a killed write leaves; no detector saves one.
+    there = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
+    if unnamed := there - names:
+        what = f"holds {min(unnamed)!r}, of which {FACTS} has no hash"
+        raise _refused(folder, what, mend="remove it, or copy the model anew")
 
 
 def _check_file(folder: Path, name: str, digest: str) -> None:
@@ -228,14 +334,14 @@ def attach_calibration(folder: Path, calibration: Calibration) -> None:
     write_text_atomic(folder / FACTS, facts.to_json())
 
 
-def _facts(folder: Path) -> ModelFacts:
+def _facts(folder: Path, kind: type[_Kind]) -> _Kind:
     path = folder / FACTS
     if not path.is_file():
         raise _refused(folder, f"has no {FACTS}")
     if path.stat().st_size > MAX_JSON_BYTES:
         raise _refused(folder, f"{FACTS} has more than {MAX_JSON_BYTES >> 20} MB")
     try:
-        return ModelFacts.model_validate_json(path.read_bytes())
+        return kind.model_validate_json(path.read_bytes())
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "it"

@@ -35,6 +35,9 @@ AnyImage = str | Path | Image.Image | NDArray[Any]
 
 Images = NDArray[np.uint8] | Sequence[AnyImage]
 
+Seen = Sequence[NDArray[np.uint8]]
+"""The same n images after each of several preprocessings, each `(n, size, size, channels)`."""
+
 IMAGES_AT_A_TIME = 128  # in memory
 
 
@@ -114,8 +117,12 @@ def seen_of(image: Image.Image, how: PreprocessingFacts) -> NDArray[np.uint8]:
     return np.asarray(ready, dtype=np.uint8).reshape(how.shape)
 
 
-def chunks_as_seen(images: Images, how: PreprocessingFacts) -> Iterator[NDArray[np.uint8]]:
-    """All images, up to `IMAGES_AT_A_TIME` at a time, each `(n, size, size, channels)`.
+def chunks_as_seen(images: Images, hows: Sequence[PreprocessingFacts]) -> Iterator[Seen]:
+    """All images after each preprocessing, up to `IMAGES_AT_A_TIME` at a time, each opened once.
+
+    Args:
+        images: to open.
+        hows: of one window.
 
     Raises:
         DataError: as `as_seen`, or one image was given where several are expected.
@@ -126,7 +133,11 @@ def chunks_as_seen(images: Images, how: PreprocessingFacts) -> Iterator[NDArray[
         raise DataError("images: give an array (N, H, W, C) or a list of images, even of one")
     for start in range(0, len(images), IMAGES_AT_A_TIME):
         part: Iterable[AnyImage] = images[start : start + IMAGES_AT_A_TIME]
-        yield np.stack([as_seen(image, how) for image in part])
+        seen: list[list[NDArray[np.uint8]]] = []
+        for image in part:
+            shown = opened(image, hows[0])
+            seen.append([seen_of(shown, how) for how in hows])
+        yield [np.stack(of_how) for of_how in zip(*seen, strict=True)]
 
 
 def _of_array(array: NDArray[Any], how: PreprocessingFacts) -> Image.Image:

@@ -1,8 +1,10 @@
 """A trained model in memory: scores, p-values, flags and maps of images."""
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -13,19 +15,24 @@ from hpsearch.config.spec import AxisValue, TrainingSpec
 from hpsearch.detectors.backbones.backbone import Backbone, load_backbone
 from hpsearch.detectors.base import Detector, ImageView, Setup, faults_of, load_detector
 from hpsearch.errors import SpecError, WeightsError
+from hpsearch.evaluation.averaging import averaged_scores
 from hpsearch.evaluation.threshold import conformal_p_values
 from hpsearch.io.text import printable
-from hpsearch.model.bundle import Calibration, ModelFacts, read_bundle
-from hpsearch.model.images import Images, chunks_as_seen
+from hpsearch.model.bundle import (
+    AverageFacts,
+    Calibration,
+    ModelFacts,
+    member_folders,
+    read_bundle,
+)
+from hpsearch.model.images import Images, PreprocessingFacts, Seen, chunks_as_seen
 
 
-@dataclass(frozen=True, eq=False)
-class Model:
-    """A trained detector with its preprocessing; scores rise with abnormality.
+class AnyModel(ABC):
+    """A trained model, of one detector or of several; scores rise with abnormality.
 
     Attributes:
         facts: of the bundle that it was read from.
-        detector: fitted.
 
     Example:
         >>> import hpsearch
@@ -39,8 +46,17 @@ class Model:
         (1, 16, 16)
     """
 
-    facts: ModelFacts
-    detector: Detector
+    facts: ModelFacts | AverageFacts
+
+    @property
+    @abstractmethod
+    def preprocessings(self) -> tuple[PreprocessingFacts, ...]:
+        """What is done to an image, each way once; all have one window."""
+
+    @property
+    def mapped(self) -> int:
+        """The number of the preprocessing whose central part the maps cover."""
+        return 0
 
     def score(self, images: Images) -> NDArray[np.float64]:
         """Anomaly scores `(N,)`.
@@ -52,7 +68,7 @@ class Model:
         Raises:
             DataError: an image cannot be read.
         """
-        parts = [self.score_seen(seen) for seen in chunks_as_seen(images, self.facts.preprocessing)]
+        parts = [self.score_seen(seen) for seen in chunks_as_seen(images, self.preprocessings)]
         return np.concatenate(parts) if parts else np.empty(0)
 
     def maps(self, images: Images) -> NDArray[np.float32]:
@@ -64,8 +80,8 @@ class Model:
             DataError: an image cannot be read.
             SpecError: the detector has no maps.
         """
-        parts = [self.maps_seen(seen) for seen in chunks_as_seen(images, self.facts.preprocessing)]
-        side = self.facts.preprocessing.resolution
+        parts = [self.maps_seen(seen) for seen in chunks_as_seen(images, self.preprocessings)]
+        side = self.preprocessings[self.mapped].resolution
         return np.concatenate(parts) if parts else np.empty((0, side, side), np.float32)
 
     def p_values(self, scores: ArrayLike) -> NDArray[np.float64]:
@@ -85,13 +101,17 @@ class Model:
         above: NDArray[np.bool_] = np.asarray(scores) > self._calibration.threshold
         return above
 
-    def score_seen(self, seen: NDArray[np.uint8]) -> NDArray[np.float64]:
-        """Scores `(n,)` of preprocessed pixels `(n, size, size, channels)`."""
-        return self.detector.score(_view(seen)) if len(seen) else np.empty(0)
+    @abstractmethod
+    def score_seen(self, seen: Seen) -> NDArray[np.float64]:
+        """Scores `(n,)` of images after each of `preprocessings`."""
 
-    def maps_seen(self, seen: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Maps `(n, R, R)` of preprocessed pixels `(n, size, size, channels)`."""
-        return self.detector.maps(_view(seen))
+    @abstractmethod
+    def maps_seen(self, seen: Seen) -> NDArray[np.float32]:
+        """Maps `(n, R, R)` of images after each of `preprocessings`.
+
+        Raises:
+            SpecError: the detector has no maps.
+        """
 
     @property
     def _calibration(self) -> Calibration:
@@ -103,9 +123,115 @@ class Model:
         return self.facts.calibration
 
 
+@dataclass(frozen=True, eq=False)
+class Model(AnyModel):
+    """One trained detector with its preprocessing.
+
+    Attributes:
+        facts: of the bundle that it was read from.
+        detector: fitted.
+    """
+
+    facts: ModelFacts
+    detector: Detector
+
+    @property
+    def preprocessings(self) -> tuple[PreprocessingFacts, ...]:
+        """The one that it has."""
+        return (self.facts.preprocessing,)
+
+    def score_seen(self, seen: Seen) -> NDArray[np.float64]:
+        """Scores `(n,)`."""
+        (pixels,) = seen
+        return self.detector.score(_view(pixels)) if len(pixels) else np.empty(0)
+
+    def maps_seen(self, seen: Seen) -> NDArray[np.float32]:
+        """Maps `(n, R, R)`."""
+        (pixels,) = seen
+        return self.detector.maps(_view(pixels))
+
+
+@dataclass(frozen=True, eq=False)
+class AverageModel(AnyModel):
+    """The weighted average of several models, each score in units of its held-out normals.
+
+    A map is the average of theirs in the units of their scores: 0 where a place is as a normal
+    image is as a whole. Those without maps are left out, and so are those that see another part of an image
+    than the first with maps; the others are resized to the largest.
+
+    Attributes:
+        facts: of the bundle that it was read from.
+        members: the models.
+    """
+
+    facts: AverageFacts
+    members: tuple[Model, ...]
+
+    @cached_property
+    def preprocessings(self) -> tuple[PreprocessingFacts, ...]:
+        """Those of the members."""
+        return tuple(dict.fromkeys(member.facts.preprocessing for member in self.members))
+
+    @cached_property
+    def with_maps(self) -> tuple[int, ...]:
+        """Numbers of the members of whose maps the average's are made."""
+        found = []
+        for number, member in enumerate(self.members):
+            try:
+                member.maps_seen([np.empty((0, *member.facts.preprocessing.shape), np.uint8)])
+            except SpecError:
+                continue
+            found.append(number)
+        parts = [_part_seen(self.members[number].facts.preprocessing) for number in found]
+        return tuple(n for n, part in zip(found, parts, strict=True) if part == parts[0])
+
+    @property
+    def mapped(self) -> int:
+        """That of the largest maps; the first where there are no maps."""
+        hows = [self.members[number].facts.preprocessing for number in self.with_maps]
+        largest = max(hows, key=lambda how: how.resolution, default=self.preprocessings[0])
+        return self.preprocessings.index(largest)
+
+    def score_seen(self, seen: Seen) -> NDArray[np.float64]:
+        """Scores `(n,)`."""
+        scores = [member.score_seen(self._of(member, seen)) for member in self.members]
+        return averaged_scores(scores, [member.part for member in self.facts.members])
+
+    def maps_seen(self, seen: Seen) -> NDArray[np.float32]:
+        """Maps `(n, R, R)`."""
+        if not self.with_maps:
+            raise SpecError("maps: none of the detectors of this average has maps")
+        side = self.preprocessings[self.mapped].resolution
+        parts = [self.facts.members[number].part for number in self.with_maps]
+        maps = [
+            _resized(self.members[number].maps_seen(self._of(self.members[number], seen)), side)
+            for number in self.with_maps
+        ]
+        average = averaged_scores(maps, parts) / sum(part.weight for part in parts)
+        return average.astype(np.float32)
+
+    def _of(self, member: Model, seen: Seen) -> Seen:
+        return [seen[self.preprocessings.index(member.facts.preprocessing)]]
+
+
+def _part_seen(how: PreprocessingFacts) -> tuple[object, ...]:
+    """What of an image a detector's maps cover."""
+    steps = how.steps
+    return steps.fit, steps.central_crop, round(how.resolution / steps.size, 2)
+
+
+def _resized(maps: NDArray[np.float32], side: int) -> NDArray[np.float64]:
+    """Maps `(n, side, side)` of any square ones."""
+    given = torch.from_numpy(maps.astype(np.float64))[:, None]
+    if given.shape[-1] == side or not len(given):
+        return given[:, 0].numpy().reshape(-1, side, side)
+    resized = torch.nn.functional.interpolate(given, size=(side, side), mode="bilinear")
+    return resized[:, 0].numpy()
+
+
 def load_model(
     folder: Path, *, device: str = "auto", backbone_weights: Path | None = None
-) -> Model:
+) -> AnyModel:
     """The model of a bundle; no study is needed.
 
     Args:
@@ -120,6 +246,37 @@ def load_model(
             such device.
     """
     facts = read_bundle(folder)
+    if isinstance(facts, AverageFacts):
+        return _load_average(folder, facts, device=device, backbone_weights=backbone_weights)
+    return _load_detector(folder, facts, device=device, backbone_weights=backbone_weights)
+
+
+def _load_average(
+    folder: Path, facts: AverageFacts, *, device: str, backbone_weights: Path | None
+) -> AverageModel:
+    members = []
+    for member in member_folders(folder, facts):
+        of_member = read_bundle(member)
+        assert isinstance(of_member, ModelFacts)  # as was checked with the whole bundle
+        members.append(_load_member(member, of_member, device, backbone_weights))
+    return AverageModel(facts, tuple(members))
+
+
+def _load_member(
+    folder: Path, facts: ModelFacts, device: str, backbone_weights: Path | None
+) -> Model:
+    """A member; the file of weights is of one network, and others are in the usual place."""
+    try:
+        return _load_detector(folder, facts, device=device, backbone_weights=backbone_weights)
+    except WeightsError:
+        if backbone_weights is None:
+            raise
+        return _load_detector(folder, facts, device=device, backbone_weights=None)
+
+
+def _load_detector(
+    folder: Path, facts: ModelFacts, *, device: str, backbone_weights: Path | None
+) -> Model:
     detector = load_detector(facts.detector)
     backbone = load_backbone(facts.backbone.name, weights_file=backbone_weights)
     if backbone.digest != facts.backbone.digest:

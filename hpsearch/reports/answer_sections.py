@@ -11,6 +11,7 @@ from hpsearch.paper.numbers import OURS, load_paper_numbers, paper_number
 from hpsearch.reports.document import Section, Table, Text
 from hpsearch.reports.study_data import CRITERION_NAMES, StudyData
 from hpsearch.storage.trials import facts_of
+from hpsearch.study.result import FinalResult
 
 _SHOWN = 15  # trials
 
@@ -54,6 +55,8 @@ def answer_section(data: StudyData) -> Section:
     )
     if data.criterion == "weak":
         chosen = result.selection.sentence[0].upper() + result.selection.sentence[1:]
+    if result.members:
+        chosen += f". The final model is the {result.in_words()}"
     blocks: list[Text | Table] = [
         Text(
             f"{chosen}. Trained on all normals it has a test ROC AUC of {test.auroc:.3f} "
@@ -76,6 +79,7 @@ def answer_section(data: StudyData) -> Section:
         ("winner", result.test),
         ("winner, types seen in the search", result.seen),
         ("winner, types never seen", result.unseen),
+        *([(f"trial {result.trial} alone", result.single)] if result.single else []),
         *result.references,
     ]
     blocks.append(
@@ -89,9 +93,36 @@ def answer_section(data: StudyData) -> Section:
             ),
         )
     )
+    if result.members:
+        blocks.append(_member_table(result))
     if paper := _paper_rows(data):
         blocks.append(paper)
     return Section("answer", "The answer", tuple(blocks))
+
+
+def _member_table(result: FinalResult) -> Table:
+    price = ""
+    if result.price:
+        price = (
+            f" It takes {result.price.average:.1f} ms an image, trial {result.trial} alone "
+            f"{result.price.single:.1f} ms ({result.price.n_images} test images on "
+            f"{result.price.device})."
+        )
+    return Table(
+        "What the final model averages: each score in units of held-out normals, whose median is 0 "
+        f"and whose deviation is 1.{price}",
+        ("trial", "detector", "configuration", "weight", "test ROC AUC", "interval"),
+        tuple(
+            (
+                str(member.trial),
+                f"{member.detector}{', trained on the labels' if member.trained_on_labels else ''}",
+                describe(member.params),
+                f"{member.weight:.2f}",
+                *estimate_words(member.test)[:2],
+            )
+            for member in result.members
+        ),
+    )
 
 
 def question_section(data: StudyData) -> Section:
@@ -244,6 +275,18 @@ def choices_section(data: StudyData) -> Section:
                         f"{one.best:.3f}",
                     )
                     for one in selection.left_out_types
+                ),
+            )
+        )
+    if selection.held_out_types:
+        blocks.append(
+            Table(
+                "Each labelled type left out of the training of the best detector that is trained "
+                "on labelled anomalies",
+                ("type", "images", "ROC AUC on it, trained on it", "not trained on it"),
+                tuple(
+                    (one.name, str(one.n_anomalies), f"{one.seen:.3f}", f"{one.unseen:.3f}")
+                    for one in selection.held_out_types
                 ),
             )
         )

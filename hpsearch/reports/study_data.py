@@ -1,6 +1,6 @@
 """Everything on disk that a report is made of."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -11,17 +11,16 @@ from optuna.trial import FrozenTrial
 from hpsearch.config.space import DETECTOR, configuration, describe
 from hpsearch.config.spec import AxisValue, Criterion, StudySpec
 from hpsearch.detectors.base import trains_on_labels
-from hpsearch.errors import StudyError
 from hpsearch.evaluation.selection import varied_axes
 from hpsearch.evaluation.stored_scores import StoredScores, read_scores
 from hpsearch.io.processes import Progress, silent
 from hpsearch.protocol.labels import EvaluationRoles, LabelledAnomalies, evaluation_roles
 from hpsearch.protocol.protocol import labelled_anomalies
 from hpsearch.storage.database import load_study
-from hpsearch.storage.results import FoldResult, read_result
+from hpsearch.storage.results import FoldResult
 from hpsearch.storage.run_dir import RunDir
 from hpsearch.storage.trials import facts_of
-from hpsearch.study.result import FinalResult, read_winner
+from hpsearch.study.result import FinalResult, final_runs, read_winner, stored_runs
 
 CRITERION_NAMES: Mapping[Criterion, str] = {
     "weak": "validation ROC AUC",
@@ -45,8 +44,8 @@ class StudyData:
         labelled: the anomalies that the search saw.
         roles: what the test images can tell.
         result: its answer.
-        folds: of the winner, the trainings that chose it.
-        finals: the trainings of the winner on all normals.
+        folds: of the single trial chosen, the trainings that chose it.
+        finals: the trainings of the winner on all normals; of an average, its members' as one.
     """
 
     folder: RunDir
@@ -114,17 +113,6 @@ def read_study_data(folder: RunDir, *, progress: Progress = silent) -> StudyData
             stored.table, labelled, trained_on=any(map(trains_on_labels, spec.detectors))
         ),
         result=result,
-        folds=_results(folder, facts_of(winner).tasks),
-        finals=_results(folder, result.tasks),
+        folds=stored_runs(folder, facts_of(winner).tasks),
+        finals=final_runs(folder, result),
     )
-
-
-def _results(folder: RunDir, digests: Sequence[str]) -> tuple[FoldResult, ...]:
-    found = {digest: read_result(folder.tasks, digest) for digest in digests}
-    for digest, result in found.items():
-        if result is None:
-            raise StudyError(
-                f"{folder.tasks / digest}: a result of the winner is gone; put it back, or run "
-                "the same `hpsearch run` again"
-            )
-    return tuple(result for result in found.values() if result is not None)

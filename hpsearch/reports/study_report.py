@@ -73,7 +73,7 @@ def study_report(
         importance_block(importance),
         parallel_block(parallel_lines(data)),
     )
-    pictures = data.folder.examples(data.result.trial)
+    pictures = data.folder.examples(data.result.name)
     learning = learning_block(learning_curves(data))
     budget = budget_block(read_budget(data.folder.report))
     return Document(
@@ -162,7 +162,7 @@ def provenance_section(data: StudyData) -> Section:
     statistics = statistics_in_words(data.result.params, facts.get("statistics_source", ""))
     rows = [
         ("study", printable(data.folder.path.absolute())),
-        ("model", printable(data.folder.model(data.result.trial).absolute())),
+        ("model", printable(data.folder.model(data.result.name).absolute())),
         ("data", f"{facts['dataset']}, {facts['n_images']} images"),
         ("data fingerprint", facts["data_fingerprint"]),
         ("fold files", facts.get("folds_digest") or "none: drawn by the seed"),

@@ -35,7 +35,7 @@ from hpsearch.storage.optuna_storage import (
     why_damaged,
 )
 from hpsearch.storage.results import FoldResult, read_result, read_task
-from hpsearch.storage.run_dir import DATABASE, LEDGER, RunDir
+from hpsearch.storage.run_dir import AVERAGE, DATABASE, LEDGER, RunDir
 from hpsearch.storage.trials import TrialFacts, facts_of
 
 
@@ -275,7 +275,7 @@ def rescore(folder: RunDir, criteria: Criteria, *, criterion: Criterion) -> int:
     }
     if not rescored:
         return 0
-    for stale in folder.final.glob("[0-9]*"):
+    for stale in (*folder.final.glob("[0-9]*"), *folder.final.glob(AVERAGE)):
         shutil.rmtree(stale)
     ledger = Ledger(folder.ledger)
     with new_study(folder.database, study.study_name) as (anew, engine):

@@ -10,7 +10,7 @@ import platform
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -25,6 +25,10 @@ from hpsearch.storage.results import RECIPE, recipe_of
 
 if TYPE_CHECKING:  # it imports torch, which a command that only reads need not wait for
     from hpsearch.detectors.backbones.backbone import Backbone
+
+AVERAGE: Literal["average"] = "average"
+FinalName = int | Literal["average"]
+"""Which of a study's final models: that of a trial, or the average of several."""
 
 DATABASE = "study.db"
 LEDGER = "trials.jsonl"
@@ -63,21 +67,21 @@ class RunDir:
         """Of the trainings whose results are on disk, whole or damaged, in order."""
         return sorted(path.name for path in self.tasks.glob("[0-9a-f]*"))
 
-    def final_of(self, trial: int) -> Path:
-        """The folder of a trial's final model and of what belongs to it."""
-        return self.final / str(trial)
+    def final_of(self, name: FinalName) -> Path:
+        """The folder of a final model and of what belongs to it."""
+        return self.final / str(name)
 
-    def result_file(self, trial: int) -> Path:
-        """What the final model of a trial is worth."""
-        return self.final_of(trial) / "result.json"
+    def result_file(self, name: FinalName) -> Path:
+        """What a final model is worth."""
+        return self.final_of(name) / "result.json"
 
-    def model(self, trial: int) -> Path:
-        """The bundle of a trial's final model."""
-        return self.final_of(trial) / "model"
+    def model(self, name: FinalName) -> Path:
+        """The bundle of a final model."""
+        return self.final_of(name) / "model"
 
-    def examples(self, trial: int) -> Path:
-        """Pictures of what the final model of a trial scored."""
-        return self.final_of(trial) / "examples"
+    def examples(self, name: FinalName) -> Path:
+        """Pictures of what a final model scored."""
+        return self.final_of(name) / "examples"
 
     def require_same_settings(self, spec: StudySpec, *, recipe: int) -> None:
         """Check, before any of its inputs is read, that a study that is here may go on with `spec`.
@@ -177,18 +181,19 @@ class RunDir:
         quoted = table.to_csv(index=False, quoting=csv.QUOTE_NONNUMERIC)
         write_text_atomic(self.images_file, quoted)
 
-    def record_winner(self, trial: int) -> None:
-        """Keep the number of the trial whose final model is the study's answer."""
-        write_text_atomic(self.winner_file, f"{trial}\n")
+    def record_winner(self, name: FinalName) -> None:
+        """Keep which final model is the study's answer."""
+        write_text_atomic(self.winner_file, f"{name}\n")
 
-    def winner(self) -> int:
-        """Number of the trial whose final model is the study's answer.
+    def winner(self) -> FinalName:
+        """Which final model is the study's answer.
 
         Raises:
             StudyError: the study has no answer yet.
         """
         try:
-            return int(self.winner_file.read_text(encoding="utf-8"))
+            name = self.winner_file.read_text(encoding="utf-8").strip()
+            return AVERAGE if name == AVERAGE else int(name)
         except (OSError, ValueError) as error:
             raise self.unfinished() from error
 

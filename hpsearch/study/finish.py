@@ -3,17 +3,15 @@
 `train_final_models` trains others that a label budget asks for.
 """
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
-import numpy as np
 import optuna
 from optuna.trial import FrozenTrial
 
-from hpsearch.config.space import configuration, preprocessing_of
+from hpsearch.config.space import configuration
 from hpsearch.config.spec import Criterion
 from hpsearch.detectors.base import cost_of, size_of
 from hpsearch.errors import StudyError, TaskError
@@ -25,27 +23,26 @@ from hpsearch.evaluation.selection import (
     select,
     threshold_of,
 )
-from hpsearch.evaluation.stored_scores import FloatArray, StoredScores, read_scores
+from hpsearch.evaluation.stored_scores import FloatArray, StoredScores, read_heads, read_scores
 from hpsearch.evaluation.threshold import Flagging, flagged
-from hpsearch.model.bundle import (
-    Calibration,
-    ModelFacts,
-    Provenance,
-    attach_calibration,
-    calibrated,
-    model_facts,
-)
+from hpsearch.model.bundle import Calibration, attach_calibration, write_bundle
 from hpsearch.search.engine import Engine, plan_workers, require_results, run_tasks
 from hpsearch.search.events import Listener
 from hpsearch.search.task import Task
 from hpsearch.storage.database import mean_best_step, winner
-from hpsearch.storage.results import FoldResult, model_is_whole, read_result
+from hpsearch.storage.results import FoldResult, read_result
 from hpsearch.storage.run_dir import RunDir
 from hpsearch.storage.trials import facts_of
+from hpsearch.study.average import AverageTraining, averages
+from hpsearch.study.final_model import (
+    calibration_of,
+    facts_of_model,
+    forget_without_model,
+    provenance_of,
+)
 from hpsearch.study.heads import select_head
 from hpsearch.study.inputs import StudyInputs, at_work, load_inputs
 from hpsearch.study.result import (
-    REFERENCES,
     FinalResult,
     final_result,
     read_final,
@@ -65,6 +62,7 @@ class FinalTraining:
         engine: where final models are trained.
         listener: told of progress.
         retry_failed: train reference rows that failed before.
+        device: where a final model that averages is timed.
     """
 
     study: optuna.Study
@@ -73,9 +71,13 @@ class FinalTraining:
     engine: Engine
     listener: Listener
     retry_failed: bool = False
+    device: str = "auto"
 
     def results(self, criteria: Sequence[Criterion]) -> dict[Criterion, FinalResult]:
-        """The choice of each criterion, trained; that of the study's own is its winner."""
+        """The choice of each criterion, trained.
+
+        That of the study's own is its winner, or the average of the best few around it.
+        """
         results = {}
         for criterion in criteria:
             if criterion == "weak":
@@ -86,8 +88,23 @@ class FinalTraining:
             results[criterion] = self._finished(chosen)
         own = self.inputs.spec.search.criterion
         if own in results:
-            self.folder.record_winner(results[own].trial)
+            if averages(self.inputs.spec):
+                results[own] = self._average.result(results[own])
+            self.folder.record_winner(results[own].name)
         return results
+
+    @property
+    def _average(self) -> AverageTraining:
+        heads = None if self._stored.trained_on_labels else read_heads(self.folder)
+        return AverageTraining(
+            self.inputs,
+            self.folder,
+            self.engine,
+            self.listener,
+            stored=self._stored,
+            heads=heads,
+            device=self.device,
+        )
 
     @cached_property
     def _stored(self) -> StoredScores:
@@ -136,10 +153,14 @@ class FinalTraining:
             self.listener.note(f"{damaged}; made anew")
             return self._train(trial)
         known = read_final(self.folder, trial.number)
+        rows = dict(known.references) if known else {}
+        best = self._best_of_others(trial)
+        wanted = len(best) + len(self.inputs.reference_tasks(trial.params))
         if (
             known is None
             or len(known.runs) != self.inputs.spec.final.n_runs
-            or (self.retry_failed and len(known.references) < len(REFERENCES))
+            or not best.keys() <= rows.keys()
+            or (self.retry_failed and len(rows) < wanted)
         ):
             return self._train(trial)
         first = read_result(self.folder.tasks, known.tasks[0])
@@ -158,12 +179,8 @@ class FinalTraining:
             self.inputs.final_task(trial.params, run=run, steps=steps)
             for run in range(spec.final.n_runs)
         ]
-        place = self.folder.tasks / finals[0].digest
-        if place.is_dir() and not model_is_whole(self.folder.tasks, finals[0].digest):
-            # It is trained again, for its scores are on disk and its model is not.
-            self.listener.note(f"{place / 'model'}: lost or damaged; training it again")
-            shutil.rmtree(place)
-        references = self.inputs.reference_tasks(trial.params)
+        forget_without_model(self.folder, finals[0], self.listener)
+        references = self._best_of_others(trial) | self.inputs.reference_tasks(trial.params)
         tasks, what = [*references.values(), *finals], "training the winner"
         done = run_tasks(tasks, self.engine, self.listener, what)
         runs = require_results(done, finals, f"{what}, trial {trial.number}")
@@ -189,10 +206,40 @@ class FinalTraining:
             steps=steps,
             seed=spec.search.seed,
         )
+        provenance = provenance_of(
+            self.inputs,
+            self.folder,
+            result.test,
+            trial=trial.number,
+            task=finals[0].digest,
+            steps=steps,
+        )
         calibration = self._calibration(trial, runs[0])
-        facts = self._facts(finals[0], result).model_copy(update={"calibration": calibration})
-        write_final(self.folder, result, saved=place / "model", facts=facts)
+        facts = facts_of_model(self.inputs, finals[0], provenance)
+        facts = facts.model_copy(update={"calibration": calibration})
+        saved = self.folder.tasks / finals[0].digest / "model"
+        write_final(self.folder, result, partial(write_bundle, saved=saved, facts=facts))
         return result
+
+    def _best_of_others(self, chosen: FrozenTrial) -> dict[str, Task]:
+        """The final training of the best trial of each other detector that was searched."""
+        heads = None if self._stored.trained_on_labels else read_heads(self.folder)
+        trials = (*self._stored.trials, *(heads.trials if heads else ()))
+        spec = self.inputs.spec
+        own, _ = configuration(chosen.params, spec.detector)
+        best: dict[str, FrozenTrial] = {}
+        for trial in sorted(
+            trials, key=lambda one: (-facts_of(one).criteria[spec.search.criterion], one.number)
+        ):
+            detector, _ = configuration(trial.params, spec.detector)
+            if detector != own:
+                best.setdefault(detector, trial)
+        return {
+            f"best of {detector}, trial {trial.number}": self.inputs.final_task(
+                trial.params, run=0, steps=mean_best_step(trial)
+            )
+            for detector, trial in best.items()
+        }
 
     def _flagging(self, trial: FrozenTrial, first: FoldResult) -> Flagging | None:
         rate = self.inputs.spec.final.false_positive_rate
@@ -202,34 +249,11 @@ class FinalTraining:
         return flagged(threshold, first, self.inputs.dataset.table, self.inputs.roles)
 
     def _calibration(self, trial: FrozenTrial, first: FoldResult) -> Calibration | None:
-        scores = self._held_out(trial, first)
         rate = self.inputs.spec.final.false_positive_rate
-        return None if threshold_of(scores, rate=rate) is None else calibrated(scores, rate=rate)
+        return calibration_of(self._held_out(trial, first), rate=rate)
 
     def _held_out(self, trial: FrozenTrial, first: FoldResult) -> FloatArray:
         return held_out_scores(self._stored, trial.number, self.inputs.labelled, first)
-
-    def _facts(self, task: Task, result: FinalResult) -> ModelFacts:
-        spec, environment = self.inputs.spec, self.folder.environment()
-        pixels = np.load(self.inputs.pixels[preprocessing_of(task.params)], mmap_mode="r")
-        provenance = Provenance(
-            study=spec.study_name,
-            trial=result.trial,
-            task=task.digest,
-            steps=result.steps,
-            dataset=self.inputs.dataset.name,
-            data_fingerprint=task.data_fingerprint,
-            test_auroc=result.test.auroc,
-            test_auroc_interval=result.test.interval,
-            versions=environment["versions"],
-        )
-        return model_facts(
-            task,
-            backbone=self.inputs.network(task.params),
-            channels=pixels.shape[3],
-            window=spec.dataset.window,
-            provenance=provenance,
-        )
 
 
 def train_final_models(

@@ -12,6 +12,7 @@ from hpsearch.config.space import (
     NATURAL,
     PREPROCESSING,
     PREPROCESSING_AXES,
+    RESOLUTION,
     Canonical,
     Params,
     SearchSpace,
@@ -19,8 +20,8 @@ from hpsearch.config.space import (
     network_of,
     preprocessing_of,
 )
-from hpsearch.config.spec import MAX_SEED, DatasetSpec, StudySpec, TrainingSpec
-from hpsearch.datasets.pixels import Preprocessing, all_grey, load_variants
+from hpsearch.config.spec import AUTO, MAX_SEED, DatasetSpec, StudySpec, TrainingSpec
+from hpsearch.datasets.pixels import Preprocessing, all_grey, load_variants, usual_side
 from hpsearch.datasets.registry import DatasetRequest, load_dataset
 from hpsearch.datasets.table import Dataset
 from hpsearch.detectors.backbones.backbone import (
@@ -54,9 +55,9 @@ from hpsearch.search.engine import LocalEngine, Workers
 from hpsearch.search.events import Listener
 from hpsearch.search.task import Task, TaskContext
 from hpsearch.storage.database import sole_writer_of
-from hpsearch.storage.results import RECIPE
+from hpsearch.storage.results import RECIPE, read_task
 from hpsearch.storage.run_dir import RunDir, environment, identity_of
-from hpsearch.study.result import REFERENCES
+from hpsearch.study.result import COLOURS, frozen_rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,13 +120,16 @@ class StudyInputs:
         ]
 
     def reference_tasks(self, params: Params) -> dict[str, Task]:
-        """The reference rows, at the preprocessing of `params`."""
-        _, own = self.space.configuration(params)
-        same = {axis: own[axis] for axis in PREPROCESSING_AXES}
+        """Simple methods that are not searched, at the preprocessing of `params`."""
+        _, chosen = self.space.configuration(params)
+        same = {axis: chosen[axis] for axis in PREPROCESSING_AXES}
+        rows = dict(COLOURS)
+        if "features" not in self.spec.detectors or len(self.spec.detectors) == 1:
+            rows |= frozen_rows(self.spec.backbone.name, self.backbone.architecture.layers)
         plain = TrainingSpec()
         return {
-            name: self._task("features", {**same, **own}, fold=None, seed=0, training=plain)
-            for name, own in REFERENCES.items()
+            name: self._task("features", {**same, **row}, fold=None, seed=0, training=plain)
+            for name, row in rows.items()
         }
 
     def network(self, params: Params) -> Backbone:
@@ -220,6 +224,8 @@ def load_inputs(
     space = _without_idle_heads(space, split, dataset, listener)
     trained_on = any(map(trains_on_labels, spec.detectors))
     roles = evaluation_roles(dataset.table, split.labelled, trained_on=trained_on)
+    if spec.detector == AUTO:
+        space = _without_enlarging(space, dataset, listener)
     if any(len(axes["greyscale"]) > 1 for axes in space.branches.values()) and all_grey(dataset):
         space = replace(space, canonical=_of_grey_images(space))
     backbone, statistics_file = backbone_of(spec, space, cache_dir, listener)
@@ -234,8 +240,7 @@ def load_inputs(
     if folder is not None:
         identity = identity_of(dataset, backbone, folds_digest=split.folds_digest)
         folder.require_same(split.spec, dataset.table, identity)
-        if trained_on:
-            _require_same_labels(folder, split)
+        _require_same_labels(folder, split)
         _require_same_folds(folder, split, dataset)
     shown: list[str] = []
     variants = load_variants(
@@ -304,6 +309,21 @@ def _without_idle_heads(
     return space
 
 
+def _without_enlarging(space: SearchSpace, dataset: Dataset, listener: Listener) -> SearchSpace:
+    """Leave out resolutions for which most images would have to be enlarged."""
+    narrow = replace(space, side=usual_side(dataset))
+    sides = [
+        {int(one.configuration(params)[1][RESOLUTION]) for params in one.grid}
+        for one in (space, narrow)
+    ]
+    if left_out := sorted(sides[0] - sides[1]):
+        listener.note(
+            f"resolution {', '.join(map(str, left_out))} px: left out, for most images have "
+            f"{narrow.side} px or fewer"
+        )
+    return narrow
+
+
 def _of_grey_images(space: SearchSpace) -> Canonical:
     """Colours cannot be given up where there are none."""
 
@@ -354,16 +374,21 @@ def at_work(
 
 
 def _require_same_labels(folder: RunDir, split: StudySplit) -> None:
-    """Refuse other labelled anomalies for a study whose detectors are trained on them.
+    """Refuse other labelled anomalies than those that trainings of a study were fitted on.
 
     Raises:
-        StudyError: trainings of the study have seen others.
+        StudyError: these trainings would have to be repeated.
     """
-    if folder.spec_file.exists() and folder.spec().labels != split.spec.labels:
+    if not folder.spec_file.exists() or folder.spec().labels == split.spec.labels:
+        return
+    trained_on = {
+        read_task(folder.tasks, name).get("labelled_digest") for name in folder.task_digests()
+    }
+    if trained_on - {None, split.labelled.digest}:
         raise StudyError(
-            f"study {folder.path.name} in {printable(folder.path)}: it trains on its labelled "
-            "anomalies, and these are others; go on with the old settings, or give another "
-            "--study-name"
+            f"study {folder.path.name} in {printable(folder.path)}: detectors of it were trained "
+            "on its labelled anomalies, and these are others; go on with the old settings, or give "
+            "another --study-name"
         )
 
 

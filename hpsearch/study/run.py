@@ -95,7 +95,9 @@ def run_study(
         if moved := _on_another_device(folder, plan):
             listener.note(moved)
         study = _search(inputs, folder, engine, listener, retry_failed=retry_failed)
-        final = FinalTraining(study, inputs, folder, engine, listener, retry_failed)
+        final = FinalTraining(
+            study, inputs, folder, engine, listener, retry_failed, device=plan.devices[0]
+        )
         return StudyRun(folder, final.results(criteria or [spec.search.criterion]))
 
 

@@ -12,7 +12,7 @@ from dpa_core.errors import ConfigError
 from dpa_core.fit import fit
 from dpa_core.growth import final_phase
 from dpa_core.loss import ReconstructionLoss, relative_l1
-from dpa_core.score import maps, score
+from dpa_core.score import MEAN, POOLS, Scorer, maps, pooled, score
 
 Images = NDArray[np.uint8]
 MakeLoss = Callable[..., ReconstructionLoss]
@@ -93,6 +93,36 @@ def test_unfit_images(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         score(autoencoder, loss, images)
+
+
+@pytest.mark.parametrize(("pool", "share"), [("max", 0), ("top1", 0.01), ("top5", 0.05)])
+@pytest.mark.parametrize("sides", [(3, 5), (10, 10), (20, 21)])
+def test_a_pool_is_the_mean_of_the_highest_errors(
+    pool: str, share: float, sides: tuple[int, int]
+) -> None:
+    errors = np.random.default_rng(1).random((4, *sides))
+    ascending = np.sort(errors.reshape(4, -1), axis=1)
+    n = max(1, int(np.ceil(share * sides[0] * sides[1])))
+    found = pooled(torch.from_numpy(errors), pool)
+    np.testing.assert_allclose(found, ascending[:, -n:].mean(axis=1))
+    mean = pooled(torch.from_numpy(errors), MEAN)
+    np.testing.assert_allclose(mean, errors.mean(axis=(1, 2)))
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_the_score_is_the_pool_of_the_map_but_for_the_mean(
+    pool: str, autoencoder: Autoencoder, loss: ReconstructionLoss
+) -> None:
+    images = random_images(5)
+    scores = score(autoencoder, loss, images, pool)
+    if pool == MEAN:
+        assert np.array_equal(scores, score(autoencoder, loss, images))
+    else:
+        of_maps = pooled(torch.from_numpy(maps(autoencoder, loss, images)), pool)
+        np.testing.assert_allclose(scores, of_maps, rtol=1e-5)
+    with torch.no_grad():
+        found = Scorer(autoencoder, loss, pool)(torch.from_numpy(images))
+    np.testing.assert_allclose(found, scores, rtol=1e-5)
 
 
 def test_rises_for_images_unlike_the_training_set(

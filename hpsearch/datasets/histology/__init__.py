@@ -1,6 +1,6 @@
-"""`synthetic-histology`: tiles of H&E-like tissue, rendered from a seed, grouped by slide.
+"""Drawn tissue: tiles in H&E-like stains, rendered from a seed, grouped by slide.
 
-Answers: what does the embedded data set look like?
+Answers: what do the embedded data sets look like?
 """
 
 __all__ = ["generate"]

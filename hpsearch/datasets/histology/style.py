@@ -3,7 +3,7 @@
 Haematoxylin and eosin follow the Beer-Lambert law: light falls exponentially with the stain.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ HAEMATOXYLIN = np.array([0.65, 0.70, 0.29])
 EOSIN = np.array([0.17, 0.94, 0.30])
 HUE_SPREAD = 0.12  # slide to slide, standard deviation of the log absorbances
 AMOUNT_SPREAD = 0.20  # slide to slide, standard deviation of the log amounts
+MIMICS = 0.25  # share of the normal tiles of the hard setting that look like a tumour in one way
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +62,7 @@ class Tumour:
 
     Attributes:
         lost_glands: fraction of glands that dissolved into solid nests.
+        focal: whether the gland nearest to the middle of a tile is always one of them.
         enlargement: of the nuclear radius.
         anisokaryosis: added standard deviation of the log nuclear radius.
         irregularity: waves of the nuclear outline, fraction of the radius.
@@ -70,6 +72,7 @@ class Tumour:
     """
 
     lost_glands: float = 0.0
+    focal: bool = False
     enlargement: float = 1.0
     anisokaryosis: float = 0.0
     irregularity: float = 0.0
@@ -88,6 +91,8 @@ class SlideStyle:
         tumour: what one changed in it.
         blur: focus and section thickness: standard deviation of a Gaussian, px.
         noise: of the camera, grey levels.
+        mimic: what a benign change, which has one sign of malignancy, changed in some tiles.
+        mimics: share of the tiles that have it.
     """
 
     stain: SlideStain
@@ -95,17 +100,26 @@ class SlideStyle:
     tumour: Tumour
     blur: float
     noise: float
+    mimic: Tumour = Tumour()
+    mimics: float = 0.0
+
+    def changes(self, rng: np.random.Generator) -> Tumour:
+        """What is changed in one tile."""
+        return self.mimic if self.mimics and rng.random() < self.mimics else self.tumour
 
 
-def draw_style(rng: np.random.Generator, *, tumour: bool) -> SlideStyle:
+def draw_style(rng: np.random.Generator, *, tumour: bool, hard: bool = False) -> SlideStyle:
     """A slide's parameters; stain, architecture and optics spread alike in both kinds."""
-    return SlideStyle(
+    slide = SlideStyle(
         stain=draw_stain(rng),
         architecture=draw_architecture(rng),
         blur=rng.uniform(0.45, 0.65),
         noise=rng.uniform(0.5, 2.0),
-        tumour=draw_tumour(rng) if tumour else Tumour(),
+        tumour=Tumour(),
     )
+    if tumour:
+        return replace(slide, tumour=draw_faint_tumour(rng) if hard else draw_tumour(rng))
+    return replace(slide, mimic=draw_mimic(rng), mimics=MIMICS) if hard else slide
 
 
 def draw_architecture(rng: np.random.Generator) -> Architecture:
@@ -132,6 +146,32 @@ def draw_tumour(rng: np.random.Generator) -> Tumour:
         mitoses=rng.uniform(0.0, 0.06),
         desmoplasia=rng.uniform(0.0, 0.8),
     )
+
+
+def draw_faint_tumour(rng: np.random.Generator) -> Tumour:
+    """Every sign of malignancy, each weaker, in a part of the glands."""
+    return Tumour(
+        lost_glands=rng.uniform(0.3, 0.8),
+        focal=True,
+        enlargement=rng.uniform(1.25, 1.5),
+        anisokaryosis=rng.uniform(0.12, 0.25),
+        irregularity=rng.uniform(0.04, 0.10),
+        clumping=rng.uniform(0.15, 0.35),
+        mitoses=rng.uniform(0.0, 0.04),
+        desmoplasia=rng.uniform(0.0, 0.4),
+    )
+
+
+def draw_mimic(rng: np.random.Generator) -> Tumour:
+    """Nests without lumen, as in a tumour, whose nuclei have one of its signs, or none."""
+    one_sign = (
+        Tumour(),
+        Tumour(enlargement=rng.uniform(1.25, 1.5)),
+        Tumour(anisokaryosis=rng.uniform(0.12, 0.25)),
+        Tumour(clumping=rng.uniform(0.15, 0.35)),
+    )
+    chosen = one_sign[rng.integers(len(one_sign))]
+    return replace(chosen, lost_glands=rng.uniform(0.3, 0.8), focal=True)
 
 
 def draw_stain(rng: np.random.Generator) -> SlideStain:

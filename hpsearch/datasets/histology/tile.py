@@ -38,15 +38,17 @@ class Layout:
 
 def render_tile(slide: SlideStyle, rng: np.random.Generator) -> NDArray[np.uint8]:
     """One tile of a slide, `(64, 64, 3)`."""
-    layout = draw_layout(slide.architecture, slide.tumour, rng)
+    changes = slide.changes(rng)
+    layout = draw_layout(slide.architecture, changes, rng)
     epithelium = _coverage(layout.epithelium, 0.0, rng)
     tissue = 1 - _coverage(layout.lumens, 0.1, rng)
     cytoplasm = 0.55 + 0.12 * _noise(1.5, rng)
-    eosin = tissue * (_fibres(slide, rng) * (1 - epithelium) + cytoplasm * epithelium)
+    stroma = _fibres(slide.architecture, changes, rng)
+    eosin = tissue * (stroma * (1 - epithelium) + cytoplasm * epithelium)
     haematoxylin = tissue * (0.10 + 0.06 * epithelium)
     grain = _refined(_noise(0.8, rng))
     normal = _nuclei(layout.nuclei, Tumour(), grain, rng)
-    nuclei = np.maximum(normal, _nuclei(layout.malignant, slide.tumour, grain, rng))
+    nuclei = np.maximum(normal, _nuclei(layout.malignant, changes, grain, rng))
     haematoxylin = _refined(haematoxylin) + nuclei
     eosin = _refined(eosin) * (1 - 0.5 * np.minimum(nuclei, 1))
     # The tile's mean amount of either stain is the slide's, so that neither crowded nor empty
@@ -70,6 +72,8 @@ def draw_layout(architecture: Architecture, tumour: Tumour, rng: np.random.Gener
     epithelium = lumens.with_radius(lumens.radius + architecture.epithelium)
     rows = lumens.with_radius(lumens.radius + 0.68 * architecture.epithelium)
     lost = rng.random(len(lumens)) < tumour.lost_glands
+    if tumour.focal:
+        lost[np.linalg.norm(lumens.centre - SIZE / 2, axis=1).argmin()] = True
     spindles = _stroma_cells(architecture, epithelium, rng)
     replaced = _palisades(rows[lost], architecture.nucleus, rng)
     return Layout(
@@ -217,10 +221,10 @@ def _nuclei(nuclei: Ellipses, tumour: Tumour, grain: Array, rng: np.random.Gener
     return density * (1 + tumour.clumping * grain)
 
 
-def _fibres(slide: SlideStyle, rng: np.random.Generator) -> Array:
+def _fibres(architecture: Architecture, tumour: Tumour, rng: np.random.Generator) -> Array:
     """Eosin of the stroma, about 1: wavy bundles in one direction."""
-    contrast = 0.085 * (1 + slide.tumour.desmoplasia)
-    thickness = slide.architecture.fibre
+    contrast = 0.085 * (1 + tumour.desmoplasia)
+    thickness = architecture.fibre
     turn = rng.uniform(0, np.pi)
     y, x = np.mgrid[:SIZE, :SIZE]
     across = x * np.cos(turn) + y * np.sin(turn) + 3 * _noise(6, rng)

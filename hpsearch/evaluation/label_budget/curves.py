@@ -123,6 +123,8 @@ class BudgetCurves:
             out what they touch, and may lie above `best`.
         question: what was asked.
         left_out: anomalies that are not drawn, for they share a group with normals trained on.
+        n_heads: configurations that are trained on labelled anomalies, which no draw chooses from:
+            other labels would be other trainings.
     """
 
     points: tuple[Point, ...]
@@ -137,6 +139,7 @@ class BudgetCurves:
     borrowed: bool
     question: Question
     left_out: int = 0
+    n_heads: int = 0
 
     def at(self, n_types: int, n_examples: int) -> Point | None:
         """The point of a combination, None where it was not asked for or cannot be had."""

@@ -19,6 +19,7 @@ from hpsearch.evaluation.label_budget.simulation import Question, simulate
 from hpsearch.evaluation.stored_scores import read_scores, with_finals
 from hpsearch.io.files import write_csv
 from hpsearch.io.processes import Progress, silent
+from hpsearch.storage.database import load_study, trials_with_labels
 from hpsearch.storage.run_dir import RunDir
 
 _DIGITS = 6
@@ -50,18 +51,26 @@ def study_curves(
             "none can be drawn; run one with --protocol clean"
         )
     stored = read_scores(folder, progress=progress)
+    if stored.trained_on_labels:
+        raise StudyError(
+            f"study {spec.study_name}: its detectors were trained on its labelled anomalies, so "
+            "that none others can be drawn for them; search one that is not, such as features"
+        )
     scores = independent_pool(stored, spec)
     left_out = stored.pool.size - scores.pool.size
+    n_heads = len(trials_with_labels(load_study(folder.path)))
     simulation = simulate(scores, question, spec.labels.anomalies)
     if train is None:
-        return replace(budget_curves(simulation, scores, "folds"), left_out=left_out)
+        curves = budget_curves(simulation, scores, "folds")
+        return replace(curves, left_out=left_out, n_heads=n_heads)
     lacking = [
         number for number in needed_models(simulation, scores) if not scores.has_final[number]
     ]
     if lacking:
         train([scores.trials[number] for number in lacking])
         scores = with_finals(scores, folder)
-    return replace(budget_curves(simulation, scores, "final"), left_out=left_out)
+    curves = budget_curves(simulation, scores, "final")
+    return replace(curves, left_out=left_out, n_heads=n_heads)
 
 
 def curve_records(curves: BudgetCurves) -> list[dict[str, Any]]:

@@ -19,9 +19,17 @@ from hpsearch.errors import HpsearchError, SpecError
 from hpsearch.io.files import remove_leftovers, write_directory_atomic
 from hpsearch.io.text import printable
 from hpsearch.model.export.format_names import FormatName, checked_format
-from hpsearch.model.export.graph import FLAG, INPUT, LARGEST, SCORE, SIZES, Traced, trace
-from hpsearch.model.export.pillow import Preprocess
-from hpsearch.model.model import Model
+from hpsearch.model.export.graph import (
+    FLAG,
+    INPUT,
+    LARGEST,
+    SCORE,
+    SIZES,
+    Traced,
+    input_of,
+    trace,
+)
+from hpsearch.model.model import AnyModel, AverageModel
 
 METADATA = "metadata.json"
 N_IMAGES = 10  # that a graph is checked on
@@ -71,7 +79,9 @@ class Export:
     was_there: bool = False
 
 
-def export(model: Model, folder: Path, name: FormatName, *, images: Sequence[Path] = ()) -> Export:
+def export(
+    model: AnyModel, folder: Path, name: FormatName, *, images: Sequence[Path] = ()
+) -> Export:
     """Write the graph of a model and its metadata into `folder`, whole or not at all.
 
     Where an earlier run has written the same and was killed before it could say so, that is it.
@@ -112,7 +122,7 @@ def export(model: Model, folder: Path, name: FormatName, *, images: Sequence[Pat
     return done
 
 
-def _written_before(model: Model, folder: Path, file: str, arrays: Arrays) -> Export | None:
+def _written_before(model: AnyModel, folder: Path, file: str, arrays: Arrays) -> Export | None:
     """The whole export of the same model, checked on the same images; None where it is not that."""
     try:
         said = json.loads((folder / METADATA).read_text(encoding="utf-8"))
@@ -138,9 +148,9 @@ def _digest_of(arrays: Arrays) -> str:
 
 
 def _metadata(
-    model: Model, traced: Traced, path: Path, done: Export, digest: str
+    model: AnyModel, traced: Traced, path: Path, done: Export, digest: str
 ) -> Mapping[str, Any]:
-    window = model.facts.preprocessing.window
+    window = model.preprocessings[0].window
     if window == "dicom":
         values = "grey, 0 to 255, after the window that each DICOM file names"
     elif window is not None:
@@ -174,9 +184,9 @@ def _metadata(
     }
 
 
-def drawn_images(model: Model, *, seed: int = 0) -> Arrays:
+def drawn_images(model: AnyModel, *, seed: int = 0) -> Arrays:
     """Ten coloured or grey blots of several sizes `(H, W, C)`, as the model's graph takes them."""
-    preprocess = Preprocess(model.facts.preprocessing)
+    preprocess = input_of(model)
     rng = np.random.default_rng(seed)
 
     def blots(height: int, width: int) -> NDArray[Any]:
@@ -193,24 +203,26 @@ def drawn_images(model: Model, *, seed: int = 0) -> Arrays:
     return [blots(*sides) for sides in _SIDES]
 
 
-def opened_images(model: Model, files: Sequence[Path]) -> Arrays:
+def opened_images(model: AnyModel, files: Sequence[Path]) -> Arrays:
     """The first ten of the user's own images, as the model's graph takes them.
 
     Raises:
         DataError: one cannot be read.
         SpecError: the graph takes values before the model's window, which files of 8 bits lack.
     """
-    preprocess = Preprocess(model.facts.preprocessing)
+    preprocess = input_of(model)
     if preprocess.limits is not None:
         raise SpecError("images: the graph of a model with a window is checked on drawn ones alone")
     mode = "L" if preprocess.channels == 1 else "RGB"
-    window = model.facts.preprocessing.window
+    window = model.preprocessings[0].window
     images = (read_image(path, window=window).convert(mode) for path in files[:N_IMAGES])
     return [np.array(image).reshape(image.height, image.width, -1) for image in images]
 
 
-def largest_difference(model: Model, scores: Scores, images: Arrays) -> float:
+def largest_difference(model: AnyModel, scores: Scores, images: Arrays) -> float:
     """Largest relative difference between a graph's scores and the model's.
+
+    That of an average is relative to its unit where a score is smaller: it is 0 for normal images.
 
     Args:
         model: whose graph it is.
@@ -219,8 +231,8 @@ def largest_difference(model: Model, scores: Scores, images: Arrays) -> float:
     """
     expected = np.concatenate([model.score(batch) for batch in _batches(images)])
     found = np.concatenate([scores(batch) for batch in _batches(images)]).astype(np.float64)
-    tiny = np.finfo(np.float32).tiny
-    return float(np.max(np.abs(found - expected) / np.maximum(np.abs(expected), tiny)))
+    least = 1.0 if isinstance(model, AverageModel) else np.finfo(np.float32).tiny
+    return float(np.max(np.abs(found - expected) / np.maximum(np.abs(expected), least)))
 
 
 def _batches(images: Arrays) -> Iterator[NDArray[Any]]:

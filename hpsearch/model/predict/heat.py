@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from hpsearch.io.files import atomic_path
-from hpsearch.model.model import Model
+from hpsearch.model.model import AnyModel
 from hpsearch.model.predict.inputs import Decoded
 
 # From dark to light, so that it reads without colours too: black, violet, red, orange, pale yellow.
@@ -32,19 +32,22 @@ class HeatMaps:
         SpecError: the model's detector has no maps.
     """
 
-    model: Model
+    model: AnyModel
     folder: Path
 
     def __post_init__(self) -> None:
-        how = self.model.facts.preprocessing
-        self.model.maps_seen(np.empty((0, *how.shape), np.uint8))
+        hows = self.model.preprocessings
+        self.model.maps_seen([np.empty((0, *how.shape), np.uint8) for how in hows])
 
     def write(self, numbers: Mapping[str, int], decoded: Decoded) -> None:
         """Write the pictures of a block's readable images; `numbers` is by their ids."""
-        how, calibration = self.model.facts.preprocessing, self.model.facts.calibration
+        how, calibration = (
+            self.model.preprocessings[self.model.mapped],
+            self.model.facts.calibration,
+        )
         start = (how.steps.size - how.resolution) // 2
         scored = slice(start, start + how.resolution)
-        pixels_scored = decoded.seen[:, scored, scored]
+        pixels_scored = decoded.seen[self.model.mapped][:, scored, scored]
         found = self.model.maps_seen(decoded.seen)
         for image, values, pixels in zip(decoded.images, found, pixels_scored, strict=True):
             top = 2 * calibration.threshold if calibration else float(values.max())

@@ -17,7 +17,7 @@ from hpsearch.datasets.reading import Shown
 from hpsearch.errors import DataError
 from hpsearch.io.processes import each_in_processes
 from hpsearch.io.text import printable
-from hpsearch.model.images import PreprocessingFacts, opened, seen_of
+from hpsearch.model.images import PreprocessingFacts, Seen, opened, seen_of
 
 COLUMN = "image_path"
 
@@ -107,11 +107,11 @@ _FEW = 2  # blocks that are decoded sooner than processes start
 
 @dataclass(frozen=True)
 class ImageBlock:
-    """Images that are scored and written together."""
+    """Images that are scored and written together, and every preprocessing of the model."""
 
     number: int
     images: tuple[Input, ...]
-    how: PreprocessingFacts
+    hows: tuple[PreprocessingFacts, ...]
 
     def __str__(self) -> str:
         return f"{self.images[0].path} and the {len(self.images) - 1} images after it"
@@ -123,13 +123,13 @@ class Decoded:
 
     Attributes:
         images: that can be read.
-        seen: `(n, size, size, channels)`, what the model sees of them.
+        seen: what the model sees of them.
         facts: of each, what was done to show it.
         unreadable: image id: reason.
     """
 
     images: tuple[Input, ...]
-    seen: NDArray[np.uint8]
+    seen: Seen
     facts: tuple[Shown, ...]
     unreadable: dict[str, str]
 
@@ -155,19 +155,21 @@ def decoded_blocks(
 
 def decode(block: ImageBlock) -> Decoded:
     """Decode and preprocess one block."""
-    how = block.how
     readable: list[Input] = []
-    pixels: list[NDArray[np.uint8]] = []
+    pixels: list[list[NDArray[np.uint8]]] = [[] for _ in block.hows]
     facts: list[Shown] = []
     unreadable: dict[str, str] = {}
     for image in block.images:
         try:
-            shown = opened(image.path, how)
-            pixels.append(seen_of(shown, how))
+            shown = opened(image.path, block.hows[0])
+            for of_images, how in zip(pixels, block.hows, strict=True):
+                of_images.append(seen_of(shown, how))
             facts.append(shown.info["shown"])
             readable.append(image)
         except DataError as error:
             unreadable[image.image_id] = str(error)
-    empty = np.empty((0, *how.shape), np.uint8)
-    seen = np.stack(pixels) if pixels else empty
+    seen = [
+        np.stack(of_images) if of_images else np.empty((0, *how.shape), np.uint8)
+        for of_images, how in zip(pixels, block.hows, strict=True)
+    ]
     return Decoded(tuple(readable), seen, tuple(facts), unreadable)

@@ -11,7 +11,7 @@ from hpsearch.datasets.pixels import VERSION
 from hpsearch.errors import DataError
 from hpsearch.io.processes import Progress, silent
 from hpsearch.io.text import printable
-from hpsearch.model.model import Model
+from hpsearch.model.model import AnyModel
 from hpsearch.model.predict.heat import HeatMaps
 from hpsearch.model.predict.inputs import Decoded, ImageBlock, Input, decoded_blocks
 from hpsearch.model.predict.tables import (
@@ -52,7 +52,7 @@ class Prediction:
 
 
 def predict(
-    model: Model,
+    model: AnyModel,
     images: Sequence[Input],
     out: Path,
     *,
@@ -82,7 +82,7 @@ def predict(
     """
     check_table(out)
     blocks = [
-        ImageBlock(number, tuple(images[start : start + batch_size]), model.facts.preprocessing)
+        ImageBlock(number, tuple(images[start : start + batch_size]), model.preprocessings)
         for number, start in enumerate(range(0, len(images), batch_size))
     ]
     heat = HeatMaps(model, maps) if maps else None
@@ -109,7 +109,7 @@ def predict(
     return prediction
 
 
-def _rows(model: Model, block: ImageBlock, decoded: Decoded) -> list[ScoreRow]:
+def _rows(model: AnyModel, block: ImageBlock, decoded: Decoded) -> list[ScoreRow]:
     """Of every image of the block, in its order."""
     scores = model.score_seen(decoded.seen)
     if model.facts.calibration:
@@ -162,7 +162,7 @@ def _finish(
     )
 
 
-def _key(model: Model, images: Iterable[Input], batch_size: int, maps: Path | None) -> str:
+def _key(model: AnyModel, images: Iterable[Input], batch_size: int, maps: Path | None) -> str:
     """Tells this job from any other: pixels, model, batches, and each image's state."""
     digest = hashlib.sha256(model.facts.to_json().encode())
     digest.update(json.dumps([VERSION, batch_size, str(maps)]).encode())

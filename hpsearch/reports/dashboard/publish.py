@@ -30,7 +30,7 @@ from hpsearch.reports.search_figures import axis_importance
 from hpsearch.reports.study_data import read_study_data
 from hpsearch.storage.database import sole_writer_of
 from hpsearch.storage.optuna_storage import trial_id
-from hpsearch.storage.run_dir import RunDir
+from hpsearch.storage.run_dir import AVERAGE, FinalName, RunDir
 from hpsearch.storage.trials import trials_of
 from hpsearch.study.result import FinalResult, read_final
 
@@ -94,11 +94,12 @@ def publish_unless_running(folder: RunDir, *, progress: Progress = silent) -> li
 
 def _write_notes(folder: RunDir, study: optuna.Study, remarks: list[str]) -> None:
     """Write the notes; a final result that cannot be read is added to the remarks."""
-    finals: dict[int, FinalResult] = {}
-    for path in sorted(folder.final.glob("[0-9]*")):
+    finals: dict[FinalName, FinalResult] = {}
+    names: list[FinalName] = [int(path.name) for path in sorted(folder.final.glob("[0-9]*"))]
+    for name in (*names, AVERAGE):
         try:
-            if (result := read_final(folder, int(path.name))) is not None:
-                finals[result.trial] = result
+            if (result := read_final(folder, name)) is not None:
+                finals[name] = result
         except StudyError as error:
             remarks.append(str(error))
     spec, by_state = folder.spec(), trials_of(study)

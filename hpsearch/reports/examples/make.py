@@ -13,7 +13,7 @@ from PIL import Image
 
 from hpsearch.datasets.registry import load_dataset
 from hpsearch.datasets.table import Dataset
-from hpsearch.errors import DataError, SpecError, StudyError
+from hpsearch.errors import DataError, SpecError
 from hpsearch.io.files import remove_leftovers, write_directory_atomic
 from hpsearch.io.processes import Progress, silent
 from hpsearch.protocol.labels import EvaluationRoles
@@ -24,12 +24,13 @@ from hpsearch.reports.examples.store import (
     read_examples,
     write_index,
 )
-from hpsearch.storage.results import read_result, scores_at
+from hpsearch.storage.results import scores_at
 from hpsearch.storage.run_dir import RunDir
-from hpsearch.study.result import FinalResult
+from hpsearch.study.result import FinalResult, final_runs
 
 if TYPE_CHECKING:
-    from hpsearch.model.model import Model
+    from hpsearch.model.images import Seen
+    from hpsearch.model.model import AnyModel
 
 _SHOWN_SIDE = 192  # px at least, so that a small image can be seen
 
@@ -37,7 +38,8 @@ _SHOWN_SIDE = 192  # px at least, so that a small image can be seen
 def key_of(result: FinalResult) -> str:
     """What the pictures depend on: the model, and the threshold that scales the maps."""
     threshold = result.flagging.threshold.threshold if result.flagging else None
-    text = json.dumps([result.tasks[0], threshold])
+    models = result.tasks if result.members else result.tasks[0]
+    text = json.dumps([models, threshold])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -65,7 +67,7 @@ def make_examples(
     Raises:
         UserError: the images, the weights or the model are gone or are others.
     """
-    target, key = folder.examples(result.trial), key_of(result)
+    target, key = folder.examples(result.name), key_of(result)
     known = read_examples(target, key)
     if known is not None:
         return known
@@ -81,7 +83,7 @@ def make_examples(
     if dataset.fingerprint != folder.environment()["data_fingerprint"]:
         raise DataError(f"{dataset.name}: the images are others than when the study began")
     chosen = _choose(folder, result, roles, dataset)
-    bundle = folder.model(result.trial)
+    bundle = folder.model(result.name)
     model = load_model(bundle, device=device, backbone_weights=spec.backbone.weights)
     remove_leftovers(target)
     shutil.rmtree(target, ignore_errors=True)
@@ -94,9 +96,7 @@ def make_examples(
 def _choose(
     folder: RunDir, result: FinalResult, roles: EvaluationRoles, dataset: Dataset
 ) -> tuple[Chosen, ...]:
-    run = read_result(folder.tasks, result.tasks[0])
-    if run is None:
-        raise StudyError(f"{folder.tasks / result.tasks[0]}: is gone; run the study again")
+    run = final_runs(folder, result)[0]
     anomalies = np.concatenate([roles.seen, roles.unseen])
     scores = np.full(len(dataset.table), np.nan)
     for positions in (roles.normals, anomalies):
@@ -105,7 +105,7 @@ def _choose(
 
 
 def _draw(
-    model: "Model",
+    model: "AnyModel",
     chosen: Sequence[Chosen],
     dataset: Dataset,
     folder: Path,
@@ -114,13 +114,15 @@ def _draw(
     from hpsearch.model.images import as_seen
     from hpsearch.model.predict.heat import overlay
 
-    how = model.facts.preprocessing
-    seen = np.stack([as_seen(dataset.open(choice.position), how) for choice in chosen])
+    images = [dataset.open(choice.position) for choice in chosen]
+    seen = [np.stack([as_seen(image, how) for image in images]) for how in model.preprocessings]
     heats = _heats(model, seen)
+    how = model.preprocessings[model.mapped]
     start = (how.steps.size - how.resolution) // 2
     part = slice(start, start + how.resolution)
+    shown = seen[model.mapped][:, part, part]
     examples = []
-    for number, (choice, pixels) in enumerate(zip(chosen, seen[:, part, part], strict=True)):
+    for number, (choice, pixels) in enumerate(zip(chosen, shown, strict=True)):
         name = f"{number:02d}-{choice.kind}"
         covered = None if heats is None else f"{name}-overlay.png"
         _save(pixels, folder / f"{name}.png")
@@ -133,7 +135,7 @@ def _draw(
     return tuple(examples)
 
 
-def _heats(model: "Model", seen: NDArray[np.uint8]) -> NDArray[np.float64] | None:
+def _heats(model: "AnyModel", seen: "Seen") -> NDArray[np.float64] | None:
     """Maps from 0 to 1, at twice the threshold; None where the detector has none."""
     try:
         maps = model.maps_seen(seen)

@@ -239,5 +239,5 @@ def write_missing(logger: Logger, study: optuna.Study, folder: RunDir) -> None:
     except UserError:  # the search still runs, or nothing could be chosen
         return
     if not logger.has(final_name(result)):
-        model = folder.model(result.trial)
+        model = folder.model(result.name)
         logger.write(final_record(result, tasks=folder.tasks, model=model))

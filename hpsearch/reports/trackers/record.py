@@ -8,6 +8,7 @@ from optuna.trial import FrozenTrial
 
 from hpsearch.config.space import Params
 from hpsearch.storage.results import read_result
+from hpsearch.storage.run_dir import AVERAGE
 from hpsearch.storage.trials import facts_of
 from hpsearch.study.result import FinalResult
 
@@ -43,7 +44,7 @@ def trial_name(trial: FrozenTrial) -> str:
 
 def final_name(result: FinalResult) -> str:
     """Name of the record of a final model."""
-    return f"final-{result.trial:04d}"
+    return f"final-{AVERAGE}" if result.members else f"final-{result.trial:04d}"
 
 
 def trial_record(trial: FrozenTrial, tasks: Path) -> Record:

@@ -29,6 +29,7 @@ def test_counts_of_digits_are_those_of_the_table(tmp_path: Path) -> None:
         ("cifar10", ["torchvision/cifar-10-batches-py/test_batch"]),
         ("svhn", ["torchvision/train_32x32.mat", "torchvision/test_32x32.mat"]),
         ("synthetic-histology", ["synthetic-histology/{}/images.npy"]),
+        ("synthetic-histology-hard", ["synthetic-histology-hard/{}/images.npy"]),
     ],
 )
 def test_what_is_on_the_disk_and_its_size(tmp_path: Path, name: str, files: list[str]) -> None:

@@ -10,6 +10,7 @@ from hpsearch.datasets.histology import generate as generator
 from hpsearch.datasets.histology.ellipses import Ellipses, paint, rim
 from hpsearch.datasets.histology.generate import SLIDE_COUNTS, TILES_PER_SLIDE, generate
 from hpsearch.datasets.histology.style import (
+    MIMICS,
     Tumour,
     draw_architecture,
     draw_stain,
@@ -88,6 +89,70 @@ def test_colour_and_brightness_do_not_give_the_tumours_away(histology):
     assert 0.3 < roc_auc_score(labels, -forest.score_samples(colours[test])) < 0.7
     gaussian = LedoitWolf().fit(train)
     assert 0.3 < roc_auc_score(labels, gaussian.mahalanobis(colours[test])) < 0.7
+
+
+def test_colour_and_brightness_do_not_give_the_faint_tumours_away(monkeypatch):
+    monkeypatch.setattr(generator, "TILES_PER_SLIDE", 4)
+    table, tiles = generate(seed=0, workers=1, hard=True)
+    train = ((table["split"] == "train") & (table["label"] == 0)).to_numpy()
+    test = (table["split"] == "test").to_numpy()
+    labels = table["label"].to_numpy()[test]
+    colours = channel_statistics(tiles)
+    forest = IsolationForest(random_state=0).fit(colours[train])
+    assert 0.3 < roc_auc_score(labels, -forest.score_samples(colours[test])) < 0.7
+    gaussian = LedoitWolf().fit(colours[train])
+    assert 0.3 < roc_auc_score(labels, gaussian.mahalanobis(colours[test])) < 0.7
+    assert 0.3 < roc_auc_score(labels, colours[test, :3].mean(1)) < 0.7
+
+
+def test_the_hard_setting_has_the_slides_and_counts_of_the_other(tiny, monkeypatch):
+    monkeypatch.setattr(generator, "TILES_PER_SLIDE", 5)
+    table, tiles = tiny(0)
+    hard_table, hard_tiles = tiny(0, hard=True)
+    pd.testing.assert_frame_equal(hard_table, table)
+    differs = (hard_tiles != tiles).any(axis=(1, 2, 3))
+    assert differs[table["label"] == 1].all()
+    for tumour in (False, True):
+        easy, hard = (
+            draw_style(np.random.default_rng(5), tumour=tumour, hard=hard) for hard in (False, True)
+        )
+        assert (easy.architecture, easy.blur, easy.noise) == (
+            hard.architecture,
+            hard.blur,
+            hard.noise,
+        )
+        assert_array_equal(easy.stain.matrix, hard.stain.matrix)
+
+
+def test_tiles_of_the_easy_setting_draw_nothing_for_mimics():
+    for tumour in (False, True):
+        slide = draw_style(np.random.default_rng(0), tumour=tumour)
+        rng, untouched = np.random.default_rng(1), np.random.default_rng(1)
+        assert slide.changes(rng) is slide.tumour
+        assert rng.bit_generator.state == untouched.bit_generator.state
+
+
+def test_mimics_have_at_most_one_sign_of_a_tumour_and_tumours_have_them_all():
+    rng = np.random.default_rng(0)
+    signs = ("enlargement", "anisokaryosis", "irregularity", "clumping", "mitoses", "desmoplasia")
+    counts = set()
+    for _ in range(40):
+        normal, ill = (draw_style(rng, tumour=tumour, hard=True) for tumour in (False, True))
+        counts.add(sum(getattr(normal.mimic, s) != getattr(Tumour(), s) for s in signs))
+        assert all(getattr(ill.tumour, s) > getattr(Tumour(), s) for s in signs)
+        assert ill.mimics == 0
+    assert counts == {0, 1}
+    changed = [normal.changes(rng) is normal.mimic for _ in range(2000)]
+    assert np.mean(changed) == pytest.approx(MIMICS, abs=0.03)
+
+
+def test_every_tile_of_a_faint_tumour_shows_it():
+    rng = np.random.default_rng(0)
+    tumour = Tumour(lost_glands=0.0, focal=True)
+    for _ in range(50):
+        layout = draw_layout(draw_architecture(rng), tumour, rng)
+        inside = np.all((layout.malignant.centre > 0) & (layout.malignant.centre < 64), axis=1)
+        assert inside.sum() >= 5
 
 
 def channel_statistics(tiles):

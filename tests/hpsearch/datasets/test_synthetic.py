@@ -6,7 +6,12 @@ import pytest
 from numpy.typing import NDArray
 
 from hpsearch.datasets import synthetic as module
-from hpsearch.datasets.synthetic import load_synthetic_histology, stored_at
+from hpsearch.datasets.synthetic import (
+    HARD_NAME,
+    SYNTHETIC_NAME,
+    load_synthetic_histology,
+    stored_at,
+)
 from hpsearch.errors import DataError
 from hpsearch.io.processes import Progress
 
@@ -17,7 +22,7 @@ def seeds(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     called: list[int] = []
 
     def generate(
-        *, seed: int, workers: int, progress: Progress
+        *, seed: int, workers: int, hard: bool, progress: Progress
     ) -> tuple[pd.DataFrame, NDArray[np.uint8]]:
         called.append(seed)
         progress("rendering", workers, workers)
@@ -32,8 +37,8 @@ def seeds(monkeypatch: pytest.MonkeyPatch) -> list[int]:
                 "mask_path": "",
             }
         )
-        arrays = np.random.default_rng(seed).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
-        return table, arrays
+        rng = np.random.default_rng(seed + 1000 * hard)
+        return table, rng.integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
 
     monkeypatch.setattr(module.histology, "generate", generate)
     return called
@@ -62,6 +67,17 @@ def test_each_seed_and_version_has_its_own_copy(
     monkeypatch.setattr(module, "GENERATOR_VERSION", module.GENERATOR_VERSION + 1)
     load_synthetic_histology(seed=0, cache_dir=tmp_path)
     assert seeds == [0, 1, 0]
+
+
+def test_the_hard_setting_is_a_set_of_its_own(tmp_path: Path, seeds: list[int]) -> None:
+    sets = [
+        load_synthetic_histology(name, cache_dir=tmp_path) for name in (SYNTHETIC_NAME, HARD_NAME)
+    ]
+    assert [dataset.name for dataset in sets] == ["synthetic-histology", "synthetic-histology-hard"]
+    assert sets[0].fingerprint != sets[1].fingerprint
+    for dataset, seed in zip(sets, (0, 1000), strict=True):
+        expected = np.random.default_rng(seed).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
+        np.testing.assert_array_equal(dataset.arrays, expected)
 
 
 def test_interrupted_generation_leaves_nothing(

@@ -197,6 +197,7 @@ def test_a_rate_that_blows_up_is_non_finite(setup: Callable[..., Setup], view: V
         ({"resolution": 48}, "image_size must be 16, 32, 64, 128 or 256 px, got 48"),
         ({"latent_res": 3}, "latent_res must be 1 or a power of two"),
         ({"latent_res": 32}, "latent_res must be 1 or a power of two below image_size"),
+        ({"pool": "median"}, "pool must be one of max, top1, top5, mean, got 'median'"),
         ({"latent_dim": 0}, "latent_dim must be at least 1, got 0"),
         ({"layers": "r99"}, "r99"),
         ({"layers": "r12+"}, "write a sum of different names"),
@@ -299,6 +300,24 @@ def test_maps_have_the_score_as_their_mean(setup: Callable[..., Setup], view: Vi
     maps = detector.maps(images)
     assert maps.shape == (18, 16, 16)
     np.testing.assert_allclose(maps.mean(axis=(1, 2)), detector.score(images), rtol=1e-4)
+
+
+def test_the_pool_of_before_there_was_a_choice_is_the_mean(
+    setup: Callable[..., Setup], view: View, tmp_path: Path
+) -> None:
+    images = view(slice(32, 50))
+    older, mean, top = (
+        _fitted(setup(QUICK, **SMALL | pool), view)[0]
+        for pool in ({}, {"pool": "mean"}, {"pool": "top5"})
+    )
+    assert np.array_equal(older.score(images), mean.score(images))
+    assert PerceptualAutoencoder.canonical(SMALL | {"pool": "mean"}) == SMALL
+    assert PerceptualAutoencoder.canonical(SMALL | {"pool": "max"}) == SMALL | {"pool": "max"}
+    highest = np.sort(top.maps(images).reshape(18, -1), axis=1)[:, -13:]  # 5 % of 16 x 16
+    np.testing.assert_allclose(top.score(images), highest.mean(axis=1), rtol=1e-4)
+    older.save(tmp_path / "model")
+    again = PerceptualAutoencoder.load(tmp_path / "model", setup(**SMALL | {"pool": "top5"}))
+    assert np.array_equal(again.score(images), top.score(images)), "the pool trains nothing"
 
 
 def test_statistics_of_images_without_a_key_are_the_same(

@@ -21,6 +21,31 @@ def test_colour_is_mean_and_deviation_of_each_channel(pixels: np.ndarray) -> Non
         assert vector == pytest.approx([*flat.mean(axis=0), *flat.std(axis=0)], abs=1e-12)
 
 
+def test_colour_percentiles_are_those_of_numpy(pixels: np.ndarray) -> None:
+    vectors = colour_statistics(pixels, "colour_percentiles")
+    assert vectors.shape == (len(pixels), 21)
+    np.testing.assert_array_equal(vectors[:, :6], colour_statistics(pixels))
+    shares = np.percentile(
+        pixels.reshape(len(pixels), -1, 3) / 255, (5, 25, 50, 75, 95), axis=1, method="nearest"
+    )
+    np.testing.assert_array_equal(vectors[:, 6:], shares.transpose(1, 0, 2).reshape(-1, 15))
+
+
+def test_the_deviation_of_a_channel_is_over_its_positions(
+    pixels: np.ndarray, vgg_mini: Backbone, tmp_path: Path
+) -> None:
+    images = torch.from_numpy(pixels[[7, 2, 41]]).permute(0, 3, 1, 2).float() / 127.5 - 1
+    with torch.no_grad():
+        maps = build_extractor(vgg_mini, ["r22"])(images)["r22"].numpy()
+    expected = np.concatenate([maps.mean(axis=(2, 3)), maps.std(axis=(2, 3))], axis=1)
+    for key in ("these", None):
+        view = ImageView(pixels, np.array([7, 2, 41]), key)
+        vectors = pooled_features(
+            view, "r22", vgg_mini, pooling="mean_std", device="cpu", cache_dir=tmp_path
+        )
+        np.testing.assert_allclose(vectors, expected, rtol=1e-4, atol=1e-5)
+
+
 def test_colour_of_grey_images(pixels: np.ndarray) -> None:
     assert colour_statistics(pixels[..., :1]).shape == (len(pixels), 2)
 

@@ -1,5 +1,6 @@
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from hpsearch.model.bundle import (
     Provenance,
     preprocessing_facts,
     read_bundle,
+    write_bundle,
 )
 from hpsearch.storage.run_dir import RunDir
 from hpsearch.study.result import FinalResult, read_final, read_winner, rewrite_final, write_final
@@ -68,7 +70,7 @@ def saved(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("result", [RESULT, replace(RESULT, flagging=None, seen=ESTIMATE)])
 def test_round_trip(result: FinalResult, saved: Path, tmp_path: Path) -> None:
-    write_final(RunDir(tmp_path), result, saved=saved, facts=FACTS)
+    write_final(RunDir(tmp_path), result, partial(write_bundle, saved=saved, facts=FACTS))
     assert read_final(RunDir(tmp_path), 7) == result
     stored = json.loads(RunDir(tmp_path).result_file(7).read_text())
     assert stored["verdict"]["tied"] == [7, 3], "under the name that earlier studies have"
@@ -79,16 +81,16 @@ def test_round_trip(result: FinalResult, saved: Path, tmp_path: Path) -> None:
 def test_a_result_is_replaced_whole(saved: Path, tmp_path: Path) -> None:
     folder = RunDir(tmp_path)
     final = folder.final
-    write_final(folder, RESULT, saved=saved, facts=FACTS)
+    write_final(folder, RESULT, partial(write_bundle, saved=saved, facts=FACTS))
     (final / "7" / "stray").touch()
     (final / ".tmp-0123456789ab-7").mkdir()  # of a killed writer
-    write_final(folder, RESULT, saved=saved, facts=FACTS)
+    write_final(folder, RESULT, partial(write_bundle, saved=saved, facts=FACTS))
     names = {path.name for path in final.rglob("*")}
     assert names == {"7", "result.json", "model", "model.json", "model.safetensors"}
 
 
 def test_facts_are_rewritten_beside_the_same_model(saved: Path, tmp_path: Path) -> None:
-    write_final(RunDir(tmp_path), RESULT, saved=saved, facts=FACTS)
+    write_final(RunDir(tmp_path), RESULT, partial(write_bundle, saved=saved, facts=FACTS))
     fewer = replace(RESULT, choices=RESULT.choices[:1])
     rewrite_final(RunDir(tmp_path), fewer)
     assert read_final(RunDir(tmp_path), 7) == fewer
@@ -101,7 +103,7 @@ def test_the_winner_is_the_answer_of_the_study(saved: Path, tmp_path: Path) -> N
     folder.record_winner(7)
     with pytest.raises(StudyError, match="the winner is not trained yet"):
         read_winner(folder)
-    write_final(folder, RESULT, saved=saved, facts=FACTS)
+    write_final(folder, RESULT, partial(write_bundle, saved=saved, facts=FACTS))
     assert read_winner(folder) == RESULT
 
 

@@ -7,23 +7,28 @@ import pytest
 from PIL import Image
 
 from hpsearch.model.bundle import Calibration, ModelFacts
-from hpsearch.model.model import Model
+from hpsearch.model.images import PreprocessingFacts, Seen
+from hpsearch.model.model import AnyModel, Model
 from hpsearch.model.predict.heat import HeatMaps, coloured, overlay, safe_name
 from hpsearch.model.predict.inputs import ImageBlock, Input, decode, find_images
 from hpsearch.model.predict.predict import predict
 
 
-@dataclass
-class Brightness:
+@dataclass(frozen=True)
+class Brightness(AnyModel):
     """A model whose map is the brightness of each pixel."""
 
     facts: ModelFacts
 
-    def maps_seen(self, seen: np.ndarray) -> np.ndarray:
-        return seen.mean(axis=3).astype(np.float32)
+    @property
+    def preprocessings(self) -> tuple[PreprocessingFacts, ...]:
+        return (self.facts.preprocessing,)
 
-    def score_seen(self, seen: np.ndarray) -> np.ndarray:
-        return seen.mean(axis=(1, 2, 3))
+    def maps_seen(self, seen: Seen) -> np.ndarray:
+        return seen[0].mean(axis=3).astype(np.float32)
+
+    def score_seen(self, seen: Seen) -> np.ndarray:
+        return seen[0].mean(axis=(1, 2, 3))
 
 
 @pytest.fixture
@@ -42,7 +47,7 @@ def left_white(tmp_path: Path) -> Path:
 
 
 def _write(model: object, path: Path, folder: Path) -> tuple[np.ndarray, np.ndarray]:
-    block = ImageBlock(0, (Input("some/left white", path),), model.facts.preprocessing)  # type: ignore
+    block = ImageBlock(0, (Input("some/left white", path),), (model.facts.preprocessing,))  # type: ignore
     HeatMaps(model, folder).write({"some/left white": 3}, decode(block))  # type: ignore
     names = [f"000003-some_left_white-{kind}.png" for kind in ("heat", "overlay")]
     assert sorted(path.name for path in folder.iterdir()) == names
