@@ -37,7 +37,7 @@ PickRule = Literal["best", "parsimonious"]
 bottleneck; see `hpsearch.evaluation.selection`."""
 
 FinalModel = Literal["auto", "single", "average"]
-"""One detector, or the average of several; `auto` averages where the search is over several."""
+"""One detector, or the average of several; `auto` averages where one is trained on the labels."""
 
 Protocol = Literal["clean", "official"]
 """Whose folds: drawn by group, or of published fold files; see `hpsearch.protocol.protocol`."""

@@ -1,12 +1,12 @@
 """The detector `few`: the labelled handful used in training too, as a linear head on features.
 
-A head separates normal images from the labelled anomalies, on features of a frozen network that are
-pooled over the whole image. With an image's features x, in units of the training normals' mean and
-deviation, it sees x itself (`raw`), how far each feature is from the normals that the image is most
-like, |x - mean of the nearest training normals| (`residual`), or both side by side. Residuals carry
-over to types and backgrounds that no label showed, for what they say of an image is not what it
-shows but what is unusual about it. A training normal is never its own neighbour: its residual would
-say that it was trained on.
+A head separates normal images from the labelled anomalies, on features of a frozen network: mean
+and deviation of each channel over the whole image. With an image's features x, in units of the
+training normals' mean and deviation, it sees x itself (`raw`), how far each feature is from the
+normals that the image is most like, |x - mean of the nearest training normals| (`residual`), or
+both side by side. Residuals carry over to types and backgrounds that no label showed, for what they
+say of an image is not what it shows but what is unusual about it. A training normal is never its
+own neighbour: its residual would say that it was trained on.
 """
 
 from collections.abc import Mapping
@@ -39,7 +39,13 @@ from hpsearch.detectors.base import (
     save_tensors,
 )
 from hpsearch.detectors.outlier_models import Matrix
-from hpsearch.detectors.pooled_features import USUAL_LAYERS, PooledLayers, pooled_features
+from hpsearch.detectors.pooled_features import (
+    MEAN_STD,
+    USUAL_LAYERS,
+    JoinedVectors,
+    PooledGraph,
+    pooled_features,
+)
 from hpsearch.errors import SpecError, TaskError
 
 KINDS = ("logistic", "lda")
@@ -172,15 +178,17 @@ class FewLabelsDetector:
 
     def graph(self) -> nn.Module:
         """Frozen network, pooling, residuals and head as one network."""
-        return FewLabelsGraph(
-            PooledLayers(build_extractor(self.setup.backbone, self.layers)),
-            self.layers,
-            normals=torch.from_numpy(self.normals),
-            mean=torch.from_numpy(np.asarray(self.scaler.mean_)),
-            scale=torch.from_numpy(np.asarray(self.scaler.scale_)),
-            weights=torch.from_numpy(self.weights),
-            intercept=self.intercept,
-            inputs=self.inputs,
+        extractor = build_extractor(self.setup.backbone, self.layers)
+        return PooledGraph(
+            JoinedVectors(self.layers, extractor, MEAN_STD),
+            torch.from_numpy(np.asarray(self.scaler.mean_)),
+            torch.from_numpy(np.asarray(self.scaler.scale_)),
+            HeadOnResiduals(
+                torch.from_numpy(self.normals),
+                torch.from_numpy(self.weights),
+                self.intercept,
+                self.inputs,
+            ),
         )
 
     def save(self, folder: Path) -> None:
@@ -204,7 +212,7 @@ class FewLabelsDetector:
         """
         detector = cls(setup)
         architecture = setup.backbone.architecture
-        length = sum(architecture.channels(layer) for layer in detector.layers)
+        length = 2 * sum(architecture.channels(layer) for layer in detector.layers)
         shapes: dict[str, tuple[int | None, ...]] = {
             "mean": (length,),
             "scale": (length,),
@@ -244,6 +252,7 @@ class FewLabelsDetector:
                 images,
                 layer,
                 self.setup.backbone,
+                pooling=MEAN_STD,
                 device=self.setup.device,
                 cache_dir=self.setup.cache_dir,
             )
@@ -273,55 +282,33 @@ def residuals(vectors: Matrix, normals: Matrix, *, are_the_normals: bool = False
     return found
 
 
-class FewLabelsGraph(nn.Module):
-    """From pixels to the decision function of a head.
+class HeadOnResiduals(nn.Module):
+    """The decision function of a head on raw vectors, their residuals or both.
 
     Args:
-        vectors: uint8 `(N, S, S, C)` to the vectors `(N, F_l)` of each layer, under its name.
-        layers: in the order in which the vectors are joined to `(N, F)`.
         normals: scaled vectors of the training normals, `(M, F)`.
-        mean, scale: `(F,)`, of the training normals.
-        weights: of the head, one an input of it.
+        weights: of the head, one a feature that it sees.
         intercept: of the head.
         inputs: as of the detector.
     """
 
-    def __init__(
-        self,
-        vectors: nn.Module,
-        layers: tuple[str, ...],
-        *,
-        normals: Tensor,
-        mean: Tensor,
-        scale: Tensor,
-        weights: Tensor,
-        intercept: float,
-        inputs: str,
-    ) -> None:
+    def __init__(self, normals: Tensor, weights: Tensor, intercept: float, inputs: str) -> None:
         super().__init__()
-        self.vectors = vectors
-        self.layers = layers
-        self.inputs = inputs
         self.intercept = intercept
-        self.register_buffer("mean", mean)
-        self.register_buffer("scale", scale)
+        self.inputs = inputs
         self.register_buffer("weights", weights)
         if inputs != "raw":
             self.register_buffer("normals", normals)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Scores `(N,)` of uint8 `(N, S, S, C)`."""
-        found = self.vectors(images)
-        vectors = torch.cat([found[layer].double() for layer in self.layers], dim=1)
-        seen = (vectors - self.get_buffer("mean")) / self.get_buffer("scale")
+    def forward(self, vectors: Tensor) -> Tensor:
+        """Scores `(N,)` of scaled vectors `(N, F)`."""
+        seen = vectors
         if self.inputs != "raw":
-            away = self._residuals(seen)
-            seen = away if self.inputs == "residual" else torch.cat([seen, away], dim=1)
-        return seen @ self.get_buffer("weights") + self.intercept
-
-    def _residuals(self, vectors: Tensor) -> Tensor:
-        normals = self.get_buffer("normals")
-        # Less the vectors' own squares, which are the same for all normals.
-        squares = (normals**2).sum(dim=1) - 2 * vectors @ normals.T
-        _, nearest = squares.topk(min(_NEIGHBOURS, len(normals)), dim=1, largest=False)
-        return (vectors - normals[nearest].mean(dim=1)).abs()
+            normals = self.get_buffer("normals")
+            # Less the vectors' own squares, which are the same for all normals.
+            squares = (normals**2).sum(dim=1) - 2 * vectors @ normals.T
+            _, nearest = squares.topk(min(_NEIGHBOURS, len(normals)), dim=1, largest=False)
+            away = (vectors - normals[nearest].mean(dim=1)).abs()
+            seen = away if self.inputs == "residual" else torch.cat([vectors, away], dim=1)
+        scores: Tensor = seen @ self.get_buffer("weights") + self.intercept
+        return scores

@@ -50,7 +50,7 @@ KINDS = (NEAREST, GAUSSIAN_POSITION, GAUSSIAN)
 
 _VGG_LAYERS = ("r22", "r32", "r42")
 _DRAWN = 32_000  # positions of the training images that a memory or one Gaussian is made of
-_POSITIONS_AT_A_TIME = 4096  # that are scored
+_POSITIONS_AT_A_TIME = 2048  # that are scored
 _CHANNELS = 100  # drawn for a Gaussian of each position, as in PaDiM
 _SMOOTHING = 1 / 64  # deviation of the blur of a map, of its side: 4 px of 256 in PaDiM
 
@@ -258,7 +258,7 @@ class PatchDetector:
         for maps in stored.batches(images):
             with torch.no_grad():
                 vectors = self.vectors(maps)
-            if not torch.isfinite(vectors).all():
+            if not torch.isfinite(vectors.sum()):  # of one number, which is sooner told
                 raise TaskError("non_finite", f"features of {'+'.join(self.layers)} are not finite")
             yield vectors
 
@@ -311,7 +311,8 @@ class PatchVectors(nn.Module):
         joined = []
         for layer in self.layers:
             means = avg_pool2d(maps[layer], 3, stride=1, padding=1, count_include_pad=False)
-            joined.append(interpolate(means, size=grid, mode="bilinear"))
+            is_finest = means.shape[-2:] == grid
+            joined.append(means if is_finest else interpolate(means, size=grid, mode="bilinear"))
         vectors = torch.cat(joined, dim=1).permute(0, 2, 3, 1)
         return vectors if self.channels is None else vectors.index_select(3, self.channels)
 

@@ -31,9 +31,11 @@ class NearestPatch(nn.Module):
     def __init__(self, memory: Tensor) -> None:
         super().__init__()
         centre = memory.mean(dim=0)
+        centred = memory - centre  # so that little cancels in the squares
         self.register_buffer("memory", memory)
-        self.register_buffer("centre", centre)  # around which squares cancel least
-        self.register_buffer("squares", (memory - centre).square().sum(dim=1))
+        self.register_buffer("centre", centre)
+        self.register_buffer("centred", centred)
+        self.register_buffer("squares", centred.square().sum(dim=1))
 
     def forward(self, vectors: Tensor) -> Tensor:
         """`(N, H, W)` of `(N, H, W, C)`."""
@@ -42,19 +44,20 @@ class NearestPatch(nn.Module):
 
     def nearest(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
         """Distance to the nearest of the memory, and which it is, `(P,)` each, of `(P, C)`."""
-        memory, centre = self.get_buffer("memory"), self.get_buffer("centre")
-        centred = vectors - centre
+        memory, centred = self.get_buffer("memory"), self.get_buffer("centred")
+        around_centre = vectors - self.get_buffer("centre")
         closest = torch.full_like(vectors[:, 0], torch.inf)
         member = torch.zeros_like(closest, dtype=torch.int64)
         for start in range(0, len(memory), _MEMBERS_AT_A_TIME):
             part = slice(start, start + _MEMBERS_AT_A_TIME)
             squares = self.get_buffer("squares")[part]
-            squares = torch.addmm(squares, centred, (memory[part] - centre).T, alpha=-2)
+            # Squared distances, but for what is the same for all members.
+            squares = torch.addmm(squares, around_centre, centred[part].T, alpha=-2)
             found, which = squares.min(dim=1)
             member = torch.where(found < closest, which + start, member)
             closest = torch.minimum(found, closest)
-        # The squares tell which is nearest; the distance itself would lose digits by them.
-        return (vectors - memory[member]).square().sum(dim=1).sqrt(), member
+        # They tell which is nearest; the distance itself would lose digits by them.
+        return torch.linalg.vector_norm(vectors - memory[member], dim=1), member
 
 
 class ReweightedMaximum(nn.Module):
@@ -70,7 +73,7 @@ class ReweightedMaximum(nn.Module):
     def __init__(self, patches: NearestPatch) -> None:
         super().__init__()
         self.patches = patches
-        memory = patches.get_buffer("memory") - patches.get_buffer("centre")
+        memory = patches.get_buffer("centred")
         around = []
         for start in range(0, len(memory), _MEMBERS_AT_A_TIME):
             distances = torch.cdist(memory[start : start + _MEMBERS_AT_A_TIME], memory)

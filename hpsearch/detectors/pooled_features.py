@@ -33,6 +33,7 @@ from hpsearch.detectors.base import (
     load_tensors,
     save_tensors,
 )
+from hpsearch.detectors.feature_maps import rows_of
 from hpsearch.detectors.outlier_models import OUTLIER_MODELS, Matrix, OutlierModel
 from hpsearch.errors import SpecError, TaskError
 from hpsearch.io.cache import read_or_make
@@ -237,7 +238,13 @@ def pooled_features(
         cache_dir: folder that keeps the vectors of all images of the variant, where it has a key.
     """
     if layer in COLOURS:
-        return colour_statistics(images.array(), layer)
+        parts = [
+            colour_statistics(rows_of(images.pixels, rows), layer)
+            for rows in np.split(
+                images.positions, range(_IMAGES_A_PASS, len(images), _IMAGES_A_PASS)
+            )
+        ]
+        return np.concatenate(parts)
     if images.key is None:
         found = _pooled(images.array(), (layer,), pooling, backbone, device)
         return found[layer].astype(np.float64)
@@ -289,7 +296,8 @@ def _pooled(
     pooled.to(memory_format=torch.channels_last)
     chunks: dict[str, list[NDArray[np.float32]]] = {layer: [] for layer in pooled.extractor.layers}
     for start in range(0, max(1, len(pixels)), _IMAGES_A_PASS):  # of none, for the shapes
-        batch = torch.from_numpy(np.array(pixels[start : start + _IMAGES_A_PASS])).to(device)
+        rows = np.arange(start, min(start + _IMAGES_A_PASS, len(pixels)))
+        batch = torch.from_numpy(rows_of(pixels, rows)).to(device)
         with torch.inference_mode(), full_float32():
             vectors = pooled(batch)
         for layer, values in vectors.items():

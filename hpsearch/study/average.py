@@ -68,11 +68,10 @@ _TIMED, _WARM = 16, 2  # images
 
 
 def averages(spec: StudySpec) -> bool:
-    """Whether the final model of a study averages: as asked for, or with several detectors."""
+    """Whether the final model of a study may average: as asked for, or where labels train one."""
     if spec.final.model != "auto":
         return spec.final.model == "average"
-    several = len(spec.detectors) > 1 or any(map(trains_on_labels, spec.detectors))
-    return several and spec.search.criterion == "weak"
+    return spec.search.criterion == "weak" and any(map(trains_on_labels, spec.detectors))
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,12 +111,14 @@ class AverageTraining:
     device: str
 
     def result(self, single: FinalResult) -> FinalResult:
-        """The average of the best few, or `single` where that is all there is to average.
+        """The average of the best few, or `single` where there is nothing to average.
 
         Args:
             single: of the trial that would be the answer alone.
         """
         if self.stored.trained_on_labels:
+            return single
+        if self.heads is None and self.inputs.spec.final.model == "auto":
             return single
         head = None
         if self.heads is not None:

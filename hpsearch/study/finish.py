@@ -28,6 +28,7 @@ from hpsearch.evaluation.threshold import Flagging, flagged
 from hpsearch.model.bundle import Calibration, attach_calibration, write_bundle
 from hpsearch.search.engine import Engine, plan_workers, require_results, run_tasks
 from hpsearch.search.events import Listener
+from hpsearch.search.task import Task
 from hpsearch.storage.database import mean_best_step, winner
 from hpsearch.storage.results import FoldResult, read_result
 from hpsearch.storage.run_dir import RunDir
@@ -42,7 +43,6 @@ from hpsearch.study.final_model import (
 from hpsearch.study.heads import select_head
 from hpsearch.study.inputs import StudyInputs, at_work, load_inputs
 from hpsearch.study.result import (
-    REFERENCES,
     FinalResult,
     final_result,
     read_final,
@@ -153,10 +153,14 @@ class FinalTraining:
             self.listener.note(f"{damaged}; made anew")
             return self._train(trial)
         known = read_final(self.folder, trial.number)
+        rows = dict(known.references) if known else {}
+        best = self._best_of_others(trial)
+        wanted = len(best) + len(self.inputs.reference_tasks(trial.params))
         if (
             known is None
             or len(known.runs) != self.inputs.spec.final.n_runs
-            or (self.retry_failed and len(known.references) < len(REFERENCES))
+            or not best.keys() <= rows.keys()
+            or (self.retry_failed and len(rows) < wanted)
         ):
             return self._train(trial)
         first = read_result(self.folder.tasks, known.tasks[0])
@@ -176,7 +180,7 @@ class FinalTraining:
             for run in range(spec.final.n_runs)
         ]
         forget_without_model(self.folder, finals[0], self.listener)
-        references = self.inputs.reference_tasks(trial.params)
+        references = self._best_of_others(trial) | self.inputs.reference_tasks(trial.params)
         tasks, what = [*references.values(), *finals], "training the winner"
         done = run_tasks(tasks, self.engine, self.listener, what)
         runs = require_results(done, finals, f"{what}, trial {trial.number}")
@@ -216,6 +220,26 @@ class FinalTraining:
         saved = self.folder.tasks / finals[0].digest / "model"
         write_final(self.folder, result, partial(write_bundle, saved=saved, facts=facts))
         return result
+
+    def _best_of_others(self, chosen: FrozenTrial) -> dict[str, Task]:
+        """The final training of the best trial of each other detector that was searched."""
+        heads = None if self._stored.trained_on_labels else read_heads(self.folder)
+        trials = (*self._stored.trials, *(heads.trials if heads else ()))
+        spec = self.inputs.spec
+        own, _ = configuration(chosen.params, spec.detector)
+        best: dict[str, FrozenTrial] = {}
+        for trial in sorted(
+            trials, key=lambda one: (-facts_of(one).criteria[spec.search.criterion], one.number)
+        ):
+            detector, _ = configuration(trial.params, spec.detector)
+            if detector != own:
+                best.setdefault(detector, trial)
+        return {
+            f"best of {detector}, trial {trial.number}": self.inputs.final_task(
+                trial.params, run=0, steps=mean_best_step(trial)
+            )
+            for detector, trial in best.items()
+        }
 
     def _flagging(self, trial: FrozenTrial, first: FoldResult) -> Flagging | None:
         rate = self.inputs.spec.final.false_positive_rate

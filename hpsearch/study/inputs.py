@@ -57,7 +57,7 @@ from hpsearch.search.task import Task, TaskContext
 from hpsearch.storage.database import sole_writer_of
 from hpsearch.storage.results import RECIPE, read_task
 from hpsearch.storage.run_dir import RunDir, environment, identity_of
-from hpsearch.study.result import REFERENCES
+from hpsearch.study.result import COLOURS, frozen_rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,13 +120,16 @@ class StudyInputs:
         ]
 
     def reference_tasks(self, params: Params) -> dict[str, Task]:
-        """The reference rows, at the preprocessing of `params`."""
-        _, own = self.space.configuration(params)
-        same = {axis: own[axis] for axis in PREPROCESSING_AXES}
+        """Simple methods that are not searched, at the preprocessing of `params`."""
+        _, chosen = self.space.configuration(params)
+        same = {axis: chosen[axis] for axis in PREPROCESSING_AXES}
+        rows = dict(COLOURS)
+        if "features" not in self.spec.detectors or len(self.spec.detectors) == 1:
+            rows |= frozen_rows(self.spec.backbone.name, self.backbone.architecture.layers)
         plain = TrainingSpec()
         return {
-            name: self._task("features", {**same, **own}, fold=None, seed=0, training=plain)
-            for name, own in REFERENCES.items()
+            name: self._task("features", {**same, **row}, fold=None, seed=0, training=plain)
+            for name, row in rows.items()
         }
 
     def network(self, params: Params) -> Backbone:

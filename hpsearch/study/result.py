@@ -29,13 +29,30 @@ from hpsearch.storage.results import FoldResult, read_result
 from hpsearch.storage.run_dir import AVERAGE, FinalName, RunDir
 from hpsearch.storage.trials import facts_of
 
-REFERENCES: Mapping[str, Params] = {
+COLOURS: Mapping[str, Params] = {
     "colour statistics, Mahalanobis": {"kind": "mahalanobis", "layer": "colour"},
     "colour statistics, isolation forest": {"kind": "isolation_forest", "layer": "colour"},
-    "frozen VGG r32, Mahalanobis": {"kind": "mahalanobis", "layer": "r32"},
-    "frozen VGG r42, Mahalanobis": {"kind": "mahalanobis", "layer": "r42"},
 }
-"""Rows of the `features` detector beside every result, at the winner's preprocessing."""
+"""Rows of the `features` detector beside every result, which show where colour alone decides."""
+
+_FROZEN = "frozen {network} {layer}, Mahalanobis"
+
+
+def frozen_rows(network: str, layers: Sequence[str]) -> dict[str, Params]:
+    """Rows of the `features` detector beside a result of a study that does not search it.
+
+    Args:
+        network: its name.
+        layers: all that it has.
+    """
+    is_vgg = {"r32", "r42"} <= set(layers)
+    return {
+        _FROZEN.format(network="VGG" if is_vgg else network, layer=layer): {
+            "kind": "mahalanobis",
+            "layer": layer,
+        }
+        for layer in (("r32", "r42") if is_vgg else layers[-3:-1])
+    }
 
 
 _OF_AN_AVERAGE = ("members", "single", "price")
@@ -151,12 +168,19 @@ class FinalResult:
         return f"{only}{' and '.join(named)}"
 
     def simpler_and_as_good(self) -> tuple[str, Estimate] | None:
-        """The best of the references that reach the winner, but for the winner itself."""
+        """The best simple method that reaches the winner, but for the winner itself.
+
+        The best of another detector of the same search is none.
+        """
+        kind, layer = self.params.get("kind"), self.params.get("layer")
+        itself = f" {layer}, Mahalanobis" if kind == "mahalanobis" else None
         reaching = [
             (name, estimate)
             for name, estimate in self.references
             if estimate.auroc >= self.test.auroc
-            and not REFERENCES[name].items() <= self.params.items()
+            and (name in COLOURS or name.startswith(_FROZEN.partition(" ")[0]))
+            and not (itself and name.endswith(itself))
+            and not COLOURS.get(name, {"": ""}).items() <= self.params.items()
         ]
         return max(reaching, key=lambda row: row[1].auroc, default=None)
 

@@ -61,7 +61,12 @@ def test_scores_are_those_of_scikit_learn(
     def vectors(rows: slice) -> np.ndarray:
         found = [
             pooled_features(
-                view(rows), layer, made.backbone, device="cpu", cache_dir=made.cache_dir
+                view(rows),
+                layer,
+                made.backbone,
+                pooling="mean_std",
+                device="cpu",
+                cache_dir=made.cache_dir,
             )
             for layer in ("r12", "r22")
         ]

@@ -186,11 +186,12 @@ def test_one_configuration_is_its_own_average(run: Run, tiny_spec: Any) -> None:
     assert ran.folder.winner() == ran.result.trial
 
 
-def test_several_detectors_are_averaged_unless_one_is_asked_for(tiny_spec: Any) -> None:
+def test_a_search_with_heads_averages_unless_one_detector_is_asked_for(tiny_spec: Any) -> None:
     assert not averages(tiny_spec())
-    assert averages(tiny_spec(detector="features,dpa"))
-    assert not averages(tiny_spec(detector="features,dpa", final={"model": "single"}))
-    assert not averages(tiny_spec(detector="features,dpa", search={"criterion": "synthetic"}))
+    assert not averages(tiny_spec(detector="features,dpa"))
+    assert averages(tiny_spec(detector="features,few"))
+    assert not averages(tiny_spec(detector="features,few", final={"model": "single"}))
+    assert not averages(tiny_spec(detector="features,few", search={"criterion": "synthetic"}))
     assert averages(tiny_spec(final={"model": "average"}))
 
 

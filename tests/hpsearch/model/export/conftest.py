@@ -1,12 +1,19 @@
 """Models of any preprocessing and detector, trained for a step or two in memory."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from hpsearch.datasets.window import Window
-from hpsearch.detectors.base import ImageView, Setup, load_detector
+from hpsearch.detectors.base import (
+    ImageView,
+    LabelledView,
+    Setup,
+    load_detector,
+    trains_on_labels,
+)
 from hpsearch.model.bundle import (
     BackboneFacts,
     ModelFacts,
@@ -35,6 +42,7 @@ OF_DETECTOR = {
         "statistics": "natural",
     },
     "features": {"kind": "mahalanobis", "layer": "r22"},
+    "few": {"kind": "logistic", "inputs": "both", "layer": "r12+r22", "C": 0.01},
     "patch": {
         "kind": "nearest",
         "layer": "r12+r22",
@@ -56,7 +64,9 @@ def make_model(make_setup: Callable[..., Setup]) -> MakeModel:
         how = preprocessing_facts(params, channels=channels, window=window)
         pixels = np.random.default_rng(0).integers(0, 256, (24, *how.shape), dtype=np.uint8)
         normals = ImageView(pixels, np.arange(16), None)
+        labelled = LabelledView(ImageView(pixels, np.arange(16, 20), None), ("g",) * 4, ("",) * 4)
         setup = make_setup(params, normals, batch_size=4, max_steps=2)
+        setup = replace(setup, labelled=labelled if trains_on_labels(detector) else None)
         fitted = load_detector(detector)(setup)
         fitted.fit(normals, None, max_steps=2)
         held_out = fitted.score(ImageView(pixels, np.arange(16, 24), None))

@@ -22,6 +22,9 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "svm": ("features", {"kind": "ocsvm", "layer": "colour_percentiles"}),
     "components": ("features", {"kind": "pca"}),
     "pool": ("dpa", {"pool": "top5"}),
+    "head": ("few", {}),
+    "head on residuals": ("few", {"kind": "lda", "inputs": "residual"}),
+    "head on raw features": ("few", {"inputs": "raw"}),
 }
 
 
@@ -33,7 +36,7 @@ def test_torch_gives_the_scores_of_predict(
     assert export(model, tmp_path / "out", "torch").difference < 1e-4
 
 
-@pytest.mark.parametrize("kind", ["reweighted", "position", "svm"])
+@pytest.mark.parametrize("kind", ["reweighted", "position", "svm", "head"])
 def test_onnx_gives_the_scores_of_predict(kind: str, make_model: MakeModel, tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime", reason="needs hpsearch[export]")
     detector, settings = KINDS[kind]
