@@ -19,6 +19,7 @@ from hpsearch.config.space import Params, describe
 from hpsearch.config.spec import Criterion, StudySpec, build_spec
 from hpsearch.errors import DataError, SpecError
 from hpsearch.evaluation.auroc import Estimate
+from hpsearch.evaluation.heads import types_in_words
 from hpsearch.evaluation.selection import varied_axes
 from hpsearch.protocol.labels import LabelBudget, anomaly_pool, draw_labelled, evaluation_roles
 from hpsearch.storage.database import load_study
@@ -149,6 +150,8 @@ def _decision(result: FinalResult) -> list[str]:
         f"the best {one.best:.3f}"
         for one in selection.left_out_types
     ]
+    if result.has_head:
+        lines += types_in_words(selection.held_out_types)
     return lines
 
 
@@ -210,7 +213,7 @@ def _members(result: FinalResult) -> Table:
         table.add_row(
             str(member.trial),
             f"{member.detector}{labels}",
-            describe(member.params),
+            describe(result.settings_of(member)),
             f"{member.weight:.2f}",
             f"{member.test.auroc:.3f}",
         )

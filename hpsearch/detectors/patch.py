@@ -80,10 +80,11 @@ class PatchDetector:
 
     @staticmethod
     def layer_axes(architecture: Architecture) -> Mapping[str, AxisChoices]:
-        """One layer and two neighbours, of those in the middle of the network."""
+        """Of a VGG one layer and two neighbours; of another network its last but one, and two."""
         first, second, *rest = _usual_layers(architecture)
-        pairs = zip((first, second), (second, *rest), strict=False)
-        return {"layer": (first, *(f"{one}+{other}" for one, other in pairs))}
+        if not rest:
+            return {"layer": (f"{first}+{second}", second)}
+        return {"layer": (first, f"{first}+{second}", f"{second}+{rest[0]}")}
 
     @staticmethod
     def canonical(params: Params) -> Params:
@@ -285,7 +286,7 @@ class PatchDetector:
 def _usual_layers(architecture: Architecture) -> tuple[str, ...]:
     """The layers that a study is likely to ask for, from the finest."""
     names = architecture.layers
-    return _VGG_LAYERS if set(_VGG_LAYERS) <= set(names) else tuple(names[1:-1])
+    return _VGG_LAYERS if set(_VGG_LAYERS) <= set(names) else tuple(names[-3:-1])
 
 
 def _few_positions(vectors: Tensor) -> tuple[Tensor, ...]:

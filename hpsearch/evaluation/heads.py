@@ -40,6 +40,19 @@ def sees_residuals(params: Params) -> bool:
     return own.get("inputs") in _CARRY_OVER
 
 
+def types_in_words(types: Sequence[HeldOutType]) -> tuple[str, ...]:
+    """What is known of a head on types that it is not trained on, a line each."""
+    if not types:
+        return (
+            "a detector is trained on one labelled type, so that nothing measured how it finds "
+            "other types: label a second type",
+        )
+    return tuple(
+        f"trained without {one.name}: AUC {one.unseen:.3f} on it; trained on it too {one.seen:.3f}"
+        for one in types
+    )
+
+
 def held_out_types(
     heads: StoredScores,
     trial: int,

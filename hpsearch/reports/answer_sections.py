@@ -6,6 +6,7 @@ from hpsearch.config.space import describe
 from hpsearch.errors import DataError
 from hpsearch.evaluation.auroc import Estimate, Interval
 from hpsearch.evaluation.delong import auroc_interval, estimate_aurocs
+from hpsearch.evaluation.heads import types_in_words
 from hpsearch.evaluation.selection import fold_scores, varied_axes
 from hpsearch.paper.numbers import OURS, load_paper_numbers, paper_number
 from hpsearch.reports.document import Section, Table, Text
@@ -38,6 +39,8 @@ def report_warnings(data: StudyData) -> tuple[str, ...]:
         )
     elif warning := result.flagging.warning(result.test.n_normal):
         warnings.append(warning)
+    if result.has_head and not result.selection.held_out_types:
+        warnings += types_in_words(())
     if result.unseen is None:
         warnings.append(
             "no test anomaly is of a type that the search did not see: how well the model finds "
@@ -116,7 +119,7 @@ def _member_table(result: FinalResult) -> Table:
             (
                 str(member.trial),
                 f"{member.detector}{', trained on the labels' if member.trained_on_labels else ''}",
-                describe(member.params),
+                describe(result.settings_of(member)),
                 f"{member.weight:.2f}",
                 *estimate_words(member.test)[:2],
             )

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from optuna.trial import FrozenTrial
 
 from hpsearch.config.spec import StudySpec
@@ -76,12 +77,15 @@ def averages(spec: StudySpec) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class _Trained:
-    """A member: its final trainings and how each counts, and held-out normals as by the first."""
+    """A member: its final trainings and how each counts, and held-out normals as by the first.
+
+    These by fold and position, for a detector that is trained on labels does not score all.
+    """
 
     trial: FrozenTrial
     tasks: Sequence[Task]
     runs: Sequence[FoldResult]
-    held_out: FloatArray
+    held_out: pd.Series
     parts: tuple[Part, ...]
 
     @property
@@ -132,9 +136,7 @@ class AverageTraining:
             averaged_run([one.runs[n] for one in members], [one.parts[n] for one in members])
             for n in range(self.inputs.spec.final.n_runs)
         ]
-        held_out = averaged_scores(
-            [one.held_out for one in members], [one.parts[0] for one in members]
-        )
+        held_out = averaged_scores(_held_out_of_all(members), [one.parts[0] for one in members])
         rate = self.inputs.spec.final.false_positive_rate
         threshold, calibration = (
             threshold_of(held_out, rate=rate),
@@ -233,7 +235,11 @@ class AverageTraining:
             stored = self.heads
         held_out = [held_out_scores(stored, number, self.inputs.labelled, run) for run in runs]
         parts = tuple(part_of(scores, weight=weight) for scores in held_out)
-        return _Trained(self._trial(number), tasks, runs, held_out[0], parts)
+        images = pd.MultiIndex.from_tuples(
+            (fold, position) for fold, of in enumerate(stored.normals) for position in of
+        )
+        first = pd.Series(held_out[0], images)
+        return _Trained(self._trial(number), tasks, runs, first, parts)
 
     def _trial(self, number: int) -> FrozenTrial:
         trials = (*self.stored.trials, *(self.heads.trials if self.heads else ()))
@@ -322,3 +328,10 @@ def _head_holds(head: Selection | None, single: FinalResult) -> bool:
     types = () if head is None else head.held_out_types
     best = {one.name: one.best for one in single.selection.left_out_types}
     return len(types) > 1 and all(one.unseen >= best.get(one.name, 1.0) for one in types)
+
+
+def _held_out_of_all(members: Sequence[_Trained]) -> list[FloatArray]:
+    """Each member's scores `(n,)` of the held-out normals that all of them score."""
+    columns = [one.held_out for one in members]
+    scores = pd.concat(columns, axis=1, join="inner", keys=range(len(columns)))
+    return [scores[number].to_numpy(dtype=np.float64) for number in scores]

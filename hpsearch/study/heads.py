@@ -7,7 +7,7 @@ its figures are worth on types that no label showed.
 from hpsearch.config.space import describe
 from hpsearch.errors import TaskError
 from hpsearch.evaluation.delong import auroc_interval, estimate_aurocs
-from hpsearch.evaluation.heads import best_head, held_out_types
+from hpsearch.evaluation.heads import best_head, held_out_types, types_in_words
 from hpsearch.evaluation.selection import HeldOutType, Selection, fold_scores, tie_set, varied_axes
 from hpsearch.evaluation.stored_scores import StoredScores
 from hpsearch.search.engine import Engine, run_tasks
@@ -37,7 +37,7 @@ def select_head(
     sentence = (
         f"{name} is the best detector that is trained on labelled anomalies (validation AUC "
         f"{estimates.values[index]:.3f}, 95 % interval {low:.3f} to {high:.3f}, of anomalies that "
-        f"its models saw nothing of; {unseen_types_in_words(types)})"
+        f"its models saw nothing of); {'; '.join(types_in_words(types))}"
     )
     return Selection(
         trial=number,
@@ -46,14 +46,6 @@ def select_head(
         left_out_types=(),
         held_out_types=types,
     )
-
-
-def unseen_types_in_words(types: tuple[HeldOutType, ...]) -> str:
-    """What is known of a head on types that it was not trained on."""
-    if not types:
-        return "with one labelled type, nothing measured how it finds other types"
-    each = ", ".join(f"{one.name} {one.unseen:.3f} (seen {one.seen:.3f})" for one in types)
-    return f"trained without a type, its AUC on that: {each}"
 
 
 def _held_out_types(

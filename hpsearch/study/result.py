@@ -155,6 +155,11 @@ class FinalResult:
         """Under which it lies in the run directory."""
         return AVERAGE if self.members else self.trial
 
+    @property
+    def has_head(self) -> bool:
+        """Whether it averages a detector that is trained on labelled anomalies."""
+        return any(member.trained_on_labels for member in self.members)
+
     def in_words(self) -> str:
         """What the final model is: a configuration, or of what it is the average."""
         if not self.members:
@@ -166,6 +171,16 @@ class FinalResult:
         named += [f"{heads} trained on the labels"] if n_heads else []
         only = "" if len(self.members) == 1 else "average of "
         return f"{only}{' and '.join(named)}"
+
+    def settings_of(self, member: Member) -> Params:
+        """The settings of a member that are not those of all; of a sole one all."""
+        if len(self.members) == 1:
+            return member.params
+        return {
+            axis: value
+            for axis, value in member.params.items()
+            if any(other.params.get(axis) != value for other in self.members)
+        }
 
     def simpler_and_as_good(self) -> tuple[str, Estimate] | None:
         """The best simple method that reaches the winner, but for the winner itself.

@@ -9,7 +9,6 @@ vgg-mini or lite0.
 import os
 import subprocess
 import sys
-import tarfile
 import time
 from pathlib import Path
 

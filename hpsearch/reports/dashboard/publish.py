@@ -14,7 +14,7 @@ from hpsearch.errors import SpecError, StudyError, UserError
 from hpsearch.evaluation.auroc import auroc
 from hpsearch.evaluation.delong import FoldScores
 from hpsearch.evaluation.selection import fold_scores
-from hpsearch.evaluation.stored_scores import read_scores
+from hpsearch.evaluation.stored_scores import read_heads, read_scores
 from hpsearch.io.processes import Progress, silent
 from hpsearch.protocol.protocol import labelled_anomalies
 from hpsearch.reports.budget_figure import budget_block, read_budget
@@ -187,12 +187,17 @@ def trial_curves(
         UserError: a result is gone or damaged, or the fold files are gone.
     """
     stored = read_scores(folder, progress=progress)
-    scores = fold_scores(stored, labelled_anomalies(folder.spec(), stored.table))
-    return {
-        trial.number: tuple(_curve(scores, row, fold) for fold in range(len(scores.normals)))
-        for row, trial in enumerate(stored.trials)
-        if trial.number in trials
-    }
+    heads = None if stored.trained_on_labels else read_heads(folder, progress=progress)
+    labelled = labelled_anomalies(folder.spec(), stored.table)
+    curves: dict[int, tuple[FoldCurve, ...]] = {}
+    for one in (stored,) if heads is None else (stored, heads):
+        scores = fold_scores(one, labelled)
+        curves |= {
+            trial.number: tuple(_curve(scores, row, fold) for fold in range(len(scores.normals)))
+            for row, trial in enumerate(one.trials)
+            if trial.number in trials
+        }
+    return curves
 
 
 def _curve(scores: FoldScores, row: int, fold: int) -> FoldCurve:

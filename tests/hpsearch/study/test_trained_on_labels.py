@@ -41,6 +41,7 @@ from hpsearch.study.result import read_winner
 from hpsearch.study.run import StudyRun, run_study
 
 Run = Callable[[StudySpec], StudyRun]
+BESIDE = ("stripes", "stripes", "blobs", "blobs")
 TWO_TYPES = {"n_anomaly_types": 2, "n_examples": 12}
 HEADS = {
     "few": {"inputs": ["both", "raw"], "kind": ["logistic"], "C": [0.003], "layer": ["r12"]},
@@ -207,7 +208,8 @@ def test_a_study_of_heads_alone_ends_with_the_best_head(
     assert n_tasks == 2 * 3 + 2 * 3 + 1 + 4, "folds, two types left out, final, references"
     assert [one.name for one in result.selection.held_out_types] == list(labelled.types)
     for one in result.selection.held_out_types:
-        assert f"{one.name} {one.unseen:.3f}" in result.selection.sentence
+        words = f"trained without {one.name}: AUC {one.unseen:.3f} on it"
+        assert words in result.selection.sentence
     assert result.flagging is not None
     inline.clear()
     again = run(folder.spec())
@@ -259,6 +261,25 @@ def test_beside_other_detectors_heads_are_kept_apart(run: Run, tiny_spec: Any) -
     }
     curves = study_curves(folder, Question((1,), (2,), 3, 0), train=None)
     assert (curves.n_configurations, curves.n_heads) == (2, 2)
+
+
+def test_an_average_with_a_head_rests_on_normals_that_all_score(
+    run: Run, tiny: Path, tiny_spec: Any, tmp_path: Path
+) -> None:
+    """Normals beside labelled anomalies are scored by every detector but the heads."""
+    table = pd.read_csv(tiny, keep_default_na=False)
+    beside = {f"train--{n}": f"train-{kind}-{n % 2}" for n, kind in enumerate(BESIDE)}
+    table["group"] = table["group"].replace(beside)
+    table.to_csv(tmp_path / "beside.csv", index=False)
+    dataset = {"name": str(tmp_path / "beside.csv"), "root": str(tiny.parent)}
+    study = {"detector": "features,few", "labels": TWO_TYPES, "final": {"model": "average"}}
+    spec = tiny_spec(dataset=dataset, space=HEADS, **study)
+    ran = run(spec)
+    result, heads = ran.result, read_heads(ran.folder)
+    assert heads is not None
+    assert [member.trained_on_labels for member in result.members] == [False, False, True]
+    assert result.flagging is not None
+    assert result.flagging.threshold.n == sum(map(len, heads.normals)) < 36
 
 
 def test_other_detectors_are_given_no_anomaly_and_keep_their_names(
