@@ -56,6 +56,8 @@ def predict(
     with listener_for(json=json) as listener:
         for note in found.notes:
             listener.note(note)
+        if maps and loaded.maps_in_words:
+            listener.note(loaded.maps_in_words)
         prediction = score_all(
             loaded,
             found.images,

@@ -213,7 +213,7 @@ def _members(result: FinalResult) -> Table:
         table.add_row(
             str(member.trial),
             f"{member.detector}{labels}",
-            describe(member.params),
+            describe(result.settings_of(member)),
             f"{member.weight:.2f}",
             f"{member.test.auroc:.3f}",
         )

@@ -56,7 +56,7 @@ _ON_ANY_NETWORK = ("Cflow", "Dfkde", "Dfm", "Fre", "MHPatchcore", "Padim", "Patc
 """Models that take any network as a module; others build one of their own, by its name in timm."""
 
 _ONE_LAYER = ("Dfkde", "Dfm", "Fre")
-_REFUSED = {
+REFUSED = {
     "AiVad": "it is for videos",
     "Fuvas": "it is for videos",
     "CFM": "it needs point clouds beside the images",
@@ -348,10 +348,10 @@ def detector_of(model: str) -> type[Detector]:
         if kind is not models.AnomalibModule
     }
     if model not in known:
-        raise unknown_model(name, known.keys() - _REFUSED.keys())
-    if model in _REFUSED:
+        raise unknown_model(name, known.keys() - REFUSED.keys())
+    if model in REFUSED:
         raise SpecError(
-            f"detector {name}: {_REFUSED[model]}; choose another, such as anomalib:Padim"
+            f"detector {name}: {REFUSED[model]}; choose another, such as anomalib:Padim"
         )
     kind = known[model]
     if model in _ON_ANY_NETWORK:

@@ -25,7 +25,8 @@ from dpa_core.features import Architecture
 from dpa_core.tensor_files import Form, read_header, read_tensors
 from hpsearch.config.space import Params
 from hpsearch.config.spec import AxisChoices, TrainingSpec
-from hpsearch.detectors.backbones.backbone import Backbone, write_tensors
+from hpsearch.detectors.backbones.backbone import Backbone
+from hpsearch.detectors.backbones.weight_files import write_tensors
 from hpsearch.errors import HpsearchError, SpecError, TaskError, WeightsError
 from hpsearch.io.faults import failure_of
 from hpsearch.io.text import printable

@@ -28,16 +28,16 @@ from dpa_core.loss import ReconstructionLoss
 from dpa_core.score import MEAN, POOLS, Scorer, maps, score
 from hpsearch.config.space import AXIS, NATURAL, OWN, Params
 from hpsearch.config.spec import AxisChoices, TrainingSpec
-from hpsearch.detectors.backbones.backbone import (
-    build_extractor,
-    statistics_forms,
-    statistics_of,
-    statistics_tensors,
-)
+from hpsearch.detectors.backbones.backbone import build_extractor
 from hpsearch.detectors.backbones.statistics import (
     cached_statistics,
     compute_statistics,
     natural_statistics,
+)
+from hpsearch.detectors.backbones.weight_files import (
+    statistics_forms,
+    statistics_of,
+    statistics_tensors,
 )
 from hpsearch.detectors.base import (
     CURVE_COLUMNS,
@@ -99,6 +99,16 @@ class PerceptualAutoencoder:
         self.loss = ReconstructionLoss(config, extractor)
         self.pool = str(params.get("pool", MEAN))  # models of before the axis
         self.autoencoder: Autoencoder | None = None
+
+    @staticmethod
+    def layer_axes(architecture: Architecture) -> Mapping[str, AxisChoices]:
+        """The paper's layers of a VGG; of other networks the deepest at their strides, 4 and 8."""
+        usual = PerceptualAutoencoder.axes["layers"]
+        if set(usual) <= set(architecture.layers):
+            return {"layers": usual}
+        deepest = {architecture.stride(layer): layer for layer in architecture.layers}
+        layers = tuple(deepest[stride] for stride in (4, 8) if stride in deepest)
+        return {"layers": layers or architecture.layers[-1:]}
 
     @staticmethod
     def check(params: Params, architecture: Architecture, training: TrainingSpec) -> None:

@@ -80,10 +80,12 @@ class PatchDetector:
 
     @staticmethod
     def layer_axes(architecture: Architecture) -> Mapping[str, AxisChoices]:
-        """One layer and two neighbours, of those in the middle of the network."""
-        first, second, *rest = _usual_layers(architecture)
-        pairs = zip((first, second), (second, *rest), strict=False)
-        return {"layer": (first, *(f"{one}+{other}" for one, other in pairs))}
+        """Of a VGG one layer and two neighbours; of another network its last but one, and two."""
+        if set(_VGG_LAYERS) <= set(architecture.layers):
+            first, second, third = _VGG_LAYERS
+            return {"layer": (first, f"{first}+{second}", f"{second}+{third}")}
+        before, last_but_one = architecture.layers[-3:-1]
+        return {"layer": (f"{before}+{last_but_one}", last_but_one)}
 
     @staticmethod
     def canonical(params: Params) -> Params:
@@ -149,14 +151,14 @@ class PatchDetector:
 
     def score(self, images: ImageView) -> NDArray[np.float64]:
         """The pooled distances, `(n,)`."""
-        scorer = self._scorer()
+        scorer, scores = self._scorer(), np.empty(len(images))
         with torch.no_grad():
-            scores = [
-                scorer(part).cpu().numpy()
-                for vectors in self._batches(images)
-                for part in _few_positions(vectors)
-            ]
-        return np.concatenate([np.empty(0), *scores])
+            done = 0
+            for vectors in self._batches(images):
+                for part in _few_positions(vectors):
+                    scores[done : done + len(part)] = scorer(part).cpu().numpy()
+                    done += len(part)
+        return scores
 
     def maps(self, images: ImageView) -> NDArray[np.float32]:
         """The distances at each pixel, up-sampled bilinearly and blurred a little."""
@@ -173,7 +175,7 @@ class PatchDetector:
     def graph(self) -> nn.Module:
         """Frozen network, vectors, distances and pool as one network."""
         extractor = build_extractor(self.setup.backbone, self.layers)
-        return PatchGraph(extractor, self.resolution, self.vectors, self._scorer()).cpu()
+        return PatchGraph(extractor, self.resolution, self.vectors, self._scorer())
 
     def save(self, folder: Path) -> None:
         """The memory or the Gaussians, and which channels they are of."""
@@ -267,14 +269,19 @@ class PatchDetector:
         if len(train) > _DRAWN:
             kept = np.sort(rng.choice(len(train), _DRAWN, replace=False))
             train = ImageView(train.pixels, train.positions[kept], train.key)
-        found = []
+        drawn = torch.empty(0)
+        done = 0
         for batch in self._batches(train):
             positions = batch.flatten(1, 2)  # (n, P, C)
             n = min(positions.shape[1], _DRAWN // len(train))
+            if done == 0:  # at once, or small pieces would lie between the batches in memory
+                drawn = positions.new_empty((n * len(train), positions.shape[2]))
             order = rng.random(positions.shape[:2]).argsort(axis=1)[:, :n]
             where = torch.from_numpy(order).to(positions.device)
-            found.append(positions.take_along_dim(where[:, :, None], dim=1).flatten(0, 1))
-        return torch.cat(found)
+            chosen = positions.take_along_dim(where[:, :, None], dim=1).flatten(0, 1)
+            drawn[done : done + len(chosen)] = chosen
+            done += len(chosen)
+        return drawn
 
 
 def _usual_layers(architecture: Architecture) -> tuple[str, ...]:

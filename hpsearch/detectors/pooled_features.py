@@ -69,9 +69,8 @@ class FeaturesDetector:
         self.setup = setup
         self.layers = layers_of(setup.params)
         self.pooling = str(setup.params.get("pooling", MEAN))  # studies of before the axis
-        self.kind = str(setup.params["kind"])
         self.scaler = StandardScaler()
-        self.model: OutlierModel = OUTLIER_MODELS[self.kind](setup.seed)
+        self.model = self.outlier_model()
         self.normals: Matrix = np.empty((0, 0))
 
     @staticmethod
@@ -184,6 +183,10 @@ class FeaturesDetector:
         except ValueError as error:  # a seed that scikit-learn does not take
             raise damaged(folder, f"cannot be fitted again ({error})") from error
         return detector
+
+    def outlier_model(self) -> OutlierModel:
+        """What is fitted on the vectors."""
+        return OUTLIER_MODELS[str(self.setup.params["kind"])](self.setup.seed)
 
     @property
     def _length(self) -> int:

@@ -58,6 +58,11 @@ class AnyModel(ABC):
         """The number of the preprocessing whose central part the maps cover."""
         return 0
 
+    @property
+    def maps_in_words(self) -> str | None:
+        """Of which detectors the maps are, where they are not of all."""
+        return None
+
     def score(self, images: Images) -> NDArray[np.float64]:
         """Anomaly scores `(N,)`.
 
@@ -156,8 +161,8 @@ class AverageModel(AnyModel):
     """The weighted average of several models, each score in units of its held-out normals.
 
     A map is the average of theirs in the units of their scores: 0 where a place is as a normal
-    image is as a whole. Those without maps are left out, and so are those that see another part of an image
-    than the first with maps; the others are resized to the largest.
+    image is as a whole. Those without maps are left out, and so are those that see another part of
+    an image than the first with maps; the others are resized to the largest.
 
     Attributes:
         facts: of the bundle that it was read from.
@@ -191,6 +196,15 @@ class AverageModel(AnyModel):
         hows = [self.members[number].facts.preprocessing for number in self.with_maps]
         largest = max(hows, key=lambda how: how.resolution, default=self.preprocessings[0])
         return self.preprocessings.index(largest)
+
+    @property
+    def maps_in_words(self) -> str | None:
+        """Of which detectors the maps are, where they are not of all."""
+        n_with, n = len(self.with_maps), len(self.members)
+        if n_with in (0, n):
+            return None
+        names = ", ".join(dict.fromkeys(self.members[k].facts.detector for k in self.with_maps))
+        return f"maps are of {n_with} of the {n} detectors ({names}); the others give none that fit"
 
     def score_seen(self, seen: Seen) -> NDArray[np.float64]:
         """Scores `(n,)`."""

@@ -119,7 +119,7 @@ def _member_table(result: FinalResult) -> Table:
             (
                 str(member.trial),
                 f"{member.detector}{', trained on the labels' if member.trained_on_labels else ''}",
-                describe(member.params),
+                describe(result.settings_of(member)),
                 f"{member.weight:.2f}",
                 *estimate_words(member.test)[:2],
             )

@@ -24,13 +24,9 @@ from hpsearch.config.spec import AUTO, MAX_SEED, DatasetSpec, StudySpec, Trainin
 from hpsearch.datasets.pixels import Preprocessing, all_grey, load_variants, usual_side
 from hpsearch.datasets.registry import DatasetRequest, load_dataset
 from hpsearch.datasets.table import Dataset
-from hpsearch.detectors.backbones.backbone import (
-    Backbone,
-    architecture_of,
-    load_backbone,
-    read_statistics,
-)
+from hpsearch.detectors.backbones.backbone import Backbone, architecture_of, load_backbone
 from hpsearch.detectors.backbones.statistics import natural_statistics, statistics_of_folder
+from hpsearch.detectors.backbones.weight_files import read_statistics
 from hpsearch.detectors.base import (
     axes_of,
     canonical_of,

@@ -172,6 +172,16 @@ class FinalResult:
         only = "" if len(self.members) == 1 else "average of "
         return f"{only}{' and '.join(named)}"
 
+    def settings_of(self, member: Member) -> Params:
+        """The settings of a member that are not those of all; of a sole one all."""
+        if len(self.members) == 1:
+            return member.params
+        return {
+            axis: value
+            for axis, value in member.params.items()
+            if any(other.params.get(axis) != value for other in self.members)
+        }
+
     def simpler_and_as_good(self) -> tuple[str, Estimate] | None:
         """The best simple method that reaches the winner, but for the winner itself.
 

@@ -52,9 +52,14 @@ def _enlarged(values: np.ndarray) -> np.ndarray:
 def test_maps_find_the_marked_pixels() -> None:
     if not {"HPSEARCH_MAPS_MODEL", "HPSEARCH_MAPS_DATA"} <= os.environ.keys():
         pytest.skip("needs HPSEARCH_MAPS_MODEL and HPSEARCH_MAPS_DATA")
+    model = Path(os.environ["HPSEARCH_MAPS_MODEL"])
+    print_pixel_figures(model, load_manifest(Path(os.environ["HPSEARCH_MAPS_DATA"])))
+
+
+def print_pixel_figures(folder: Path, dataset: Dataset) -> None:
+    """Print the figures of the model in a folder, of all anomalies and of each type."""
     au_pro = pytest.importorskip("adeval.au_pro")
-    model = hpsearch.load(os.environ["HPSEARCH_MAPS_MODEL"])
-    dataset = load_manifest(Path(os.environ["HPSEARCH_MAPS_DATA"]))
+    model = hpsearch.load(folder)
     in_test = np.flatnonzero(dataset.table["split"] == "test")
     files = [dataset.file(position) for position in in_test]
     labels = dataset.table["label"].to_numpy()[in_test]

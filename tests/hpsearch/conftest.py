@@ -308,13 +308,15 @@ def finished_study(
 
 @pytest.fixture(scope="session")
 def make_setup() -> Callable[..., Setup]:
-    """All that a detector of `vgg-mini` is built from, by its parameters and normals."""
+    """All that a detector is built from, by its parameters and normals."""
 
-    def make(params: Params, normals: ImageView, **training: Any) -> Setup:
+    def make(
+        params: Params, normals: ImageView, *, backbone: str = "vgg-mini", **training: Any
+    ) -> Setup:
         return Setup(
             params=params,
             training=TrainingSpec(**training),
-            backbone=load_backbone("vgg-mini"),
+            backbone=load_backbone(backbone),
             normals=normals,
             seed=0,
             device="cpu",

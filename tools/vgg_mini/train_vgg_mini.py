@@ -18,14 +18,13 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from dpa_core.features import LayerStatistics
 from dpa_core.vgg import VGG_MINI
-from hpsearch.detectors.backbones.backbone import (
-    Backbone,
-    build_extractor,
+from hpsearch.detectors.backbones.backbone import Backbone, build_extractor
+from hpsearch.detectors.backbones.statistics import compute_statistics
+from hpsearch.detectors.backbones.weight_files import (
     statistics_tensors,
     weights_digest,
     write_tensors,
 )
-from hpsearch.detectors.backbones.statistics import compute_statistics
 from tools.vgg_mini.classifier import Recipe, normalise, train_classifier
 from tools.vgg_mini.image_folders import LabelledImages, read_image_folders
 from tools.vgg_mini.model_card import TrainingRecord, model_card

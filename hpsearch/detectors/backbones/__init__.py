@@ -3,4 +3,4 @@
 Answers: which features of an image are compared?
 """
 
-__all__ = ["backbone", "statistics"]
+__all__ = ["backbone", "statistics", "weight_files"]

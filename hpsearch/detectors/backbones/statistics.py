@@ -17,9 +17,8 @@ from hpsearch.config.space import AXIS, OWN
 from hpsearch.datasets.folders import images_in, reading
 from hpsearch.datasets.pixels import Preprocessing, preprocess
 from hpsearch.datasets.reading import read_image
-from hpsearch.detectors.backbones.backbone import (
-    Backbone,
-    build_extractor,
+from hpsearch.detectors.backbones.backbone import Backbone, build_extractor
+from hpsearch.detectors.backbones.weight_files import (
     statistics_of,
     statistics_tensors,
     write_tensors,

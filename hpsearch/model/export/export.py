@@ -27,6 +27,7 @@ from hpsearch.model.export.graph import (
     SIZES,
     Traced,
     input_of,
+    takes_grey,
     trace,
 )
 from hpsearch.model.model import AnyModel, AverageModel
@@ -193,6 +194,8 @@ def drawn_images(model: AnyModel, *, seed: int = 0) -> Arrays:
         coarse = Image.fromarray(rng.integers(0, 256, (_COARSE, _COARSE, 3), dtype=np.uint8))
         smooth = coarse.resize((width, height), Image.Resampling.BICUBIC)
         pixels = np.array(smooth)[:, :, : preprocess.channels]
+        if takes_grey(model):
+            pixels = np.broadcast_to(pixels[:, :, :1], pixels.shape)
         if preprocess.limits is None:
             return np.ascontiguousarray(pixels)
         low, high = preprocess.limits

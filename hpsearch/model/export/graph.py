@@ -24,6 +24,11 @@ def input_of(model: AnyModel) -> Preprocess:
     return max(map(Preprocess, model.preprocessings), key=lambda one: one.channels)
 
 
+def takes_grey(model: AnyModel) -> bool:
+    """Whether a preprocessing of a model takes grey images alone."""
+    return min(Preprocess(how).channels for how in model.preprocessings) == 1
+
+
 class DetectorGraph(nn.Module):
     """Preprocessing and detector of a model.
 

@@ -39,6 +39,8 @@ def test_options_leave_the_study_as_it_is() -> None:
         ("training.learning_rate", {"training": {"learning_rate": -1}}, "-1"),
         ("training.learning_rate", {"training": {"learning_rate": float("inf")}}, "inf"),
         ("backbone.name", {"backbone": {"name": "vgg16"}}, "'vgg16'"),
+        ("backbone.name: must be one of lite0,", {"backbone": {"name": "timm:"}}, "'timm:'"),
+        ("backbone.name", {"backbone": {"name": "timm:../a b"}}, "'timm:../a b'"),
         ("dataset", {"dataset": "digits"}, "'digits'"),
         ("dataset.multi_label", {"dataset": {"multi_label": "all"}}, "'all'"),
         ("dataset.window", {"dataset": {"window": [9, 1]}}, "[9, 1]"),
@@ -204,3 +206,11 @@ def test_a_choice_more_is_a_difference() -> None:
 )
 def test_what_only_lengthens_a_study_is_no_difference(more: dict[str, Any]) -> None:
     assert first_difference(build_spec(NAMED, {}), build_spec(NAMED, more)) is None
+
+
+@pytest.mark.parametrize(
+    "name", ["lite0", "lite2", "vgg19", "vgg-mini", "timm:resnet18.a1_in1k", "torchvision:resnet18"]
+)
+def test_a_network_is_one_of_ours_or_of_a_library(name: str) -> None:
+    spec = build_spec({"study_name": "s"}, {"backbone": {"name": name}})
+    assert spec.backbone.name == name

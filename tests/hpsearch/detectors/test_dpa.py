@@ -19,6 +19,7 @@ from dpa_core.growth import Phase
 from dpa_core.training_state import configuration
 from dpa_core.vgg import VGG19, VGG_MINI
 from hpsearch.config.spec import TrainingSpec
+from hpsearch.detectors.backbones.backbone import architecture_of
 from hpsearch.detectors.backbones.statistics import compute_statistics
 from hpsearch.detectors.base import CURVE_COLUMNS, ImageView, Setup
 from hpsearch.detectors.dpa import PerceptualAutoencoder
@@ -229,6 +230,16 @@ def test_a_layer_of_another_network_is_refused() -> None:
     with pytest.raises(SpecError, match="r54"):
         PerceptualAutoencoder.check(params, VGG_MINI, TrainingSpec())
     PerceptualAutoencoder.check(params, VGG19, TrainingSpec())
+
+
+def test_the_usual_layers_are_the_papers_or_lie_at_their_strides() -> None:
+    layers = {
+        name: PerceptualAutoencoder.layer_axes(architecture_of(name))["layers"]
+        for name in ("vgg19", "vgg-mini", "lite0", "torchvision:resnet18")
+    }
+    assert layers["vgg19"] == layers["vgg-mini"] == ("r32", "r42")
+    assert layers["lite0"] == ("s2", "s3")
+    assert layers["torchvision:resnet18"] == ("s2", "s3")
 
 
 def test_images_must_be_large_enough_for_their_layer() -> None:

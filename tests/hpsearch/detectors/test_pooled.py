@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from dpa_core.features import LayerStatistics
-from hpsearch.detectors.backbones.backbone import Backbone, build_extractor, weights_digest
+from hpsearch.detectors.backbones.backbone import Backbone, build_extractor
 from hpsearch.detectors.backbones.statistics import compute_statistics
+from hpsearch.detectors.backbones.weight_files import weights_digest
 from hpsearch.detectors.base import ImageView
 from hpsearch.detectors.pooled_features import colour_statistics, pooled_features
 

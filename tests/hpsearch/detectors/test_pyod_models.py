@@ -87,7 +87,9 @@ def test_the_seed_decides_and_the_generators_go_on_as_before(
 
 def test_axes_are_the_constructors_parameters_by_name_and_type() -> None:
     axes = axes_of("pyod:LOF", VGG_MINI)
-    assert {name: choices for name, choices in axes.items() if name != "layer"} == {
+    of_vectors = {name: axes_of("features", VGG_MINI)[name] for name in ("layer", "pooling")}
+    assert axes == {
+        **of_vectors,
         "n_neighbors": (20,),
         "algorithm": ("auto",),
         "leaf_size": (30,),
@@ -95,7 +97,6 @@ def test_axes_are_the_constructors_parameters_by_name_and_type() -> None:
         "p": (2,),
         "novelty": (True,),
     }
-    assert axes["layer"] == axes_of("features", VGG_MINI)["layer"]
 
 
 @pytest.mark.parametrize(
@@ -121,7 +122,7 @@ def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_there_are_neither_maps_nor_a_graph(setup: Callable[..., Setup], view: View) -> None:
-    detector = load_detector("pyod:LOF")(setup(layer="r12"))
+    detector = _fitted("pyod:LOF", setup(layer="r12"), view)
     for part in (lambda: detector.maps(view(NEW)), detector.graph):
         with pytest.raises(SpecError, match="pyod:LOF"):
             part()

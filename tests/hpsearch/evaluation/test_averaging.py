@@ -11,6 +11,7 @@ from hpsearch.evaluation.averaging import (
     part_of,
     weights_of,
 )
+from hpsearch.evaluation.threshold import conformal_threshold
 from hpsearch.storage.results import FoldResult
 
 
@@ -45,6 +46,33 @@ def test_the_best_share_a_half_and_the_head_has_the_other() -> None:
     assert weights_of({2: 0.7, 1: 0.7}, head=9) == {1: 0.25, 2: 0.25, 9: 0.5}, "the first of equals"
     assert weights_of({}, head=9) == weights_of(values, head=9, head_holds=True) == {9: 1.0}
     assert weights_of({}) == {}
+
+
+def test_the_threshold_of_an_average_keeps_its_rate_and_bound_in_simulated_draws() -> None:
+    """Members that correlate, of scales of their own, which are put in units by the same normals.
+
+    Of 1,000 draws of 100 held-out normals: at most a share of 0.1 of new ones is flagged on
+    average, and more than the bound in at most 5 % of them, but for chance.
+    """
+    rng, n, rate = np.random.default_rng(0), 100, 0.1
+    scales, weights = np.array([0.1, 1.0, 30.0]), (0.25, 0.25, 0.5)
+
+    def drawn(size: int) -> np.ndarray:
+        common = rng.normal(size=size)
+        return np.exp(0.5 * rng.normal(size=(3, size)) + 0.5 * common) * scales[:, None]
+
+    new, rates, above_bound = drawn(20_000), [], []
+    for _ in range(1000):
+        held_out = drawn(n)
+        parts = [
+            part_of(scores, weight=weight) for scores, weight in zip(held_out, weights, strict=True)
+        ]
+        found = conformal_threshold(averaged_scores(list(held_out), parts), rate=rate)
+        flagged = float((averaged_scores(list(new), parts) > found.threshold).mean())
+        rates.append(flagged)
+        above_bound.append(flagged > found.bound)
+    assert np.mean(rates) <= rate + 3 * np.std(rates) / np.sqrt(1000)
+    assert np.mean(above_bound) <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 1000)
 
 
 def _run(digest: str, scores: dict[str, float]) -> FoldResult:

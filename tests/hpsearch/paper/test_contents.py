@@ -61,6 +61,7 @@ def test_every_study_can_be_built(name: str, part: Part, scale: float) -> None:
     for params in build_space(spec, {spec.detector: detector.axes}).grid:
         detector.check(params, VGG19, spec.training)
     assert spec.dataset.name == part.dataset
+    assert spec.backbone.name == "vgg19"
     assert (spec.dataset.normal_class or "") == part.normal_class
     assert ("start_resolution" in spec.space["dpa"]) == part.growing
     assert spec.final.n_runs == 3  # "over three different runs", Table 1

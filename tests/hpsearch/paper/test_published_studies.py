@@ -41,6 +41,7 @@ def test_it_follows_from_the_defaults(line: dict[str, str], found: PublishedConf
     study = read_study(found.dataset)
     spec = lengthened(build_spec(published_settings(found, study), {"study_name": "s"}))
     assert (spec.training.learning_rate, spec.training.batch_size) == (None, None)
+    assert spec.backbone.name == "vgg19"
     (params,) = build_space(spec, {"dpa": dpa.PerceptualAutoencoder.axes}).grid
     dpa.PerceptualAutoencoder.check(params, VGG19, spec.training)
     network, loss = dpa._network(params, channels=3), dpa._loss(params)

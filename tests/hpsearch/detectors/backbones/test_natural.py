@@ -8,8 +8,9 @@ import torch
 from PIL import Image
 
 from hpsearch.detectors.backbones import statistics
-from hpsearch.detectors.backbones.backbone import Backbone, load_backbone, read_statistics
+from hpsearch.detectors.backbones.backbone import Backbone, load_backbone
 from hpsearch.detectors.backbones.statistics import compute_statistics, statistics_of_folder
+from hpsearch.detectors.backbones.weight_files import read_statistics
 from hpsearch.errors import DataError
 
 

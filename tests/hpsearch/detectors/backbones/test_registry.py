@@ -9,13 +9,8 @@ from torch import Tensor
 
 from dpa_core.tensor_files import read_tensors
 from dpa_core.vgg import VGG19, VGG_MINI, VGGArchitecture
-from hpsearch.detectors.backbones.backbone import (
-    BUNDLED_VGG_MINI,
-    VGG19_STATISTICS,
-    load_backbone,
-    read_metadata,
-    statistics_of,
-)
+from hpsearch.detectors.backbones.backbone import BUNDLED_VGG_MINI, VGG19_STATISTICS, load_backbone
+from hpsearch.detectors.backbones.weight_files import read_metadata, statistics_of
 from hpsearch.errors import WeightsError
 
 

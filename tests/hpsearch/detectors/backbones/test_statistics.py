@@ -9,13 +9,14 @@ from torch import Tensor
 
 from dpa_core.vgg import VGGArchitecture
 from hpsearch.detectors.backbones import statistics
-from hpsearch.detectors.backbones.backbone import Backbone, build_extractor, weights_digest
+from hpsearch.detectors.backbones.backbone import Backbone, build_extractor
 from hpsearch.detectors.backbones.statistics import (
     MAX_IMAGES,
     STD_FLOOR,
     cached_statistics,
     compute_statistics,
 )
+from hpsearch.detectors.backbones.weight_files import weights_digest
 from hpsearch.errors import DataError
 
 TINY = VGGArchitecture("tiny", ((4, 4), (6,)))

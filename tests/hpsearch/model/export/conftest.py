@@ -58,14 +58,19 @@ MakeModel = Callable[..., Model]
 @pytest.fixture(scope="session")
 def make_model(make_setup: Callable[..., Setup]) -> MakeModel:
     def make(
-        detector: str = "dpa", *, channels: int = 3, window: Window | None = None, **changed: object
+        detector: str = "dpa",
+        *,
+        backbone: str = "vgg-mini",
+        channels: int = 3,
+        window: Window | None = None,
+        **changed: object,
     ) -> Model:
         params = {**PREPROCESSING, **OF_DETECTOR[detector], **changed}
         how = preprocessing_facts(params, channels=channels, window=window)
         pixels = np.random.default_rng(0).integers(0, 256, (24, *how.shape), dtype=np.uint8)
         normals = ImageView(pixels, np.arange(16), None)
         labelled = LabelledView(ImageView(pixels, np.arange(16, 20), None), ("g",) * 4, ("",) * 4)
-        setup = make_setup(params, normals, batch_size=4, max_steps=2)
+        setup = make_setup(params, normals, backbone=backbone, batch_size=4, max_steps=2)
         setup = replace(setup, labelled=labelled if trains_on_labels(detector) else None)
         fitted = load_detector(detector)(setup)
         fitted.fit(normals, None, max_steps=2)
@@ -75,7 +80,7 @@ def make_model(make_setup: Callable[..., Setup]) -> MakeModel:
             params=params,
             seed=0,
             preprocessing=how,
-            backbone=BackboneFacts(name="vgg-mini", digest=setup.backbone.digest),
+            backbone=BackboneFacts(name=backbone, digest=setup.backbone.digest),
             provenance=Provenance(study="by hand"),
             calibration=calibrated(held_out, rate=0.2),
         )

@@ -66,6 +66,13 @@ def test_torch_gives_the_scores_and_flags_of_predict(
         np.testing.assert_array_equal(flags, model.is_anomaly(expected))
 
 
+def test_another_network_in_onnx(make_model: MakeModel, tmp_path: Path) -> None:
+    """One whose padding depends on the size of the image."""
+    pytest.importorskip("onnxruntime", reason="needs hpsearch[export]")
+    model = make_model("features", backbone="lite0", layer="s3")
+    assert export(model, tmp_path / "out", "onnx").difference < 1e-4
+
+
 def test_neighbours_in_onnx(make_model: MakeModel, tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime", reason="needs hpsearch[export]")
     assert export(make_model("features", kind="knn"), tmp_path / "out", "onnx").difference < 1e-3
