@@ -21,7 +21,13 @@ ExamplesOption = Annotated[int | None, typer.Option(help="Labelled anomalies, in
 AnomaliesOption = Annotated[
     str | None, typer.Option(help="shared: all in every fold; partition: a part in each.")
 ]
-DetectorOption = Annotated[str | None, typer.Option(help="dpa, features, or a plug-in.")]
+DetectorOption = Annotated[
+    str | None,
+    typer.Option(
+        help="One or more with commas: dpa, patch, features, few, anomalib:MODEL, pyod:CLASS, or a "
+        "plug-in; auto for those that suit most images."
+    ),
+]
 BackboneOption = Annotated[str | None, typer.Option(help="lite0, lite1, lite2, vgg19 or vgg-mini.")]
 WeightsOption = Annotated[
     Path | None, typer.Option(help="File of its weights: .safetensors, or a .pth of tensors alone.")

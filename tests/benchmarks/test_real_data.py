@@ -31,24 +31,17 @@ from hpsearch.datasets.manifest import load_manifest
 from hpsearch.errors import SpecError
 from tests.benchmarks.test_maps import print_pixel_figures
 
-SIZES = {  # px, where the options name no other resolution
-    "magnetic_tile": (64, 128, 224),
-    "lc25000_lung": (64, 128, 224),
-    "cifar10_automobile": (64,),
-    "cifar10_ship": (64,),
-}
+NAMES = ("magnetic_tile", "lc25000_lung", "cifar10_automobile", "cifar10_ship")
 N_TRAIN, N_TO_LABEL, N_TEST = 2000, 100, 200
 SEED = 0
 
 
 @pytest.mark.shared_data
-@pytest.mark.parametrize("name", SIZES)
+@pytest.mark.parametrize("name", NAMES)
 def test_run(name: str, shared_data: Path, tmp_path: Path) -> None:
     folder = Path(os.environ.get("HPSEARCH_RUN_FOLDER") or tmp_path).absolute()
     manifest = _manifest(name, shared_data, folder)
     options = shlex.split(os.environ.get("HPSEARCH_RUN_OPTIONS", "--detector auto"))
-    if not any(option.startswith(("resolution=", "--axis=resolution=")) for option in options):
-        options += ["--axis", f"resolution={','.join(map(str, SIZES[name]))}"]
     asked = ["--dataset", manifest, "--study-name", name, "--runs", folder / "runs", "--json"]
     asked += ["--n-anomaly-types", 1, "--n-examples", 20, *options]
     started = time.perf_counter()

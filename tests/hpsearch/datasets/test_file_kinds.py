@@ -290,7 +290,7 @@ def test_all_entries_agree(kind: Kind, mvtec_images: Path, model: Model, tmp_pat
     if found:
         position = dataset.table["image_id"].tolist().index(image_id)
         scores = pd.read_csv(out).set_index("image_id")["score"]
-        expected = model.score_seen(stored[[position]])
+        expected = model.score_seen((stored[[position]],))
         np.testing.assert_allclose(scores[kind.name], expected[0], rtol=1e-6)
         np.testing.assert_allclose(windowed.score([file]), expected, rtol=1e-6)
 
