@@ -22,7 +22,7 @@ from hpsearch.cli.options import (
     data_name,
     parse_axes,
 )
-from hpsearch.cli.run import DEFAULT_DETECTOR, QUICKSTART, default_study
+from hpsearch.cli.run import DEFAULT_DETECTOR, OWN_DATA, QUICKSTART, default_study
 from hpsearch.cli.screen import say
 from hpsearch.cli.table_print import print_plan, print_table, print_table4
 from hpsearch.config.spec import DatasetSpec, StudySpec, build_spec, merged, read_study
@@ -143,9 +143,15 @@ def fig4(asked: Reproduction) -> bool:
     return True
 
 
+def paper_study(dataset: str) -> str:
+    """The shipped study of the paper's method for a data set."""
+    study = default_study(dataset)
+    return f"{study}-{DEFAULT_DETECTOR}" if study == OWN_DATA else study
+
+
 def fig4_spec(asked: Reproduction) -> StudySpec:
     """The study of the data set with every point of its grid; the quickstart's where embedded."""
-    study = QUICKSTART if asked.dataset == DEFAULT_DATASET else default_study(asked.dataset)
+    study = QUICKSTART if asked.dataset == DEFAULT_DATASET else paper_study(asked.dataset)
     settings = merged(merged(read_study(study), asked.settings), _WHOLE_GRID)
     return build_spec(settings, {"study_name": asked.prefix})
 
@@ -153,7 +159,7 @@ def fig4_spec(asked: Reproduction) -> StudySpec:
 def table4(asked: Reproduction) -> bool:
     """Run, print and store the table, or print its plan; False where a row has no figure."""
     studies = table4_studies(
-        read_study(default_study(asked.dataset)),
+        read_study(paper_study(asked.dataset)),
         asked.settings,
         prefix=asked.prefix,
         numbers=asked.rows,
@@ -209,7 +215,7 @@ def _table_studies(
     of_part = published_study if asked.published else table_study
     studies = []
     for part in parts:
-        study = read_study(default_study(part.dataset))
+        study = read_study(paper_study(part.dataset))
         data = TableData(part.dataset, data_name(part.dataset), study)
         studies.append(of_part(table, part, data, options, prefix=asked.prefix))
     if asked.scale is None:

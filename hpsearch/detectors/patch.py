@@ -81,11 +81,10 @@ class PatchDetector:
     @staticmethod
     def layer_axes(architecture: Architecture) -> Mapping[str, AxisChoices]:
         """Of a VGG one layer and two neighbours; of another network its last but one, and two."""
-        if set(_VGG_LAYERS) <= set(architecture.layers):
-            first, second, third = _VGG_LAYERS
-            return {"layer": (first, f"{first}+{second}", f"{second}+{third}")}
-        before, last_but_one = architecture.layers[-3:-1]
-        return {"layer": (f"{before}+{last_but_one}", last_but_one)}
+        first, second, *rest = _usual_layers(architecture)
+        if not rest:
+            return {"layer": (f"{first}+{second}", second)}
+        return {"layer": (first, f"{first}+{second}", f"{second}+{rest[0]}")}
 
     @staticmethod
     def canonical(params: Params) -> Params:
@@ -287,7 +286,7 @@ class PatchDetector:
 def _usual_layers(architecture: Architecture) -> tuple[str, ...]:
     """The layers that a study is likely to ask for, from the finest."""
     names = architecture.layers
-    return _VGG_LAYERS if set(_VGG_LAYERS) <= set(names) else tuple(names[1:-1])
+    return _VGG_LAYERS if set(_VGG_LAYERS) <= set(names) else tuple(names[-3:-1])
 
 
 def _few_positions(vectors: Tensor) -> tuple[Tensor, ...]:

@@ -10,13 +10,12 @@ from optuna.trial import FrozenTrial
 
 from hpsearch.config.space import DETECTOR, configuration, describe
 from hpsearch.config.spec import AxisValue, Criterion, StudySpec
-from hpsearch.detectors.base import trains_on_labels
 from hpsearch.evaluation.selection import varied_axes
 from hpsearch.evaluation.stored_scores import StoredScores, read_scores
 from hpsearch.io.processes import Progress, silent
 from hpsearch.protocol.labels import EvaluationRoles, LabelledAnomalies, evaluation_roles
 from hpsearch.protocol.protocol import labelled_anomalies
-from hpsearch.storage.database import load_study
+from hpsearch.storage.database import load_study, trials_with_labels
 from hpsearch.storage.results import FoldResult
 from hpsearch.storage.run_dir import RunDir
 from hpsearch.storage.trials import facts_of
@@ -98,7 +97,7 @@ def read_study_data(folder: RunDir, *, progress: Progress = silent) -> StudyData
     Raises:
         UserError: the study is not finished, or a file of it is gone or damaged.
     """
-    result, spec = read_winner(folder), folder.spec()
+    result, spec, study = read_winner(folder), folder.spec(), load_study(folder.path)
     stored = read_scores(folder, progress=progress)
     labelled = labelled_anomalies(spec, stored.table)
     winner = next(trial for trial in stored.trials if trial.number == result.trial)
@@ -106,12 +105,10 @@ def read_study_data(folder: RunDir, *, progress: Progress = silent) -> StudyData
         folder=folder,
         spec=spec,
         environment=folder.environment(),
-        study=load_study(folder.path),
+        study=study,
         stored=stored,
         labelled=labelled,
-        roles=evaluation_roles(
-            stored.table, labelled, trained_on=any(map(trains_on_labels, spec.detectors))
-        ),
+        roles=evaluation_roles(stored.table, labelled, trained_on=bool(trials_with_labels(study))),
         result=result,
         folds=stored_runs(folder, facts_of(winner).tasks),
         finals=final_runs(folder, result),

@@ -218,7 +218,7 @@ def load_inputs(
         dataset = folder.known_images(dataset)
     split = split_images(spec, dataset.table)
     space = _without_idle_heads(space, split, dataset, listener)
-    trained_on = any(map(trains_on_labels, spec.detectors))
+    trained_on = any(map(trains_on_labels, space.branches.keys() - space.left_out))
     roles = evaluation_roles(dataset.table, split.labelled, trained_on=trained_on)
     if spec.detector == AUTO:
         space = _without_enlarging(space, dataset, listener)

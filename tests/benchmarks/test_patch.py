@@ -9,6 +9,7 @@ vgg-mini or lite0.
 import os
 import subprocess
 import sys
+import tarfile
 import time
 from pathlib import Path
 

@@ -144,7 +144,7 @@ def test_what_a_kind_does_not_read_makes_no_other_configuration() -> None:
     ("architecture", "layers"),
     [
         (VGG_MINI, ("r22", "r22+r32", "r32+r42")),
-        (EfficientNetLite("lite0"), ("s2", "s2+s3", "s3+s4")),
+        (EfficientNetLite("lite0"), ("s3+s4", "s4")),
     ],
 )
 def test_the_layers_searched_are_those_of_the_network(

@@ -52,11 +52,66 @@ def _data(values: dict[tuple[int, str], float], failed: int = 0) -> Any:
         )
     for _ in range(failed):
         study.add_trial(create_trial(state=TrialState.FAIL, user_attrs={"tasks": []}))
+    return _facts(study, ("latent_dim", "layers"))
+
+
+def _facts(study: optuna.Study, varied: tuple[str, ...]) -> Any:
     trials = tuple(study.get_trials(states=(TrialState.COMPLETE,)))
-    varied = ("latent_dim", "layers")
     facts = SimpleNamespace(study=study, trials=trials, criterion="weak", varied=varied)
+    facts.spec = SimpleNamespace(detector="dpa")
+    facts.result = SimpleNamespace(params=max(trials, key=lambda trial: trial.value or 0).params)
     facts.configuration = lambda trial: StudyData.configuration(facts, trial)
+    facts.choice = lambda trial, axis: StudyData.choice(facts, trial, axis)
     return facts
+
+
+def _several() -> Any:
+    """Two detectors with an axis in common and one of its own each; patch is the better."""
+    study = optuna.create_study(direction="maximize")
+    choices = {
+        "features": {"layer": ("s3", "s4"), "kind": ("knn", "pca")},
+        "patch": {"layer": ("s3", "s4"), "pool": ("max", "mean")},
+    }
+    for detector, axes in choices.items():
+        for layer in axes["layer"]:
+            for other in list(axes.values())[1]:
+                params = {"detector": detector, f"{detector}.layer": layer}
+                params[f"{detector}.{list(axes)[1]}"] = other
+                distributions = {"detector": CategoricalDistribution(tuple(choices))} | {
+                    f"{detector}.{axis}": CategoricalDistribution(of) for axis, of in axes.items()
+                }
+                value = 0.6 + 0.2 * (detector == "patch") + 0.1 * (layer == "s4")
+                attributes = {"tasks": [], "weak": value, "fold_values": {"weak": [value]}}
+                study.add_trial(
+                    create_trial(
+                        params=params,
+                        distributions=distributions,
+                        value=value,
+                        user_attrs=attributes,
+                    )
+                )
+    facts = _facts(study, ())
+    facts.varied = StudyData.varied.func(facts)  # type: ignore[attr-defined]
+    return facts
+
+
+def test_axes_of_several_detectors_stand_under_their_own_names() -> None:
+    data = _several()
+    assert data.varied == ("detector", "layer", "kind", "pool")
+    lines = parallel_lines(data)
+    assert lines.axes == data.varied
+    assert lines.choices[2] == ("knn", "pca", "–")
+    found = heat(data, *heat_axes(data.varied, ()))
+    assert (found.row_axes, found.column_axis) == (("detector",), "layer")
+    assert found.rows == ("features", "patch")
+    assert found.cells["patch", "s4"].value == pytest.approx(0.9)
+
+
+def test_importance_is_of_the_axes_of_the_winners_detector() -> None:
+    importance = axis_importance(_several())
+    assert importance is not None
+    assert importance.n_trials == 4
+    assert importance.shares == pytest.approx({"patch.layer": 1.0, "patch.pool": 0.0})
 
 
 GRID = {(size, layer): 0.5 + 0.001 * size for size in SIZES for layer in LAYERS}

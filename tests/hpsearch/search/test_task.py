@@ -147,6 +147,8 @@ def test_whatever_changes_the_result_changes_the_digest(prepared: StudyInputs) -
         replace(task, data_fingerprint="other"),
         replace(task, params={**task.params, "layer": "r12"}),
         replace(task, statistics_digest="other"),
+        replace(task, labelled_digest="other"),
+        replace(task, left_out_type="blobs"),
         replace(task, training=task.training.model_copy(update={"flips": True})),
         replace(task, training=task.training.model_copy(update={"precision": "bfloat16"})),
     ]

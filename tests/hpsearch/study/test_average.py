@@ -215,3 +215,32 @@ def test_it_is_told_what_the_members_have_not_in_common(folder: RunDir) -> None:
     joined = replace(result, members=(*result.members[1:], *heads))
     assert joined.in_words() == "average of 3 detectors and one trained on the labels"
     assert replace(result, members=(heads[0],)).in_words() == "detector trained on the labels"
+
+
+@pytest.mark.parametrize("model", ["auto", "average"])
+def test_the_head_has_half_of_the_average_or_stands_alone_where_it_holds(
+    model: str, run: Run, tiny_spec: Any, tiny: Path
+) -> None:
+    """Two labelled types, each of which is left out in turn."""
+    spec = tiny_spec(
+        detector="features,few",
+        labels={"n_anomaly_types": 2, "n_examples": 12},
+        space={"few": {"layer": ["r12"], "inputs": ["both"], "kind": ["logistic"], "C": [0.003]}},
+        final={"model": model, "false_positive_rate": 0.1},
+    )
+    ran = run(spec)
+    *others, head = ran.result.members
+    selection = ran.result.selection
+    best = {one.name: one.best for one in selection.left_out_types}
+    assert {one.name for one in selection.held_out_types} == best.keys() == {"blobs", "stripes"}
+    holds = all(one.unseen >= best[one.name] for one in selection.held_out_types)
+    assert (head.detector, head.trained_on_labels) == ("few", True)
+    assert (head.weight, len(others)) == ((1.0, 0) if model == "auto" and holds else (0.5, 4))
+    assert not any(one.trained_on_labels for one in others)
+    table = ran.folder.images()
+    test = np.flatnonzero(table["split"] == "test")
+    stored = scores_at(final_runs(ran.folder, ran.result)[0], table, test)
+    scores = hpsearch.load(ran.folder.path).score(
+        [tiny.parent / table["image_id"].iloc[position] for position in test]
+    )
+    np.testing.assert_allclose(scores, stored, rtol=1e-6, atol=1e-6)
