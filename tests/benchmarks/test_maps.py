@@ -64,7 +64,9 @@ def print_pixel_figures(folder: Path, dataset: Dataset) -> None:
     files = [dataset.file(position) for position in in_test]
     labels = dataset.table["label"].to_numpy()[in_test]
     kinds = dataset.table["anomaly_type"].to_numpy()[in_test]
-    masks = [_scored_mask(dataset, position, model.facts.preprocessing) for position in in_test]
+    masks = [
+        _scored_mask(dataset, position, model.preprocessings[model.mapped]) for position in in_test
+    ]
     maps = [_enlarged(values) for values in model.maps(files)]
     marked = sum(mask.any() for mask in masks)
     print(
