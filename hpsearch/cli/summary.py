@@ -120,13 +120,14 @@ def _best_trials(by_state: Trials, criterion: Criterion) -> Table:
     for column in ("trial", f"validation {FIGURES[criterion]}", "fold spread", "configuration"):
         table.add_column(column)
     for trial in trials[:_SHOWN]:
-        folds = facts_of(trial).fold_values[criterion]
+        of_trial = facts_of(trial)
+        folds = of_trial.fold_values[criterion]
         folds = sorted(folds, reverse=criterion == "unsupervised")  # as shown: rising
         table.add_row(
             str(trial.number),
-            figure(criterion, facts_of(trial).criteria[criterion]),
+            figure(criterion, of_trial.criteria[criterion]),
             f"{figure(criterion, folds[0])} - {figure(criterion, folds[-1])}",
-            describe(varied(trial)),
+            describe(varied(trial)) + (" (saw labels)" if of_trial.trained_on_labels else ""),
         )
     return table
 
