@@ -2,9 +2,9 @@
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -85,20 +85,30 @@ SplitGroupsOption = Annotated[
 DEFAULT_RUNS = Path("runs")
 
 
-def parse_axes(axes: Sequence[str], detector: str) -> dict[str, dict[str, list[AxisValue]]]:
+def parse_axes(
+    axes: Sequence[str], detector: str, study: Mapping[str, Any] | None = None
+) -> dict[str, dict[str, list[AxisValue]]]:
     """`NAME=V1,V2` options as the `space` section of a study.
 
     Where the study has several detectors, `DETECTOR.NAME=V1,V2` says whose axis it is; without a
-    detector it is an axis of preprocessing, of all of them.
+    detector it is an axis of preprocessing, of all of them, those too for which the study names
+    others.
+
+    Args:
+        axes: the options.
+        detector: as the study names it.
+        study: the study's own mapping.
 
     Raises:
         SpecError: an option of another form.
     """
     space: dict[str, dict[str, list[AxisValue]]] = {}
-    for text in axes:
+    # Those of one detector last, for they go before those of all.
+    for text in sorted(axes, key=lambda one: "." in one.partition("=")[0]):
         name, equals, values = text.partition("=")
         if not equals or not values:
             raise SpecError(f"--axis {text!r}: write NAME=VALUE,VALUE, e.g. latent_dim=4,16")
+        choices = [_value(part) for part in values.split(",")]
         section, dot, name = name.rpartition(".")
         if not dot:
             section = PREPROCESSING if name in PREPROCESSING_AXES else detector
@@ -106,7 +116,12 @@ def parse_axes(axes: Sequence[str], detector: str) -> dict[str, dict[str, list[A
                 raise SpecError(
                     f"--axis {text!r}: say of which detector, e.g. patch.{name}={values}"
                 )
-        space.setdefault(section, {})[name] = [_value(part) for part in values.split(",")]
+        sections = [section]
+        if section == PREPROCESSING:
+            of_study = (study or {}).get("space", {})
+            sections += [other for other, own in of_study.items() if name in own]
+        for section in sections:
+            space.setdefault(section, {})[name] = choices
     return space
 
 

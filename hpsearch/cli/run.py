@@ -121,7 +121,7 @@ def _asked(given: Mapping[str, Any]) -> StudySpec:
     settings = options.settings_of(given)
     detector = given["detector"] or base.get("detector", DEFAULT_DETECTOR)
     if given["axis"]:
-        settings["space"] = parse_axes(given["axis"], detector)
+        settings["space"] = parse_axes(given["axis"], detector, base)
     asked = detector if given["dataset"] and not given["study"] else given["detector"]
     name = default_name(
         given["study"], given["dataset"], given["normal_class"], asked, given["protocol"]

@@ -75,11 +75,12 @@ class FeaturesDetector:
 
     @staticmethod
     def layer_axes(architecture: Architecture) -> Mapping[str, AxisChoices]:
-        """Each of a VGG's usual layers; of another network the deeper ones, and all together."""
+        """Each of a VGG's usual layers; of others the last but one, two of the middle, and all."""
         names = architecture.layers
         if set(USUAL_LAYERS) <= set(names):
             return {"layer": USUAL_LAYERS}
-        return {"layer": (*names[-3:], "+".join(names)), "pooling": (MEAN_STD,)}
+        layers = (names[-2], "+".join(names[1:3]), "+".join(names))
+        return {"layer": layers, "pooling": (MEAN_STD,)}
 
     @staticmethod
     def canonical(params: Params) -> Params:

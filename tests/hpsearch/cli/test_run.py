@@ -9,8 +9,10 @@ import pytest
 import yaml
 from PIL import Image
 
+from hpsearch.cli.options import parse_axes
 from hpsearch.cli.run import default_name, default_study
 from hpsearch.config.spec import build_spec, shipped_studies
+from hpsearch.errors import SpecError
 
 Command = Callable[..., Any]
 
@@ -226,6 +228,18 @@ def test_a_dataset_has_its_own_study_and_others_have_one() -> None:
     assert default_study("digits") == "digits"
     assert default_study("some/manifest.csv") == "own-data"
     assert {"quickstart", "digits", "own-data"} <= set(shipped_studies())
+
+
+def test_an_axis_of_all_detectors_goes_before_what_a_study_names_for_one() -> None:
+    study = {"space": {"patch": {"resolution": [64, 224], "pool": ["max"]}}}
+    asked = ["patch.fit=crop", "fit=stretch", "resolution=32", "patch.kind=nearest"]
+    both = parse_axes(asked, "features,patch", study)
+    assert both == {
+        "preprocessing": {"fit": ["stretch"], "resolution": [32]},
+        "patch": {"fit": ["crop"], "resolution": [32], "kind": ["nearest"]},
+    }
+    with pytest.raises(SpecError, match=r"say of which detector, e\.g\. patch\.kind=nearest"):
+        parse_axes(["kind=nearest"], "features,patch", study)
 
 
 @pytest.mark.parametrize(
