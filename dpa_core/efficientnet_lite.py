@@ -143,7 +143,7 @@ class EfficientNetLite:
 
     def _end(self, layer: str) -> int:
         if layer not in _ENDS:
-            raise unknown_layer(layer, self)
+            raise unknown_layer(layer, self.name, self.layers)
         return _ENDS[layer]
 
 

@@ -89,12 +89,9 @@ class Chain(nn.ModuleList):
         return found
 
 
-def unknown_layer(layer: str, architecture: Architecture) -> ConfigError:
+def unknown_layer(layer: str, name: str, layers: Collection[str]) -> ConfigError:
     """What is raised for a layer that the network does not have."""
-    return ConfigError(
-        f"layer {layer!r}: {architecture.name} has {', '.join(architecture.layers)}; "
-        "choose among them"
-    )
+    return ConfigError(f"layer {layer!r}: {name} has {', '.join(layers)}; choose among them")
 
 
 class FeatureExtractor(nn.Module):

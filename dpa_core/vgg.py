@@ -87,7 +87,7 @@ class VGGArchitecture:
         match = re.fullmatch(r"r([1-9])([1-9])", layer)
         if match and layer in self.layers:
             return int(match[1]) - 1, int(match[2]) - 1
-        raise unknown_layer(layer, self)
+        raise unknown_layer(layer, self.name, self.layers)
 
 
 VGG19 = VGGArchitecture("vgg19", ((64,) * 2, (128,) * 2, (256,) * 4, (512,) * 4, (512,) * 4))

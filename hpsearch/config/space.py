@@ -5,6 +5,7 @@ import itertools
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from hpsearch.config.spec import AxisChoices, AxisValue, StudySpec
@@ -80,7 +81,7 @@ class SearchSpace:
         }
         return {DETECTOR: tuple(self.branches), **named}
 
-    @property
+    @cached_property
     def grid(self) -> list[Params]:
         """Every configuration, the last axis varying fastest; of those that are alike the first."""
         points: dict[str, Params] = {}

@@ -15,28 +15,17 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from dpa_core.batches import as_input
-from dpa_core.errors import ConfigError
 from dpa_core.features import Architecture, FeatureExtractor
 from hpsearch.config.space import LAYER, Params, layers_of
 from hpsearch.config.spec import AxisChoices, TrainingSpec
 from hpsearch.detectors.backbones.backbone import build_extractor
-from hpsearch.detectors.base import (
-    CURVE_COLUMNS,
-    Detector,
-    ImageView,
-    Setup,
-    Training,
-    damaged,
-    load_tensors,
-    save_tensors,
-)
+from hpsearch.detectors.base import Detector, ImageView, Setup, Training, require_layers
 from hpsearch.detectors.foreign import (
     constructor_arguments,
     constructor_axes,
@@ -45,6 +34,7 @@ from hpsearch.detectors.foreign import (
     unknown_model,
 )
 from hpsearch.detectors.patch import PatchDetector
+from hpsearch.detectors.saved_tensors import damaged, load_tensors, save_tensors
 from hpsearch.errors import SpecError, TaskError
 
 _INSTALL = "detectors anomalib:MODEL need anomalib; pip install 'hpsearch[anomalib]'"
@@ -88,8 +78,8 @@ class AnomalibDetector:
         """One of the layers in the middle of the network, or two where the model takes several."""
         if LAYER not in cls.axes or not cls._is_on_our_network():
             return {}
-        one, two, *_ = PatchDetector.layer_axes(architecture)[LAYER]
-        return {LAYER: (one if cls.kind.__name__ in _ONE_LAYER else two,)}
+        choices = sorted(map(str, PatchDetector.layer_axes(architecture)[LAYER]), key=len)
+        return {LAYER: (choices[0 if cls.kind.__name__ in _ONE_LAYER else 1],)}
 
     @classmethod
     def check(cls, params: Params, architecture: Architecture, training: TrainingSpec) -> None:
@@ -98,18 +88,9 @@ class AnomalibDetector:
             raise SpecError(f"space: {cls.name} takes no random_crop, got {params['random_crop']}")
         if not cls._is_on_our_network():
             return
-        layers, resolution = layers_of(params), int(params["resolution"])
-        if len(layers) > 1 and cls.kind.__name__ in _ONE_LAYER:
+        if len(layers_of(params)) > 1 and cls.kind.__name__ in _ONE_LAYER:
             raise SpecError(f"space: {cls.name} takes one layer, got {params[LAYER]!r:.40}")
-        for layer in layers:
-            try:
-                least = architecture.smallest_image(layer)
-            except ConfigError as error:
-                raise SpecError(f"space: {error}") from None
-            if resolution < least:
-                raise SpecError(
-                    f"space: layer {layer} needs images of {least} px or more, got {resolution} px"
-                )
+        require_layers(params, architecture)
 
     @staticmethod
     def size(params: Params) -> None:
@@ -143,7 +124,7 @@ class AnomalibDetector:
             raise TaskError(
                 "error", f"{self.name}: what it fits is not in its state_dict, so it cannot be kept"
             )
-        return Training(steps, None, pd.DataFrame(columns=list(CURVE_COLUMNS)))
+        return Training.without_curve(steps)
 
     def score(self, images: ImageView) -> NDArray[np.float64]:
         """Anomalib's `pred_score`, neither normalised nor thresholded, `(n,)`."""

@@ -1,35 +1,31 @@
 """What the search asks of a detector, and how one is found by its name.
 
-What a detector returns is checked, for it may come with a package that nobody here has seen. What
-it saves of its fitted model is one file of tensors, which cannot run code.
+What a detector returns is checked, for it may come with a package that nobody here has seen.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+import sys
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import ClassVar, Protocol
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from torch import Tensor, nn
+from torch import nn
 
-from dpa_core.errors import TensorFileError
+from dpa_core.errors import ConfigError
 from dpa_core.features import Architecture
-from dpa_core.tensor_files import Form, read_header, read_tensors
-from hpsearch.config.space import Params
+from hpsearch.config.space import Params, layers_of
 from hpsearch.config.spec import AxisChoices, TrainingSpec
 from hpsearch.detectors.backbones.backbone import Backbone
-from hpsearch.detectors.backbones.weight_files import write_tensors
-from hpsearch.errors import HpsearchError, SpecError, TaskError, WeightsError
+from hpsearch.errors import HpsearchError, SpecError, TaskError
 from hpsearch.io.faults import failure_of
-from hpsearch.io.text import printable
 
 BUILT_IN: Mapping[str, str] = {
     "dpa": "hpsearch.detectors.dpa:PerceptualAutoencoder",
@@ -50,9 +46,6 @@ PLUG_INS = "hpsearch.detectors"
 
 CURVE_COLUMNS = ("step", "train_loss", "held_out_loss", "seconds")
 _CURVE = {column: "int64" if column == "step" else "float64" for column in CURVE_COLUMNS}
-
-FILE = "model.safetensors"
-"""What `save_tensors` writes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,6 +127,11 @@ class Training:
     best_loss: float | None
     curve: pd.DataFrame
     notes: tuple[str, ...] = ()
+
+    @classmethod
+    def without_curve(cls, steps: int = 0) -> "Training":
+        """Of a detector that is not validated on the way."""
+        return cls(steps, None, pd.DataFrame(columns=list(CURVE_COLUMNS)))
 
 
 class Detector(Protocol):
@@ -227,11 +225,7 @@ def load_detector(name: str) -> type[Detector]:
                 name.removeprefix(prefix)
             )
             return of_family
-    plug_ins = [
-        found
-        for found in entry_points(group=PLUG_INS, name=name)
-        if found.dist is None or found.dist.name != "hpsearch"  # as it was installed before
-    ]
+    plug_ins = _plug_ins(name, tuple(sys.path))
     if name in BUILT_IN:
         if plug_ins:
             raise SpecError(
@@ -249,6 +243,16 @@ def load_detector(name: str) -> type[Detector]:
     with faults_of(name, "module"):
         theirs: type[Detector] = plug_ins[0].load()
     return theirs
+
+
+@lru_cache
+def _plug_ins(name: str, path: tuple[str, ...]) -> tuple[EntryPoint, ...]:
+    """Detectors of a name that packages register; they are found by `path`, in milliseconds."""
+    return tuple(
+        found
+        for found in entry_points(group=PLUG_INS, name=name)
+        if found.dist is None or found.dist.name != "hpsearch"  # as it was installed before
+    )
 
 
 def axes_of(name: str, architecture: Architecture) -> Mapping[str, AxisChoices]:
@@ -307,6 +311,34 @@ def trains_on_labels(name: str) -> bool:
     return bool(getattr(load_detector(name), "trains_on_labels", False))
 
 
+def require_choice(axis: str, value: object, choices: Collection[str]) -> None:
+    """Refuse a value of an axis that is none of its choices.
+
+    Raises:
+        SpecError: in one line, with the choices.
+    """
+    if value not in choices:
+        raise SpecError(f"space: {axis} must be one of {', '.join(choices)}, got {value!r:.40}")
+
+
+def require_layers(params: Params, architecture: Architecture) -> None:
+    """Refuse layers that a network does not have, or that an image is too small for.
+
+    Raises:
+        SpecError: in one line, with the layers that there are, or the least side.
+    """
+    resolution = int(params["resolution"])
+    for layer in layers_of(params):
+        try:
+            least = architecture.smallest_image(layer)
+        except ConfigError as error:
+            raise SpecError(f"space: {error}") from None
+        if resolution < least:
+            raise SpecError(
+                f"space: layer {layer} needs images of {least} px or more, got {resolution} px"
+            )
+
+
 @contextmanager
 def faults_of(name: str, part: str) -> Iterator[None]:
     """Blame whatever a part of a detector raises on the detector: it may be of another package.
@@ -323,73 +355,6 @@ def faults_of(name: str, part: str) -> Iterator[None]:
             f"detector {name}: its {part} raised {failure_of(error).message}; mend the detector, "
             "or choose another"
         ) from error
-
-
-def save_tensors(folder: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write the tensors, of any device, as `model.safetensors` into a new folder."""
-    write_tensors(folder / FILE, {key: value.detach().cpu() for key, value in tensors.items()})
-
-
-def load_tensors(folder: Path, expected: Mapping[str, Form] | None = None) -> dict[str, Tensor]:
-    """The tensors that `save_tensors` wrote, on the CPU.
-
-    Args:
-        folder: that was written.
-        expected: the tensors that it must hold, no others, each in its form; checked before any is
-            read. None takes all of them as they are.
-
-    Raises:
-        WeightsError: the file is missing, damaged or not of this configuration, or holds values
-            that are not finite.
-    """
-    with _reading(folder):
-        tensors = read_tensors(folder / FILE, expected)
-        others = read_header(folder / FILE).keys() - tensors.keys()
-        if others:
-            raise TensorFileError(f"holds {min(others)!r}, which has no use")
-        return tensors
-
-
-def saved_forms(folder: Path) -> dict[str, Form]:
-    """Shape and type of each tensor that `save_tensors` wrote; no value is read.
-
-    Raises:
-        WeightsError: the file is missing or damaged.
-    """
-    with _reading(folder):
-        return read_header(folder / FILE)
-
-
-@contextmanager
-def _reading(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except TensorFileError as error:
-        raise damaged(folder, f"is not of this configuration: {error}") from error
-    except (OSError, SafetensorError) as error:
-        raise damaged(folder, f"is missing or damaged ({error})") from error
-
-
-def forms_of(folder: Path, build: Callable[[], nn.Module], *, prefix: str) -> dict[str, Form]:
-    """What the weights of a network must be, by the configuration that builds it.
-
-    Raises:
-        WeightsError: the configuration is impossible.
-    """
-    try:
-        with torch.device("meta"):  # shapes alone, for they may be absurd
-            weights = build().state_dict()
-    except (RuntimeError, TypeError, OverflowError) as error:
-        raise damaged(folder, f"has an impossible configuration ({error})") from error
-    return {f"{prefix}{key}": Form(tuple(v.shape), (v.dtype,)) for key, v in weights.items()}
-
-
-def damaged(folder: Path, what: str) -> WeightsError:
-    """The error of a saved model, to be raised."""
-    told = " ".join(what.split())
-    return WeightsError(
-        printable(f"model {folder / FILE}: {told[:300]}; train it again, or copy it anew")
-    )
 
 
 def checked_scores(found: object, n: int) -> NDArray[np.float64]:

@@ -39,11 +39,8 @@ from hpsearch.detectors.backbones.weight_files import (
     statistics_of,
     statistics_tensors,
 )
-from hpsearch.detectors.base import (
-    CURVE_COLUMNS,
-    ImageView,
-    Setup,
-    Training,
+from hpsearch.detectors.base import CURVE_COLUMNS, ImageView, Setup, Training
+from hpsearch.detectors.saved_tensors import (
     damaged,
     forms_of,
     load_tensors,

@@ -63,6 +63,7 @@ class FeatureMaps:
         self.resolution = resolution
         self.device = device
         self.cache_dir = cache_dir
+        self._extractors: dict[tuple[str, ...], FeatureExtractor] = {}
 
     def batches(self, images: ImageView) -> Iterator[dict[str, Tensor]]:
         """Per layer `(n, C, H, W)` of the next few images, on the device.
@@ -73,7 +74,7 @@ class FeatureMaps:
         size = images_a_pass(self.resolution)
         path = None if images.key is None else self._stored(images)
         if path is None:
-            extractor = self._extractor(self.layers)
+            extractor = self.extractor(self.layers)
             for start in range(0, len(images), size):
                 yield self._computed(
                     extractor, rows_of(images.pixels, images.positions[start : start + size])
@@ -93,7 +94,7 @@ class FeatureMaps:
     def _stored(self, images: ImageView) -> Path | None:
         """The file of the maps of all images of the variant; None where it would be too large."""
         n = len(images.pixels)
-        extractor = self._extractor(self.kept)
+        extractor = self.extractor(self.kept)
         shapes = self._computed(extractor, rows_of(images.pixels, np.arange(min(n, 1))))
         record = np.dtype(
             [
@@ -124,17 +125,16 @@ class FeatureMaps:
                         records[layer] = values.permute(0, 2, 3, 1).cpu().numpy()
                     file.write(records.data)
 
-        needed = n * record.itemsize
-        if not path.exists():
-            folder.mkdir(parents=True, exist_ok=True)
-            if needed > MOST_BYTES or shutil.disk_usage(folder).free < needed + _SPARE_BYTES:
-                return None
+        if not is_kept(path, n * record.itemsize, most=MOST_BYTES):
+            return None
         return read_or_make(path, read, make)
 
-    def _extractor(self, layers: Sequence[str]) -> FeatureExtractor:
-        extractor = build_extractor(self.backbone, layers)
-        extractor.to(self.device)
-        return extractor.to(memory_format=torch.channels_last)
+    def extractor(self, layers: tuple[str, ...]) -> FeatureExtractor:
+        """Of these layers, built once, for that takes longer than a few images."""
+        if layers not in self._extractors:
+            extractor = build_extractor(self.backbone, layers).to(self.device)
+            self._extractors[layers] = extractor.to(memory_format=torch.channels_last)
+        return self._extractors[layers]
 
     def _computed(
         self, extractor: FeatureExtractor, pixels: NDArray[np.uint8]
@@ -143,6 +143,14 @@ class FeatureMaps:
         with torch.no_grad(), full_float32():
             maps: dict[str, Tensor] = extractor(as_input(centre_crop(batch, self.resolution)))
             return maps
+
+
+def is_kept(path: Path, n_bytes: int, *, most: int) -> bool:
+    """Whether a file of the cache is there, or may be made: small enough, with room to spare."""
+    if path.exists():
+        return True
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return n_bytes <= most and shutil.disk_usage(path.parent).free >= n_bytes + _SPARE_BYTES
 
 
 def images_a_pass(resolution: int) -> int:

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import ClassVar, Protocol
 
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import NDArray
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
@@ -23,29 +22,21 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
-from dpa_core.errors import ConfigError
 from dpa_core.features import Architecture
 from dpa_core.tensor_files import Form
 from hpsearch.config.space import Params, layers_of
 from hpsearch.config.spec import AxisChoices, TrainingSpec
 from hpsearch.detectors.backbones.backbone import build_extractor
-from hpsearch.detectors.base import (
-    CURVE_COLUMNS,
-    ImageView,
-    Setup,
-    Training,
-    damaged,
-    load_tensors,
-    save_tensors,
-)
+from hpsearch.detectors.base import ImageView, Setup, Training, require_choice, require_layers
 from hpsearch.detectors.outlier_models import Matrix
 from hpsearch.detectors.pooled_features import (
     MEAN_STD,
     USUAL_LAYERS,
     JoinedVectors,
     PooledGraph,
-    pooled_features,
+    joined_features,
 )
+from hpsearch.detectors.saved_tensors import damaged, load_tensors, save_tensors
 from hpsearch.errors import SpecError, TaskError
 
 KINDS = ("logistic", "lda")
@@ -93,23 +84,11 @@ class FewLabelsDetector:
     @staticmethod
     def check(params: Params, architecture: Architecture, training: TrainingSpec) -> None:
         """Raise SpecError where a configuration cannot be built."""
-        for axis, choices in (("kind", KINDS), ("inputs", INPUTS)):
-            if params[axis] not in choices:
-                raise SpecError(
-                    f"space: {axis} must be one of {', '.join(choices)}, got {params[axis]!r}"
-                )
+        require_choice("kind", params["kind"], KINDS)
+        require_choice("inputs", params["inputs"], INPUTS)
         if not float(params["C"]) > 0:
             raise SpecError(f"space: C must be above 0, got {params['C']}")
-        resolution = int(params["resolution"])
-        for layer in layers_of(params):
-            try:
-                least = architecture.smallest_image(layer)
-            except ConfigError as error:
-                raise SpecError(f"space: {error}") from None
-            if resolution < least:
-                raise SpecError(
-                    f"space: layer {layer} needs images of {least} px or more, got {resolution} px"
-                )
+        require_layers(params, architecture)
 
     @staticmethod
     def layer_axes(architecture: Architecture) -> Mapping[str, AxisChoices]:
@@ -159,7 +138,7 @@ class FewLabelsDetector:
         head.fit(units.fit_transform(features), np.repeat([0, 1], [len(train), len(anomalies)]))
         self.weights = head.coef_[0] / units.scale_
         self.intercept = float(head.intercept_[0] - self.weights @ units.mean_)
-        return Training(0, None, pd.DataFrame(columns=list(CURVE_COLUMNS)))
+        return Training.without_curve()
 
     def score(self, images: ImageView) -> Matrix:
         """The decision function of each image, `(n,)`; above 0 it is more like the anomalies."""
@@ -247,21 +226,7 @@ class FewLabelsDetector:
         return found if self.inputs == "residual" else np.concatenate([vectors, found], axis=1)
 
     def _vectors(self, images: ImageView) -> Matrix:
-        found = [
-            pooled_features(
-                images,
-                layer,
-                self.setup.backbone,
-                pooling=MEAN_STD,
-                device=self.setup.device,
-                cache_dir=self.setup.cache_dir,
-            )
-            for layer in self.layers
-        ]
-        vectors = np.concatenate(found, axis=1)
-        if not np.isfinite(vectors).all():
-            raise TaskError("non_finite", f"features of {'+'.join(self.layers)} are not finite")
-        return vectors
+        return joined_features(images, self.layers, MEAN_STD, self.setup)
 
 
 def residuals(vectors: Matrix, normals: Matrix, *, are_the_normals: bool = False) -> Matrix:

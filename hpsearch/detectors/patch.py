@@ -5,12 +5,14 @@ brought to the grid of the finest (PatchCore, Roth et al. 2022, arXiv 2106.08265
 score of an image is a pool of the distances of its positions.
 """
 
+import hashlib
+import json
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
@@ -18,23 +20,14 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate
 
 from dpa_core.batches import as_input, centre_crop
-from dpa_core.errors import ConfigError
 from dpa_core.features import Architecture, FeatureExtractor
 from dpa_core.score import POOLS, pooled
 from dpa_core.tensor_files import Form
 from hpsearch.config.space import Params, layers_of
 from hpsearch.config.spec import AxisChoices, TrainingSpec
 from hpsearch.detectors.backbones.backbone import build_extractor
-from hpsearch.detectors.base import (
-    CURVE_COLUMNS,
-    ImageView,
-    Setup,
-    Training,
-    damaged,
-    load_tensors,
-    save_tensors,
-)
-from hpsearch.detectors.feature_maps import FeatureMaps
+from hpsearch.detectors.base import ImageView, Setup, Training, require_choice, require_layers
+from hpsearch.detectors.feature_maps import FeatureMaps, is_kept
 from hpsearch.detectors.patch_models import (
     GaussianPatches,
     NearestPatch,
@@ -43,14 +36,21 @@ from hpsearch.detectors.patch_models import (
     gaussian_of_each_position,
     one_gaussian,
 )
+from hpsearch.detectors.saved_tensors import damaged, load_tensors, save_tensors
 from hpsearch.errors import SpecError, TaskError
+from hpsearch.io.cache import read_or_make
+from hpsearch.io.files import atomic_path
 
 NEAREST, GAUSSIAN_POSITION, GAUSSIAN = "nearest", "gaussian_position", "gaussian"
 KINDS = (NEAREST, GAUSSIAN_POSITION, GAUSSIAN)
+MOST_BYTES_OF_DISTANCES = 256 * 2**20
+"""Of the images that one training scores; more are not kept."""
 
 _VGG_LAYERS = ("r22", "r32", "r42")
 _DRAWN = 32_000  # positions of the training images that a memory or one Gaussian is made of
 _POSITIONS_AT_A_TIME = 2048  # that are scored
+_IMAGES_A_POOLING = 256  # whose distances are in memory
+_OF_THE_POOL = ("pool", "reweight")  # axes that the distances do not hang on
 _CHANNELS = 100  # drawn for a Gaussian of each position, as in PaDiM
 _SMOOTHING = 1 / 64  # deviation of the blur of a map, of its side: 4 px of 256 in PaDiM
 
@@ -75,7 +75,16 @@ class PatchDetector:
         self.reweight = bool(params["reweight"])
         self.resolution = int(params["resolution"])
         self.layers = layers_of(params)
+        self.maps_of_layers = FeatureMaps(
+            setup.backbone,
+            self.layers,
+            _usual_layers(setup.backbone.architecture),
+            resolution=self.resolution,
+            device=setup.device,
+            cache_dir=setup.cache_dir,
+        )
         self.vectors = PatchVectors(self.layers)
+        self.train: ImageView | None = None
         self.model: NearestPatch | GaussianPatches | None = None
 
     @staticmethod
@@ -100,23 +109,11 @@ class PatchDetector:
     @staticmethod
     def check(params: Params, architecture: Architecture, training: TrainingSpec) -> None:
         """Raise SpecError where a configuration cannot be built."""
-        for axis, choices in (("kind", KINDS), ("pool", tuple(POOLS))):
-            if params[axis] not in choices:
-                raise SpecError(
-                    f"space: {axis} must be one of {', '.join(choices)}, got {params[axis]!r:.40}"
-                )
+        require_choice("kind", params["kind"], KINDS)
+        require_choice("pool", params["pool"], tuple(POOLS))
         if not 0.001 <= float(params["coreset"]) <= 0.25:
             raise SpecError(f"space: coreset must be from 0.001 to 0.25, got {params['coreset']}")
-        resolution = int(params["resolution"])
-        for layer in layers_of(params):
-            try:
-                least = architecture.smallest_image(layer)
-            except ConfigError as error:
-                raise SpecError(f"space: {error}") from None
-            if resolution < least:
-                raise SpecError(
-                    f"space: layer {layer} needs images of {least} px or more, got {resolution} px"
-                )
+        require_layers(params, architecture)
 
     @staticmethod
     def size(params: Params) -> None:
@@ -130,42 +127,33 @@ class PatchDetector:
         max_steps: int,
         checkpoints: Path | None = None,
     ) -> Training:
-        """Fit on all of `train`; nothing is iterated, so the other arguments do not matter."""
-        params, seed = self.setup.params, self.setup.seed
-        rng = np.random.default_rng(seed)
-        if self.kind == GAUSSIAN_POSITION:
-            n_channels = sum(map(self.setup.backbone.architecture.channels, self.layers))
-            drawn = rng.choice(n_channels, min(_CHANNELS, n_channels), replace=False)
-            self.vectors = PatchVectors(self.layers, torch.from_numpy(np.sort(drawn)))
-            self.model = gaussian_of_each_position(self._batches(train))
-        else:
-            vectors = self._drawn(train, rng)
-            if self.kind == NEAREST:
-                n = max(1, round(float(params["coreset"]) * len(vectors)))
-                self.model = NearestPatch(vectors[coreset(vectors, n, seed=seed)])
-            else:
-                self.model = one_gaussian(vectors)
-        self.model.to(self.setup.device)
-        return Training(0, None, pd.DataFrame(columns=list(CURVE_COLUMNS)))
+        """Take all of `train`; nothing is iterated, so the other arguments do not matter.
+
+        The model is fitted when it is first needed: of configurations that differ in their pool
+        alone, the later ones find the distances of the first and need none.
+        """
+        self.train, self.model = train, None
+        return Training.without_curve()
 
     def score(self, images: ImageView) -> NDArray[np.float64]:
         """The pooled distances, `(n,)`."""
-        scorer, scores = self._scorer(), np.empty(len(images))
-        with torch.no_grad():
-            done = 0
-            for vectors in self._batches(images):
-                for part in _few_positions(vectors):
-                    scores[done : done + len(part)] = scorer(part).cpu().numpy()
-                    done += len(part)
+        path = None if self._reweights() else self._stored_distances(images)
+        if path is None:
+            return self._outputs(images, self._scorer(), ()).astype(np.float64)
+        distances = np.load(path, mmap_mode="r")
+        scores = np.empty(len(images))
+        for start in range(0, len(images), _IMAGES_A_POOLING):
+            part = torch.from_numpy(np.array(distances[start : start + _IMAGES_A_POOLING]))
+            scores[start : start + len(part)] = pooled(part, self.pool).numpy()
         return scores
 
     def maps(self, images: ImageView) -> NDArray[np.float32]:
         """The distances at each pixel, up-sampled bilinearly and blurred a little."""
         side = self.resolution
-        found = [np.empty((0, side, side), np.float32)]
+        found, model = [np.empty((0, side, side), np.float32)], self.fitted
         with torch.no_grad():
             for vectors in self._batches(images):
-                distances = torch.cat([self._fitted(part) for part in _few_positions(vectors)])
+                distances = torch.cat([model(part) for part in _few_positions(vectors)])
                 pixels = interpolate(distances[:, None], size=(side, side), mode="bilinear")[:, 0]
                 sigma = _SMOOTHING * side
                 found.append(gaussian_filter(pixels.cpu().numpy(), (0, sigma, sigma)))
@@ -174,12 +162,13 @@ class PatchDetector:
     def graph(self) -> nn.Module:
         """Frozen network, vectors, distances and pool as one network."""
         extractor = build_extractor(self.setup.backbone, self.layers)
-        return PatchGraph(extractor, self.resolution, self.vectors, self._scorer())
+        scores = self._scorer()
+        return PatchGraph(extractor, self.resolution, self.vectors, scores)
 
     def save(self, folder: Path) -> None:
         """The memory or the Gaussians, and which channels they are of."""
         names = ("memory",) if self.kind == NEAREST else ("location", "whitening")
-        tensors = {name: self._fitted.get_buffer(name) for name in names}
+        tensors = {name: self.fitted.get_buffer(name) for name in names}
         if self.kind == GAUSSIAN_POSITION:
             tensors["channels"] = self.vectors.get_buffer("channels")
         save_tensors(folder, tensors)
@@ -204,7 +193,7 @@ class PatchDetector:
             tensors = load_tensors(folder, forms)
             detector.model = GaussianPatches(tensors["location"], tensors["whitening"])
         else:
-            n_drawn, n_positions = min(_CHANNELS, n_channels), detector._n_positions()
+            n_drawn, n_positions = min(_CHANNELS, n_channels), math.prod(detector._grid())
             forms = {
                 "channels": Form((n_drawn,), (torch.int64,)),
                 "location": Form((n_positions, n_drawn)),
@@ -220,25 +209,89 @@ class PatchDetector:
         return detector
 
     @property
-    def _fitted(self) -> "NearestPatch | GaussianPatches":
+    def fitted(self) -> "NearestPatch | GaussianPatches":
+        """The model, which is fitted here where nobody has asked for it before."""
         if self.model is None:
-            raise ValueError("the detector is not fitted yet; call fit first")
+            if self.train is None:
+                raise ValueError("the detector is not fitted yet; call fit first")
+            self.model = self._model_of(self.train)
+            self.model.to(self.setup.device)
         return self.model
+
+    def _model_of(self, train: ImageView) -> "NearestPatch | GaussianPatches":
+        seed = self.setup.seed
+        rng = np.random.default_rng(seed)
+        if self.kind == GAUSSIAN_POSITION:
+            n_channels = sum(map(self.setup.backbone.architecture.channels, self.layers))
+            drawn = rng.choice(n_channels, min(_CHANNELS, n_channels), replace=False)
+            self.vectors = PatchVectors(self.layers, torch.from_numpy(np.sort(drawn)))
+            return gaussian_of_each_position(self._batches(train))
+        vectors = self._drawn(train, rng)
+        if self.kind == GAUSSIAN:
+            return one_gaussian(vectors)
+        n = max(1, round(float(self.setup.params["coreset"]) * len(vectors)))
+        return NearestPatch(vectors[coreset(vectors, n, seed=seed)])
+
+    def _reweights(self) -> bool:
+        return self.reweight and self.pool == "max" and self.kind == NEAREST
 
     def _scorer(self) -> nn.Module:
         """From vectors `(N, H, W, C)` to scores `(N,)`."""
-        if self.reweight and self.pool == "max" and isinstance(self._fitted, NearestPatch):
-            return ReweightedMaximum(self._fitted).to(self.setup.device)
-        return PooledDistances(self._fitted, self.pool)
+        if self._reweights() and isinstance(self.fitted, NearestPatch):
+            return ReweightedMaximum(self.fitted).to(self.setup.device)
+        return PooledDistances(self.fitted, self.pool)
 
-    def _n_positions(self) -> int:
-        """Of the grid of the finest layer."""
-        extractor = build_extractor(self.setup.backbone, self.layers)
+    def _outputs(
+        self, images: ImageView, network: nn.Module, shape: tuple[int, ...]
+    ) -> NDArray[np.float32]:
+        """What a network says of the vectors of each image, `(n, *shape)`."""
+        found = np.empty((len(images), *shape), np.float32)
+        done = 0
+        for vectors in self._batches(images):
+            for part in _few_positions(vectors):
+                with torch.no_grad():
+                    found[done : done + len(part)] = network(part).cpu().numpy()
+                done += len(part)
+        return found
+
+    def _stored_distances(self, images: ImageView) -> Path | None:
+        """The file of the distances `(n, H, W)` of stored images, from which each pool is read.
+
+        None where they are not kept: where the images or those of the training have no key, or
+        there are too many positions.
+        """
+        setup, train = self.setup, self.train
+        if train is None or train.key is None or images.key is None:
+            return None
+        alike = {axis: value for axis, value in setup.params.items() if axis not in _OF_THE_POOL}
+        views = [(view.key, view.positions.tolist()) for view in (train, images)]
+        what = json.dumps([alike, setup.backbone.digest, setup.seed, views], sort_keys=True)
+        name = f"{hashlib.sha256(what.encode()).hexdigest()[:32]}.npy"
+        path, grid = setup.cache_dir / "distances" / name, self._grid()
+
+        def read(source: Path) -> Path:
+            shape = np.load(source, mmap_mode="r", allow_pickle=False).shape
+            if shape != (len(images), *grid):
+                raise ValueError(f"distances {shape} of {len(images)} images")
+            return source
+
+        def make(target: Path) -> None:
+            distances = self._outputs(images, self.fitted, grid)
+            with atomic_path(target) as partial, partial.open("wb") as file:
+                np.save(file, distances)
+
+        if not is_kept(path, 4 * len(images) * math.prod(grid), most=MOST_BYTES_OF_DISTANCES):
+            return None
+        return read_or_make(path, read, make)
+
+    def _grid(self) -> tuple[int, int]:
+        """Rows and columns of the positions of the finest layer."""
+        side = self.resolution
         with torch.no_grad():
-            vectors: Tensor = self.vectors(
-                extractor(torch.zeros(1, 3, self.resolution, self.resolution))
-            )
-        return vectors.shape[1] * vectors.shape[2]
+            image = torch.zeros(1, 3, side, side, device=self.setup.device)
+            maps = self.maps_of_layers.extractor(self.layers)(image)
+        rows, columns = max(tuple(maps[layer].shape[-2:]) for layer in self.layers)
+        return rows, columns
 
     def _batches(self, images: ImageView) -> Iterator[Tensor]:
         """The vectors `(n, H, W, C)` of the next few images.
@@ -246,17 +299,8 @@ class PatchDetector:
         Raises:
             TaskError: they are not finite.
         """
-        setup = self.setup
-        stored = FeatureMaps(
-            setup.backbone,
-            self.layers,
-            _usual_layers(setup.backbone.architecture),
-            resolution=self.resolution,
-            device=setup.device,
-            cache_dir=setup.cache_dir,
-        )
-        self.vectors.to(setup.device)
-        for maps in stored.batches(images):
+        self.vectors.to(self.setup.device)
+        for maps in self.maps_of_layers.batches(images):
             with torch.no_grad():
                 vectors = self.vectors(maps)
             if not torch.isfinite(vectors.sum()):  # of one number, which is sooner told

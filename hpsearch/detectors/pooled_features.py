@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import NDArray
 from sklearn.preprocessing import StandardScaler
@@ -24,17 +23,10 @@ from dpa_core.tensor_files import Form
 from hpsearch.config.space import Params, layers_of
 from hpsearch.config.spec import AxisChoices, TrainingSpec
 from hpsearch.detectors.backbones.backbone import Backbone, build_extractor
-from hpsearch.detectors.base import (
-    CURVE_COLUMNS,
-    ImageView,
-    Setup,
-    Training,
-    damaged,
-    load_tensors,
-    save_tensors,
-)
+from hpsearch.detectors.base import ImageView, Setup, Training, require_choice
 from hpsearch.detectors.feature_maps import rows_of
 from hpsearch.detectors.outlier_models import OUTLIER_MODELS, Matrix, OutlierModel
+from hpsearch.detectors.saved_tensors import damaged, load_tensors, save_tensors
 from hpsearch.errors import SpecError, TaskError
 from hpsearch.io.cache import read_or_make
 from hpsearch.io.files import atomic_path
@@ -91,15 +83,8 @@ class FeaturesDetector:
     @staticmethod
     def check(params: Params, architecture: Architecture, training: TrainingSpec) -> None:
         """Raise SpecError where a configuration cannot be built."""
-        pooling = params.get("pooling", MEAN)
-        for axis, value, choices in (
-            ("kind", params["kind"], OUTLIER_MODELS),
-            ("pooling", pooling, POOLINGS),
-        ):
-            if value not in choices:
-                raise SpecError(
-                    f"space: {axis} must be one of {', '.join(choices)}, got {value!r:.40}"
-                )
+        require_choice("kind", params["kind"], OUTLIER_MODELS)
+        require_choice("pooling", params.get("pooling", MEAN), POOLINGS)
         layers = layers_of(params)
         if len(set(layers)) < len(layers):
             raise SpecError(f"space: layer {params['layer']!r:.80} names one twice")
@@ -125,7 +110,7 @@ class FeaturesDetector:
         """Fit on all of `train`; nothing is iterated, so the other arguments do not matter."""
         self.normals = self.scaler.fit_transform(self._vectors(train))
         self.model.fit(self.normals)
-        return Training(0, None, pd.DataFrame(columns=list(CURVE_COLUMNS)))
+        return Training.without_curve()
 
     def score(self, images: ImageView) -> Matrix:
         """Distance from the normal images, `(n,)`."""
@@ -204,22 +189,32 @@ class FeaturesDetector:
         )
 
     def _vectors(self, images: ImageView) -> Matrix:
-        setup = self.setup
-        found = [
-            pooled_features(
-                images,
-                layer,
-                setup.backbone,
-                pooling=self.pooling,
-                device=setup.device,
-                cache_dir=setup.cache_dir,
-            )
-            for layer in self.layers
-        ]
-        vectors = np.concatenate(found, axis=1)
-        if not np.isfinite(vectors).all():
-            raise TaskError("non_finite", f"features of {'+'.join(self.layers)} are not finite")
-        return vectors
+        return joined_features(images, self.layers, self.pooling, self.setup)
+
+
+def joined_features(
+    images: ImageView, layers: Sequence[str], pooling: str, setup: Setup
+) -> NDArray[np.float64]:
+    """The vectors of several layers side by side, `(n, F)`; see `pooled_features`.
+
+    Raises:
+        TaskError: they are not finite.
+    """
+    found = [
+        pooled_features(
+            images,
+            layer,
+            setup.backbone,
+            pooling=pooling,
+            device=setup.device,
+            cache_dir=setup.cache_dir,
+        )
+        for layer in layers
+    ]
+    vectors = np.concatenate(found, axis=1)
+    if not np.isfinite(vectors).all():
+        raise TaskError("non_finite", f"features of {'+'.join(layers)} are not finite")
+    return vectors
 
 
 def pooled_features(

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
+from hpsearch.config.space import network_of
 from hpsearch.config.spec import AxisValue, TrainingSpec
 from hpsearch.detectors.backbones.backbone import Backbone, load_backbone
 from hpsearch.detectors.base import Detector, ImageView, Setup, faults_of, load_detector
@@ -272,27 +273,20 @@ def _load_average(
     for member in member_folders(folder, facts):
         of_member = read_bundle(member)
         assert isinstance(of_member, ModelFacts)  # as was checked with the whole bundle
-        members.append(_load_member(member, of_member, device, backbone_weights))
+        members.append(
+            _load_detector(member, of_member, device=device, backbone_weights=backbone_weights)
+        )
     return AverageModel(facts, tuple(members))
-
-
-def _load_member(
-    folder: Path, facts: ModelFacts, device: str, backbone_weights: Path | None
-) -> Model:
-    """A member; the file of weights is of one network, and others are in the usual place."""
-    try:
-        return _load_detector(folder, facts, device=device, backbone_weights=backbone_weights)
-    except WeightsError:
-        if backbone_weights is None:
-            raise
-        return _load_detector(folder, facts, device=device, backbone_weights=None)
 
 
 def _load_detector(
     folder: Path, facts: ModelFacts, *, device: str, backbone_weights: Path | None
 ) -> Model:
     detector = load_detector(facts.detector)
-    backbone = load_backbone(facts.backbone.name, weights_file=backbone_weights)
+    # A file is of the study's network; one that a configuration names is in the usual place.
+    own_network = network_of(facts.params) is None
+    weights_file = backbone_weights if own_network else None
+    backbone = load_backbone(facts.backbone.name, weights_file=weights_file)
     if backbone.digest != facts.backbone.digest:
         raise WeightsError(
             printable(

@@ -19,8 +19,8 @@ from hpsearch.paper.growing import START_RESOLUTION
 from hpsearch.storage.database import load_study, winner
 from hpsearch.storage.run_dir import RunDir
 from hpsearch.storage.trials import facts_of, trials_of
-from hpsearch.study.inputs import space_of
 from hpsearch.study.result import read_final
+from hpsearch.study.space import space_of
 
 
 def count_images(dataset: DatasetSpec, cache_dir: Path) -> int | None:

@@ -3,4 +3,4 @@
 Answers: what becomes of a study from its first check to its last figure?
 """
 
-__all__ = ["finish", "inputs", "repair", "result", "run", "scale"]
+__all__ = ["finish", "inputs", "repair", "result", "run", "scale", "space"]

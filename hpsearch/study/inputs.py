@@ -1,6 +1,6 @@
 """Everything that a study reads, checked before anything is written for it; then its workers."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,41 +10,31 @@ import numpy as np
 from hpsearch.config.space import (
     AXIS,
     NATURAL,
-    PREPROCESSING,
     PREPROCESSING_AXES,
-    RESOLUTION,
-    Canonical,
     Params,
     SearchSpace,
-    build_space,
     network_of,
     preprocessing_of,
 )
-from hpsearch.config.spec import AUTO, MAX_SEED, DatasetSpec, StudySpec, TrainingSpec
-from hpsearch.datasets.pixels import Preprocessing, all_grey, load_variants, usual_side
+from hpsearch.config.spec import MAX_SEED, DatasetSpec, StudySpec, TrainingSpec
+from hpsearch.datasets.pixels import Pixels, Preprocessing, load_variants
 from hpsearch.datasets.registry import DatasetRequest, load_dataset
 from hpsearch.datasets.table import Dataset
-from hpsearch.detectors.backbones.backbone import Backbone, architecture_of, load_backbone
+from hpsearch.detectors.backbones.backbone import Backbone, load_backbone
 from hpsearch.detectors.backbones.statistics import natural_statistics, statistics_of_folder
 from hpsearch.detectors.backbones.weight_files import read_statistics
 from hpsearch.detectors.base import (
-    axes_of,
-    canonical_of,
-    detector_names,
     faults_of,
-    is_of_family,
     load_detector,
     trains_on_labels,
 )
-from hpsearch.errors import DataError, SpecError, StudyError
+from hpsearch.errors import SpecError, StudyError
 from hpsearch.io.text import printable
 from hpsearch.protocol.folds import Fold
 from hpsearch.protocol.labels import (
     EvaluationRoles,
     LabelledAnomalies,
-    apart_from_labels,
     evaluation_roles,
-    split_labels,
 )
 from hpsearch.protocol.protocol import StudySplit, split_images
 from hpsearch.search.engine import LocalEngine, Workers
@@ -54,6 +44,7 @@ from hpsearch.storage.database import sole_writer_of
 from hpsearch.storage.results import RECIPE, read_task
 from hpsearch.storage.run_dir import RunDir, environment, identity_of
 from hpsearch.study.result import COLOURS, frozen_rows
+from hpsearch.study.space import require_sections, space_of, space_on
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,12 +188,7 @@ def load_inputs(
     Raises:
         UserError: whatever is wrong, in one line.
     """
-    sections = (PREPROCESSING, *detector_names(), *spec.detectors)
-    for section in spec.space:
-        if section not in sections and not is_of_family(section):
-            raise SpecError(
-                f"space.{section:.60}: no such section; there are {', '.join(sections)}"
-            )
+    require_sections(spec)
     if spec.search.criterion not in spec.criteria:
         raise SpecError(
             f"search.criterion {spec.search.criterion}: several detectors score on different "
@@ -217,22 +203,12 @@ def load_inputs(
     if folder is not None:
         dataset = folder.known_images(dataset)
     split = split_images(spec, dataset.table)
-    space = _without_idle_heads(space, split, dataset, listener)
+    space = space_on(space, spec, dataset, split, listener)
     trained_on = any(map(trains_on_labels, space.branches.keys() - space.left_out))
     roles = evaluation_roles(dataset.table, split.labelled, trained_on=trained_on)
-    if spec.detector == AUTO:
-        space = _without_enlarging(space, dataset, listener)
-    if any(len(axes["greyscale"]) > 1 for axes in space.branches.values()) and all_grey(dataset):
-        space = replace(space, canonical=_of_grey_images(space))
     backbone, statistics_file = backbone_of(spec, space, cache_dir, listener)
-    networks: dict[str, Backbone] = {spec.backbone.name: backbone}
     configurations = [space.configuration(params) for params in space.grid]
-    for name, params in configurations:
-        network = network_of(params) or spec.backbone.name
-        if network not in networks:
-            networks[network] = load_backbone(network)
-        with faults_of(name, "check"):
-            load_detector(name).check(params, networks[network].architecture, spec.training)
+    networks = _networks(spec, backbone, configurations)
     if folder is not None:
         identity = identity_of(dataset, backbone, folds_digest=split.folds_digest)
         folder.require_same(split.spec, dataset.table, identity)
@@ -247,11 +223,6 @@ def load_inputs(
         progress=listener.progress,
         note=shown.append,
     )
-    files: dict[Preprocessing, Path] = {}
-    for variant, pixels in variants.items():
-        if not isinstance(pixels, np.memmap) or pixels.filename is None:
-            raise TypeError("load_variants must return memory maps of files")
-        files[variant] = Path(pixels.filename)
     for line in (*dataset.notes, *shown, *(f"warning: {line}" for line in split.warnings)):
         listener.note(line)
     return StudyInputs(
@@ -263,71 +234,37 @@ def load_inputs(
         statistics_file=statistics_file,
         labelled=split.labelled,
         roles=roles,
-        pixels=files,
+        pixels={variant: _file_of(pixels) for variant, pixels in variants.items()},
         folds=split.folds,
         folds_digest=split.folds_digest,
         warnings=split.warnings,
     )
 
 
-def space_of(spec: StudySpec) -> SearchSpace:
-    """The space of a study, by the axes of its detectors and the layers of its network.
+def _networks(
+    spec: StudySpec, backbone: Backbone, configurations: Sequence[tuple[str, Params]]
+) -> dict[str, Backbone]:
+    """Every network that a configuration is on, by name; each configuration is checked on its own.
 
     Raises:
-        SpecError: a detector or an axis that there is not.
+        SpecError: a configuration cannot be built or trained.
+        WeightsError: weights are missing or damaged.
     """
-    architecture = architecture_of(spec.backbone.name)
-    return build_space(
-        spec, {name: axes_of(name, architecture) for name in spec.detectors}, canonical_of
-    )
+    networks = {spec.backbone.name: backbone}
+    for name, params in configurations:
+        network = network_of(params) or spec.backbone.name
+        if network not in networks:
+            networks[network] = load_backbone(network)
+        with faults_of(name, "check"):
+            load_detector(name).check(params, networks[network].architecture, spec.training)
+    return networks
 
 
-def _without_idle_heads(
-    space: SearchSpace, split: StudySplit, dataset: Dataset, listener: Listener
-) -> SearchSpace:
-    """Leave out detectors that are trained on labels where these cannot be parted.
-
-    Raises:
-        DataError: the study has no other detector.
-    """
-    heads = frozenset(filter(trains_on_labels, space.branches))
-    if not heads:
-        return space
-    try:
-        for fold in range(len(split.folds)):
-            part = split_labels(dataset.table, split.labelled, fold=fold, n_folds=len(split.folds))
-            apart_from_labels(split.folds[fold], part, dataset.table)
-    except DataError as error:
-        if heads == space.branches.keys():
-            raise
-        listener.note(f"warning: without {', '.join(sorted(heads))}: {error}")
-        return replace(space, left_out=heads)
-    return space
-
-
-def _without_enlarging(space: SearchSpace, dataset: Dataset, listener: Listener) -> SearchSpace:
-    """Leave out resolutions for which most images would have to be enlarged."""
-    narrow = replace(space, side=usual_side(dataset))
-    sides = [
-        {int(one.configuration(params)[1][RESOLUTION]) for params in one.grid}
-        for one in (space, narrow)
-    ]
-    if left_out := sorted(sides[0] - sides[1]):
-        listener.note(
-            f"resolution {', '.join(map(str, left_out))} px: left out, for most images have "
-            f"{narrow.side} px or fewer"
-        )
-    return narrow
-
-
-def _of_grey_images(space: SearchSpace) -> Canonical:
-    """Colours cannot be given up where there are none."""
-
-    def canonical(detector: str, params: Params) -> Params:
-        first = space.branches[detector]["greyscale"][0]
-        return space.canonical(detector, {**params, "greyscale": first})
-
-    return canonical
+def _file_of(pixels: Pixels) -> Path:
+    """Of a memory map."""
+    if not isinstance(pixels, np.memmap) or pixels.filename is None:
+        raise TypeError("load_variants must return memory maps of files")
+    return Path(pixels.filename)
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import optuna
 
-from hpsearch.config.space import SearchSpace
+from hpsearch.config.space import SearchSpace, network_of
 from hpsearch.config.spec import StudySpec
 from hpsearch.datasets.registry import load_dataset
 from hpsearch.errors import StudyError
@@ -26,7 +26,8 @@ from hpsearch.storage.optuna_storage import upgrade_schema
 from hpsearch.storage.results import RECIPE, read_result, read_task, recipe_of
 from hpsearch.storage.run_dir import DATABASE, RunDir, environment
 from hpsearch.storage.trials import trials_of
-from hpsearch.study.inputs import backbone_of, request_of, space_of
+from hpsearch.study.inputs import backbone_of, request_of
+from hpsearch.study.space import space_of
 
 
 def recover_study(
@@ -99,8 +100,10 @@ def _repair_data(
         fingerprint = next(iter(tasks.values()))["data_fingerprint"]
         dataset = folder.known_images(dataset, fingerprint)
     for name, task in tasks.items():
-        began = (task["data_fingerprint"], task["backbone_digest"])
-        if began != (dataset.fingerprint, backbone.digest):
+        own_network = network_of(task["params"]) is None
+        if task["data_fingerprint"] != dataset.fingerprint or (
+            own_network and task["backbone_digest"] != backbone.digest
+        ):
             raise StudyError(
                 f"{lost[0]}: lost, and the data or the backbone are others than those of "
                 f"tasks/{name}; bring back what the study began with"

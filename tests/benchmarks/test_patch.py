@@ -101,8 +101,7 @@ def test_memory_does_not_grow_with_the_images(kind: str, tmp_path: Path) -> None
 
 def by_hand(detector: PatchDetector, network: nn.Module, images: np.ndarray) -> np.ndarray:
     """The scores of `nearest` and `max` as one would write them."""
-    assert detector.model is not None
-    memory = detector.model.get_buffer("memory")
+    memory = detector.fitted.get_buffer("memory")
     scores = []
     with torch.inference_mode():
         for start in range(0, len(images), 64):

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dpa_core.features import needed_weights, unknown_layer
+from dpa_core.features import needed_weights
+from hpsearch.detectors.backbones.library_networks import LibraryArchitecture
 from hpsearch.errors import SpecError, WeightsError
 from hpsearch.io.text import printable
 
@@ -19,7 +20,7 @@ _NETWORK = "network."  # before timm's own keys
 
 
 @dataclass(frozen=True)
-class TimmArchitecture:
+class TimmArchitecture(LibraryArchitecture):
     """A network of timm: its stages `s1`, `s2`, ..., or the blocks `b1`, ... of a transformer.
 
     A transformer's maps are its patch tokens after its last normalisation. It was made for images
@@ -27,42 +28,16 @@ class TimmArchitecture:
     are scaled up to the next one inside the network.
 
     Attributes:
-        name: by which it is asked for, `timm:` and timm's own.
-        widths: channels of each layer, by its name.
-        strides: pixels between two positions of each layer.
-        pixel_mean, pixel_std: as its weights were trained.
         patch: px of a side of a patch, None for a network of convolutions.
         weights_name: timm's, of its default weights.
     """
 
-    name: str
-    widths: dict[str, int]
-    strides: dict[str, int]
-    pixel_mean: tuple[float, float, float]
-    pixel_std: tuple[float, float, float]
     patch: int | None
     weights_name: str
 
-    @property
-    def layers(self) -> tuple[str, ...]:
-        """Names of all layers that can be compared, from the shallowest."""
-        return tuple(self.widths)
-
-    def channels(self, layer: str) -> int:
-        """Number of channels of `layer`."""
-        return self.widths[self._known(layer)]
-
-    def stride(self, layer: str) -> int:
-        """Pixels between two positions of `layer`."""
-        return self.strides[self._known(layer)]
-
-    def smallest_image(self, layer: str) -> int:
-        """Least side in px of an image that has a position of its own at `layer`."""
-        return self.stride(layer)
-
     def depth(self, layer: str) -> int:
         """Place of `layer` among the layers, from 1."""
-        return self.layers.index(self._known(layer)) + 1
+        return self.layers.index(self.known(layer)) + 1
 
     def build(self, deepest: str) -> nn.Module:
         """The network down to `deepest`, freshly initialised."""
@@ -98,11 +73,6 @@ class TimmArchitecture:
         with torch.device("meta"):
             needed = needed_weights(self.build(self.layers[-1]))
         return {key: published[self.published_key(key)] for key in needed}
-
-    def _known(self, layer: str) -> str:
-        if layer not in self.widths:
-            raise unknown_layer(layer, self)
-        return layer
 
 
 class _Layers(nn.Module):

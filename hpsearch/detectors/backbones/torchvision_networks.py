@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from dpa_core.features import Chain, unknown_layer
+from dpa_core.features import Chain
+from hpsearch.detectors.backbones.library_networks import LibraryArchitecture
 from hpsearch.errors import SpecError, WeightsError
 from hpsearch.io.text import printable
 
@@ -26,46 +27,20 @@ _FAMILIES = (
 
 
 @dataclass(frozen=True)
-class TorchvisionArchitecture:
+class TorchvisionArchitecture(LibraryArchitecture):
     """A network of convolutions; its layers `s1`, `s2`, ... are what comes before each halving.
 
     Attributes:
-        name: by which it is asked for, `torchvision:` and torchvision's own.
         modules: names of its modules, from the images on.
         ends: how many modules each layer takes, by its name.
-        widths: channels of each layer.
-        strides: pixels between two positions of each layer.
-        pixel_mean, pixel_std: as its weights were trained.
     """
 
-    name: str
     modules: tuple[str, ...]
     ends: dict[str, int]
-    widths: dict[str, int]
-    strides: dict[str, int]
-    pixel_mean: tuple[float, float, float]
-    pixel_std: tuple[float, float, float]
-
-    @property
-    def layers(self) -> tuple[str, ...]:
-        """Names of all layers that can be compared, from the shallowest."""
-        return tuple(self.ends)
-
-    def channels(self, layer: str) -> int:
-        """Number of channels of `layer`."""
-        return self.widths[self._known(layer)]
-
-    def stride(self, layer: str) -> int:
-        """Pixels between two positions of `layer`."""
-        return self.strides[self._known(layer)]
-
-    def smallest_image(self, layer: str) -> int:
-        """Least side in px of an image that has a position of its own at `layer`."""
-        return self.stride(layer)
 
     def depth(self, layer: str) -> int:
         """How many modules it takes to compute `layer`."""
-        return self.ends[self._known(layer)]
+        return self.ends[self.known(layer)]
 
     def build(self, deepest: str) -> Chain:
         """The modules down to `deepest`, freshly initialised."""
@@ -77,11 +52,6 @@ class TorchvisionArchitecture:
         """Torchvision's."""
         position, _, rest = key.partition(".")
         return f"{self.modules[int(position)]}.{rest}"
-
-    def _known(self, layer: str) -> str:
-        if layer not in self.ends:
-            raise unknown_layer(layer, self)
-        return layer
 
 
 @cache
@@ -121,12 +91,12 @@ def torchvision_architecture(name: str) -> TorchvisionArchitecture:
     transforms = models.get_model_weights(model).DEFAULT.transforms()
     return TorchvisionArchitecture(
         name,
-        tuple(modules),
-        dict(zip(names, ends, strict=True)),
         {layer: shapes[end - 1][0] for layer, end in zip(names, ends, strict=True)},
         {layer: _SIDE // shapes[end - 1][1] for layer, end in zip(names, ends, strict=True)},
         pixel_mean=tuple(transforms.mean),
         pixel_std=tuple(transforms.std),
+        modules=tuple(modules),
+        ends=dict(zip(names, ends, strict=True)),
     )
 
 

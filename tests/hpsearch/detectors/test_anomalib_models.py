@@ -13,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from dpa_core.efficientnet_lite import EfficientNetLite
 from dpa_core.vgg import VGG_MINI
 from hpsearch.config.spec import TrainingSpec
 from hpsearch.detectors import anomalib_models
@@ -204,3 +205,11 @@ def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setitem(sys.modules, "anomalib", None)
     with pytest.raises(SpecError, match=r"need anomalib; pip install 'hpsearch\[anomalib\]'"):
         anomalib_models.detector_of.__wrapped__("Cfa")
+
+
+@needs_anomalib
+@pytest.mark.parametrize("architecture", [VGG_MINI, EfficientNetLite("lite0")])
+def test_the_layers_of_every_network_are_as_many_as_a_model_takes(architecture: Any) -> None:
+    (several,) = axes_of("anomalib:Padim", architecture)["layer"]
+    (one,) = axes_of("anomalib:Dfm", architecture)["layer"]
+    assert ("+" in str(several), "+" in str(one)) == (True, False)

@@ -121,12 +121,13 @@ def test_other_pixels_and_networks_have_files_of_their_own(
     first = _all(maps, view)["r22"]
     negative = _all(maps, ImageView(255 - pixels, np.arange(4), "other"))["r22"]
     assert not np.allclose(first, negative)
-    maps.backbone = replace(
+    other = maps_of("r22")
+    other.backbone = replace(
         maps.backbone,
         weights={key: 2 * value for key, value in maps.backbone.weights.items()},
         digest="0" * 64,
     )
-    assert not np.allclose(first, _all(maps, view)["r22"])
+    assert not np.allclose(first, _all(other, view)["r22"])
     assert np.array_equal(first, _all(maps_of("r22"), view)["r22"])
 
 

@@ -66,8 +66,7 @@ def test_positions_are_as_far_as_their_nearest_normal_vector(setup: MakeSetup, v
     made = setup(**USUAL)
     detector = _fitted(made, view)
     train, new = (_vectors(made, view(rows), ["r12", "r22"]) for rows in (TRAIN, NEW))
-    assert detector.model is not None
-    memory = detector.model.get_buffer("memory").numpy()
+    memory = detector.fitted.get_buffer("memory").numpy()
     assert len(memory) == 768, "a tenth of 30 * 16 * 16 positions"
     to_train = cdist(memory[::50], train.reshape(-1, train.shape[3])).min(axis=1)
     assert to_train.max() < 1e-4, "the memory is of normal vectors"
@@ -122,6 +121,7 @@ def test_only_the_centre_of_a_larger_image_is_seen(setup: MakeSetup, pixels: np.
 def test_channels_are_drawn_for_a_gaussian_of_each_position(setup: MakeSetup, view: View) -> None:
     made = setup(**USUAL | {"kind": "gaussian_position", "layer": "r22+r32+r42"})
     detector = _fitted(made, view)
+    assert detector.fitted
     channels = detector.vectors.channels
     assert channels is not None
     assert len(set(channels.tolist())) == 100
@@ -226,9 +226,53 @@ def test_normals_that_are_all_alike(
         assert other.min() > same.max()
 
 
+@pytest.mark.parametrize("kind", ["nearest", "gaussian_position", "gaussian"])
+def test_pools_read_the_distances_of_one_model(
+    kind: str, setup: MakeSetup, view: View, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fits: list[str] = []
+    model_of = PatchDetector._model_of
+
+    def counted(detector: PatchDetector, train: ImageView) -> Any:
+        fits.append(detector.pool)
+        return model_of(detector, train)
+
+    monkeypatch.setattr(PatchDetector, "_model_of", counted)
+    train, new = replace(view(TRAIN), key="stored"), replace(view(NEW), key="stored")
+    for pool in ("max", "top1", "top5", "mean"):
+        made = setup(**USUAL | {"kind": kind, "pool": pool})
+        detector, streamed = PatchDetector(made), PatchDetector(made)
+        detector.fit(train, None, max_steps=1)
+        streamed.fit(view(TRAIN), None, max_steps=1)
+        scores = detector.score(new)
+        assert fits.count(pool) == (pool == "max")
+        streamed_images = replace(new, key=None)
+        np.testing.assert_allclose(scores, streamed.score(streamed_images), rtol=1e-5)
+    others = replace(new, positions=new.positions[::-1])
+    np.testing.assert_allclose(detector.score(others), scores[::-1], rtol=1e-5)
+    fewer = replace(train, positions=train.positions[:20])
+    detector.fit(fewer, None, max_steps=1)
+    assert not np.allclose(detector.score(new), scores)
+
+
+def test_what_would_be_too_much_is_not_kept(
+    setup: MakeSetup, view: View, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = setup(**USUAL)
+    expected = _fitted(made, view).score(replace(view(NEW), key=None))
+    monkeypatch.setattr("hpsearch.detectors.patch.MOST_BYTES_OF_DISTANCES", 99)
+    detector = PatchDetector(made)
+    detector.fit(replace(view(TRAIN), key="stored"), None, max_steps=1)
+    scores = detector.score(replace(view(NEW), key="stored"))
+    np.testing.assert_allclose(scores, expected, rtol=1e-5)
+    assert not list((made.cache_dir / "distances").glob("*.npy"))
+
+
 def test_features_that_are_not_finite_fail_the_training(setup: MakeSetup, view: View) -> None:
     made = setup(**USUAL)
     huge = {key: value * 1e30 for key, value in made.backbone.weights.items()}
     broken = replace(made, backbone=replace(made.backbone, weights=huge, digest="0" * 64))
+    detector = PatchDetector(broken)
+    detector.fit(view(TRAIN), None, max_steps=1)
     with pytest.raises(TaskError, match=r"features of r12\+r22 are not finite"):
-        PatchDetector(broken).fit(view(TRAIN), None, max_steps=1)
+        detector.score(view(TRAIN))

@@ -289,3 +289,14 @@ def test_a_lost_record_is_made_of_images_that_were_moved(
     folder.spec_file.write_text(yaml.safe_dump(data))
     _recover(folder, cache)
     assert folder.environment() == facts | {"dataset": folder.environment()["dataset"]}
+
+
+def test_a_study_with_layers_of_another_network_is_made_whole_again(
+    run: Callable[..., Any], tiny_spec: Any, cache: Path
+) -> None:
+    space = {"features": {"kind": ["knn"], "layer": ["r12", "lite0:s1"]}}
+    folder, _ = run(tiny_spec(study_name="two-networks", space=space))
+    facts = folder.environment()
+    folder.environment_file.unlink()
+    recover_study(folder, cache_dir=cache, listener=Notes())
+    assert folder.environment() == facts | {"versions": folder.environment()["versions"]}

@@ -11,7 +11,9 @@ from PIL import Image
 
 import hpsearch.search.task
 import hpsearch.study.run
+from hpsearch.detectors.backbones.backbone import BUNDLED_VGG_MINI
 from hpsearch.errors import NothingCompletedError, SpecError, StudyError
+from hpsearch.model.model import Model, load_model
 from hpsearch.search.engine import Workers
 from hpsearch.search.events import SilentListener
 from hpsearch.search.task import Task, TaskContext
@@ -242,3 +244,17 @@ def test_a_section_that_nothing_reads_is_refused(
 ) -> None:
     with pytest.raises(SpecError, match=r"^space\.\w+: no such section; there are preprocessing"):
         prepare(tiny_spec(space=space))
+
+
+def test_a_model_on_a_network_that_its_layer_names_needs_none_of_the_studys_weights(
+    run: Run, tiny_spec: Any
+) -> None:
+    space = {"features": {"kind": ["knn"], "layer": ["lite0:s1"]}}
+    backbone = {"name": "vgg-mini", "weights": str(BUNDLED_VGG_MINI)}
+    folder = run(tiny_spec(study_name="named", space=space, backbone=backbone)).folder
+    model = load_model(
+        folder.model(folder.winner()), device="cpu", backbone_weights=BUNDLED_VGG_MINI
+    )
+    assert isinstance(model, Model)
+    assert model.facts.backbone.name == "lite0"
+    assert len(model.score(np.zeros((2, 16, 16, 3), np.uint8))) == 2
