@@ -157,11 +157,17 @@ def _decision(result: FinalResult) -> list[str]:
 
 
 def _choices(result: FinalResult, criterion: Criterion) -> Table:
-    table = Table(
-        title="what each criterion would have chosen (* chooses)",
-        caption="test ROC AUC: mean of the models of the folds, trained on a part of the normals "
-        "each, so not the final figure; lost: against the best configuration on the test set",
+    caption = (
+        "test ROC AUC: mean of the models of the folds, trained on a part of the normals each, so "
+        "not the final figure; lost: against the best configuration on the test set"
     )
+    highest = {choice.criterion: choice.trial for choice in result.choices}
+    if criterion == "weak" and highest.get(criterion) not in (None, result.trial):
+        caption += (
+            f"; trial {highest[criterion]} has the highest value, and trial {result.trial} was "
+            "taken of those that the labels cannot tell from it"
+        )
+    table = Table(title="what each criterion would have chosen (* chooses)", caption=caption)
     for column in ("criterion", "validation", "test AUC", "interval", "lost", "trial"):
         table.add_column(column)
     for choice in result.choices:

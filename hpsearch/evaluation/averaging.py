@@ -59,8 +59,7 @@ def weights_of(
 
     The `N_BEST` of the highest value share in equal parts; one that was trained on the labels takes
     as much as all of them together, for it sees what they cannot, and is held by them where it sees
-    nothing: on types of anomalies that no label showed. On eleven real sets with 20 labels of one
-    type the mean test AUC was 0.932, of the five alone 0.891, and by the highest value 0.905.
+    nothing: on types of anomalies that no label showed.
 
     Args:
         values: cross-validated AUC of the trials that were trained without labels, by number.

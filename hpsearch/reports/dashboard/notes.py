@@ -109,7 +109,10 @@ def study_note(
         figures = [
             (name, _auroc(test), str(test.n_normal), str(test.n_anomaly)) for name, test in rows
         ]
-        parts.append(f"**Answer**: {_code(final.selection.sentence)}\n\n{_table(header, figures)}")
+        model = f"\n\nThe final model is the {final.in_words()}." if final.members else ""
+        parts.append(
+            f"**Answer**: {_code(final.selection.sentence)}{model}\n\n{_table(header, figures)}"
+        )
     parts.append(
         "Go on with "
         + ", ".join(_code(f"hpsearch {verb} {spec.study_name}") for verb in ("best", "report"))

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import hpsearch
+from hpsearch.cli.summary import print_summary
 from hpsearch.config.spec import StudySpec
 from hpsearch.errors import UserError
 from hpsearch.evaluation.auroc import auroc
@@ -18,6 +19,7 @@ from hpsearch.evaluation.averaging import averaged_scores
 from hpsearch.model.bundle import FACTS, find_model, read_bundle
 from hpsearch.model.export.export import export
 from hpsearch.model.model import AverageModel, load_model
+from hpsearch.reports.dashboard.notes import study_note
 from hpsearch.search.events import SilentListener
 from hpsearch.storage.database import load_study
 from hpsearch.storage.results import read_result, scores_at
@@ -244,3 +246,22 @@ def test_the_head_has_half_of_the_average_or_stands_alone_where_it_holds(
         [tiny.parent / table["image_id"].iloc[position] for position in test]
     )
     np.testing.assert_allclose(scores, stored, rtol=1e-6, atol=1e-6)
+
+
+def test_the_dashboard_and_the_summary_say_that_it_is_an_average(
+    folder: RunDir, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = read_winner(folder)
+    note = study_note(folder.spec(), n_complete=4, final=result, warnings=())
+    assert f"The final model is the {result.in_words()}." in note
+    single = replace(result, members=(), single=None, price=None)
+    assert "The final model" not in study_note(
+        folder.spec(), n_complete=4, final=single, warnings=()
+    )
+    print_summary(folder, result, json=False)
+    assert result.in_words() in capsys.readouterr().out
+    weak = replace(result.choices[0], criterion="weak", trial=result.trial + 1)
+    for choice, taken in ((weak, True), (replace(weak, trial=result.trial), False)):
+        print_summary(folder, replace(result, choices=(choice,)), json=False)
+        said = " ".join(capsys.readouterr().out.split())
+        assert (f"trial {result.trial} was taken of those that" in said) == taken
