@@ -217,7 +217,7 @@ def test_after_the_cheap_configurations_one_detector_is_drawn_until_the_trials_a
 def test_a_kill_while_one_detector_is_drawn_loses_no_trial(desk: Desk, desk_in: Any) -> None:
     plan = {"points": SEVERAL.grid[:2], "then": "trained", "exhaustive": False, "n_trials": 4}
     desk.search(space=SEVERAL, **plan)
-    for at in range(1, desk.ticks, 3):
+    for at in range(1, desk.ticks, 8):
         other = desk_in(desk.folder / str(at))
         other.kill(at, space=SEVERAL, **plan)
         other.search(space=SEVERAL, **plan)
